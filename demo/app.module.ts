@@ -1,0 +1,36 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { SingleSessionModule } from 'nestjs-single-session';
+import { AuthModule } from './auth/auth.module.js';
+import { databaseModule } from './database.js';
+import type { Environment } from './environment.js';
+import { HealthController } from './health.controller.js';
+import { pageController } from './page.controller.js';
+import { SessionEndedFilter } from './session-ended.filter.js';
+import { StoreUnavailableFilter } from './store-unavailable.filter.js';
+
+/** The whole demo. */
+@Module({})
+export class AppModule {
+  static register(environment: Environment, databaseUrl: string): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        databaseModule(databaseUrl),
+        SingleSessionModule.forRoot({
+          maxSessions: environment.maxSessions,
+          onLimit: environment.onLimit,
+          exempt: { usernames: environment.exemptUsernames, roles: environment.exemptRoles },
+          logoutEverywhere: environment.logoutEverywhere,
+          unregistered: environment.unregistered,
+        }),
+        AuthModule.register(environment.sessionSecret),
+      ],
+      controllers: [HealthController, pageController(environment)],
+      providers: [
+        { provide: APP_FILTER, useClass: SessionEndedFilter },
+        { provide: APP_FILTER, useClass: StoreUnavailableFilter },
+      ],
+    };
+  }
+}

@@ -1,0 +1,34 @@
+import { Controller, Get, Header, type Type } from '@nestjs/common';
+import { SkipSingleSession } from 'nestjs-single-session';
+import { page, type PageFacts } from './page.js';
+import { script } from './page-script.js';
+import { style } from './page-style.js';
+
+/** The page at `/`. It is not skipped, so a browser whose session has ended is redirected and told why. */
+export function pageController(facts: PageFacts): Type {
+  const html = page(facts);
+
+  @Controller()
+  class PageController {
+    @Get()
+    @Header('Content-Type', 'text/html; charset=utf-8')
+    page(): string {
+      return html;
+    }
+
+    @Get('demo.css')
+    @SkipSingleSession()
+    @Header('Content-Type', 'text/css; charset=utf-8')
+    style(): string {
+      return style;
+    }
+
+    @Get('demo.js')
+    @SkipSingleSession()
+    @Header('Content-Type', 'text/javascript; charset=utf-8')
+    script(): string {
+      return script;
+    }
+  }
+  return PageController;
+}

@@ -1,0 +1,22 @@
+import type { DataSource } from 'typeorm';
+import { CreateSingleSession1763700000000 } from './1763700000000-create-single-session.js';
+
+/** Spread into the `migrations` of your data source. */
+export const singleSessionMigrations = [CreateSingleSession1763700000000];
+
+const LOCK = "hashtext('nestjs-single-session:run-migrations')";
+
+/**
+ * Runs all pending migrations of an initialized data source, yours and ours, under an advisory lock of the database, so
+ * that processes which start at the same moment on an empty database wait for each other. TypeORM itself takes no lock.
+ * Needs a direct connection: a pooler in transaction mode breaks locks that outlive a statement.
+ */
+export async function runMigrationsOnce(dataSource: DataSource): Promise<void> {
+  const holder = dataSource.createQueryRunner('master');
+  try {
+    await holder.query(`SELECT pg_advisory_lock(${LOCK})`);
+    await dataSource.runMigrations();
+  } finally {
+    await holder.query(`SELECT pg_advisory_unlock(${LOCK})`).finally(() => holder.release());
+  }
+}

@@ -1,0 +1,49 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+
+/** A layer of Express's router. */
+interface Layer {
+  name?: string;
+  handle?: { name?: string };
+}
+
+/**
+ * Stops the start of an application that keeps users in cookie sessions (it provides a Passport serializer) but has no
+ * session middleware: its logins would establish nothing. Judges only what it can see: a middleware without a name of
+ * its own may be the missing one, and then the first login tells.
+ */
+@Injectable()
+export class CookieSessionCheck {
+  constructor(
+    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
+    @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
+  ) {}
+
+  run(): void {
+    if (!this.usesPassportSessions() || this.mayHaveSessionMiddleware()) return;
+    throw new Error(
+      'A PassportSerializer is provided, so users are kept in cookie sessions, but there is no session middleware. Write ' +
+        "app.use(session({ secret, resave: false, saveUninitialized: false, store })) from 'express-session', then app.use(passport.session()), before app.init() or app.listen().",
+    );
+  }
+
+  // By its shape (PassportSerializer of @nestjs/passport): Passport is no dependency of ours.
+  private usesPassportSessions(): boolean {
+    return this.discovery.getProviders().some(({ instance }) => {
+      const { serializeUser, deserializeUser } = (instance ?? {}) as Record<string, unknown>;
+      return typeof serializeUser === 'function' && typeof deserializeUser === 'function';
+    });
+  }
+
+  private mayHaveSessionMiddleware(): boolean {
+    const stack = expressStackOf(this.adapterHost.httpAdapter?.getInstance());
+    return stack === undefined || stack.some(({ name, handle }) => maybeSession(handle?.name ?? name ?? ''));
+  }
+}
+
+const maybeSession = (name: string): boolean => name === '' || name === '<anonymous>' || /session|proxy|bound/i.test(name);
+
+function expressStackOf(instance: unknown): Layer[] | undefined {
+  const { router, _router } = (instance ?? {}) as { router?: { stack?: Layer[] }; _router?: { stack?: Layer[] } };
+  return router?.stack ?? _router?.stack;
+}

@@ -1,0 +1,25 @@
+import { Inject, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import { catchError, from, mergeMap, throwError, type Observable } from 'rxjs';
+import { Logins } from './logins.js';
+import { requestOf, type SessionResponse } from './request.js';
+import { routeOf } from './route.js';
+
+/** Admits the login of a route after its guards and before its handler. Applied by `@SingleSessionLogin()`. */
+@Injectable()
+export class SingleSessionLoginInterceptor implements NestInterceptor {
+  constructor(@Inject(Logins) private readonly logins: Logins) {}
+
+  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const request = requestOf(context);
+    if (!request?.user)
+      throw new Error(
+        `@SingleSessionLogin() on ${context.getClass().name}.${context.getHandler().name} found no request.user. ` +
+          "Put a guard on the route that authenticates, such as @UseGuards(LocalAuthGuard); or call SingleSessionService.admit(user, request) where your code knows the user.",
+      );
+    const response = context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
+    const login = await this.logins.admit(request.user, request, { ...routeOf(context), response });
+    return next.handle().pipe(
+      catchError((error: unknown) => from(login.takeBack()).pipe(mergeMap(() => throwError(() => error)))),
+    );
+  }
+}

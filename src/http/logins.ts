@@ -1,0 +1,87 @@
+import { Logger } from '@nestjs/common';
+import type { CurrentSession } from '../session/session.js';
+import type { Sessions } from '../session/sessions.js';
+import { beforeFailedAnswer } from './before-failed-answer.js';
+import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
+import { originOf } from './origin.js';
+import { knownStateOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import type { Credential } from './route.js';
+import { toException } from './to-exception.js';
+
+/** An admitted login, and the way back. */
+export interface AdmittedLogin {
+  session: CurrentSession;
+  /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
+  takeBack: () => Promise<void>;
+}
+
+/** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
+export class Logins {
+  private readonly logger = new Logger('SingleSession');
+
+  constructor(private readonly sessions: Sessions) {}
+
+  async admit(user: unknown, request: SessionRequest, given: { credential?: Credential; response?: SessionResponse }): Promise<AdmittedLogin> {
+    const credential = given.credential ?? (request.session ? 'cookie' : 'token');
+    const response = given.response ?? request.res;
+    const arrivedWith = knownStateOf(request)?.arrivedWith;
+    try {
+      if (credential === 'cookie') requireFreshCookieSession(request, arrivedWith?.sessionID);
+      const replaces = credential === 'cookie' ? arrivedWith?.stamp : undefined;
+      const session = await this.sessions.admit({ user, origin: originOf(request), replaces });
+      const takeBack = once(() => this.takeBack(session, request, credential));
+      if (response) beforeFailedAnswer(response, takeBack);
+      if (credential === 'cookie') await this.carry(request, session, takeBack);
+      if (replaces !== undefined) this.endReplaced(replaces);
+      Object.assign(stateOf(request), { current: session, checked: { user, stamp: stampOf(request) } });
+      return { session, takeBack };
+    } catch (error) {
+      if (credential === 'cookie') await destroyCookieSession(request);
+      throw toException(error, response);
+    }
+  }
+
+  private async carry(request: SessionRequest, { id }: CurrentSession, takeBack: () => Promise<void>): Promise<void> {
+    try {
+      await stamp(request.session!, id);
+    } catch (error) {
+      await takeBack();
+      throw error;
+    }
+  }
+
+  private async takeBack({ id }: CurrentSession, request: SessionRequest, credential: Credential): Promise<void> {
+    stateOf(request).current = undefined;
+    await this.sessions
+      .end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null })
+      .catch((error: Error) => this.logger.error(`A login failed after it was admitted, and session ${id} could not be ended. ${error.message}`));
+    if (credential === 'cookie') await destroyCookieSession(request);
+  }
+
+  // The login's statement has made room of it already, unless it was exempt or another user's: then its browser has
+  // lost the only credential for it.
+  private endReplaced(sessionId: string): void {
+    this.sessions
+      .end({ target: { scope: 'session', sessionId }, reason: 'superseded', by: null })
+      .catch((error: Error) => this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`));
+  }
+}
+
+function requireFreshCookieSession(request: SessionRequest, arrivedSessionId: string | undefined): void {
+  if (!request.session)
+    throw new Error(
+      "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session' before " +
+        "app.listen(), or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
+    );
+  if (arrivedSessionId === undefined || arrivedSessionId !== request.sessionID) return;
+  throw new Error(
+    'This login did not give the cookie session a new id, so it is refused (session fixation, OWASP ASVS 7.2.4). Either nobody is logged in: ' +
+      'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +
+      "changes it, without Passport call request.session.regenerate(). Where the handler answers with a JWT, write @SingleSessionLogin({ credential: 'token' }).",
+  );
+}
+
+function once(action: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => (done ??= action());
+}

@@ -1,0 +1,83 @@
+import type { CheckResult, CurrentSession } from '../session/session.js';
+import type { Sessions } from '../session/sessions.js';
+import { claimsOf, type Claim } from './claims.js';
+import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
+import { SessionEndedException, SessionUnknownException } from './exceptions.js';
+import { originOf } from './origin.js';
+import { bearerTokenOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import { challengeBearer, toException } from './to-exception.js';
+
+/** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
+export class RequestCheck {
+  constructor(
+    private readonly sessions: Sessions,
+    private readonly unregistered: 'reject' | 'adopt',
+  ) {}
+
+  /** `true`, at once for an anonymous request and for one that was checked already; throws for a request that is refused. */
+  check(request: SessionRequest, response: SessionResponse | undefined): true | Promise<true> {
+    const { user } = request;
+    const stamped = stampOf(request);
+    if (!user && stamped === undefined) return true;
+    const { checked } = stateOf(request);
+    if (checked !== undefined && checked.user === user && checked.stamp === stamped) return true;
+    return this.decide(request).catch((error: unknown) => this.refuse(error, request, response));
+  }
+
+  private async decide(request: SessionRequest): Promise<true> {
+    const [main, other] = claimsOf(request);
+    const state = stateOf(request);
+    const [current] = await Promise.all([
+      main === undefined ? this.adopt(request) : this.confirm(main, request.user, request),
+      other !== undefined && other.id !== state.checked?.stamp && this.confirm(other, undefined, request),
+    ]);
+    state.current = current;
+    state.checked = { user: request.user, stamp: stampOf(request) };
+    return true;
+  }
+
+  private async confirm({ id, credential }: Claim, user: unknown, request: SessionRequest): Promise<CurrentSession> {
+    const limit = this.sessions.limitAtCheck(user || undefined);
+    const verdict = await this.sessions.verify({ id, limit: typeof limit === 'number' ? limit : await limit });
+    if (!verdict.live) return refuseEnded(verdict, credential, request);
+    const { userId } = verdict;
+    if (user && this.sessions.userIdOf(user) !== userId) return refuseEnded(FOREIGN, credential, request);
+    return { id, userId };
+  }
+
+  private async adopt(request: SessionRequest): Promise<CurrentSession> {
+    const bearer = bearerTokenOf(request);
+    const secret = bearer ?? carriedSessionId(request);
+    if (this.unregistered === 'reject' || secret === undefined) {
+      if (bearer === undefined) await destroyCookieSession(request);
+      throw new SessionUnknownException();
+    }
+    const verdict = await this.sessions.adopt(secret, request.user, originOf(request));
+    if (!verdict.live) return refuseEnded(verdict, bearer === undefined ? 'cookie' : 'token', request);
+    if (bearer === undefined && request.session) await stamp(request.session, verdict.id);
+    return { id: verdict.id, userId: verdict.userId };
+  }
+
+  private refuse(error: unknown, request: SessionRequest, response: SessionResponse | undefined): never {
+    if (error instanceof SessionEndedException || error instanceof SessionUnknownException) challengeBearer(request, response);
+    throw toException(error, response);
+  }
+}
+
+type Dead = Extract<CheckResult, { live: false }>;
+const FOREIGN: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
+
+async function refuseEnded(
+  { reason, endedAt }: Pick<Dead, 'reason' | 'endedAt'>,
+  credential: Claim['credential'],
+  request: SessionRequest,
+): Promise<never> {
+  if (credential === 'cookie') await destroyCookieSession(request);
+  throw new SessionEndedException(reason, endedAt);
+}
+
+// A cookie session that was made for this very request is no credential: to adopt it would admit a session a request.
+function carriedSessionId({ session, sessionID, headers }: SessionRequest): string | undefined {
+  const carried = session && sessionID && String(headers.cookie ?? '').includes(encodeURIComponent(sessionID));
+  return carried ? sessionID : undefined;
+}

@@ -1,0 +1,33 @@
+import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { RequestCheck } from './request-check.js';
+import { requestOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import { routeOf } from './route.js';
+
+/**
+ * Refuses a request whose session has ended: 401 with the reason. Anonymous requests pass, and so do login routes,
+ * logout routes and those with `@SkipSingleSession()`. It is global unless `enforceGlobally: false`; on a route, it
+ * stands after the guard that authenticates.
+ *
+ * HTTP and GraphQL are checked. For another transport, override `getRequest`; without a request there is nothing to
+ * check and the call passes.
+ */
+@Injectable()
+export class SingleSessionGuard implements CanActivate {
+  constructor(@Inject(RequestCheck) private readonly requestCheck: RequestCheck) {}
+
+  canActivate(context: ExecutionContext): true | Promise<true> {
+    const request = this.getRequest(context);
+    if (request === undefined) return true;
+    stateOf(request);
+    if (routeOf(context) !== undefined) return true;
+    return this.requestCheck.check(request, this.getResponse(context, request));
+  }
+
+  protected getRequest(context: ExecutionContext): SessionRequest | undefined {
+    return requestOf(context);
+  }
+
+  protected getResponse(context: ExecutionContext, request: SessionRequest): SessionResponse | undefined {
+    return context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
+  }
+}

@@ -1,0 +1,64 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { CurrentSession, EndedSession, EndReason, EndTarget, Verdict } from '../session/session.js';
+import { Sessions } from '../session/sessions.js';
+import { Logins } from './logins.js';
+import type { SessionRequest } from './request.js';
+import type { Credential } from './route.js';
+
+/** Who or what ends sessions, for the record and for the answer to the ended client. */
+export interface EndOptions {
+  /** Default `'admin'`. */
+  reason?: EndReason;
+  /** A username, not a credential. */
+  by?: string;
+}
+
+/** The verbs of the decorators, for code that they do not reach: logins by hand, jobs, administration. */
+@Injectable()
+export class SingleSessionService {
+  constructor(
+    @Inject(Sessions) private readonly sessions: Sessions,
+    @Inject(Logins) private readonly logins: Logins,
+  ) {}
+
+  /**
+   * Admits a login: call it after `request.logIn()` or before signing a JWT with the returned `id` as `sid`. A cookie
+   * session is stamped and saved; if this throws, or the answer to the request reports a failure, the session is ended
+   * and the cookie session destroyed.
+   * @throws SessionLimitReachedException when `onLimit` is `'reject'` and there is no room
+   * @throws SessionStoreUnavailableException when the store cannot answer
+   */
+  async admit(user: unknown, request: unknown, options: { credential?: Credential } = {}): Promise<CurrentSession> {
+    const { session } = await this.logins.admit(user, request as SessionRequest, options);
+    return session;
+  }
+
+  /** Whether a session is live now. */
+  async verify(sessionId: string): Promise<Verdict> {
+    const limit = await this.sessions.limitAtCheck(undefined);
+    const result = await this.sessions.verify({ id: sessionId, limit });
+    if (result.live) return { live: true, userId: result.userId };
+    const { reason, endedAt, userId } = result;
+    return { live: false, reason, endedAt, userId };
+  }
+
+  /** Ends one session. Resolves to how many were live and are dead now: 0 or 1. */
+  end(sessionId: string, options: EndOptions = {}): Promise<{ ended: number }> {
+    return this.endAll({ scope: 'session', sessionId }, options);
+  }
+
+  /** Ends all sessions of a user. */
+  endUser(userId: string | number | bigint, options: EndOptions = {}): Promise<{ ended: number }> {
+    return this.endAll({ scope: 'user', userId: String(userId) }, options);
+  }
+
+  /** Ends all sessions of a user but one; none when that one is not live itself. */
+  endOthers(userId: string | number | bigint, keepSessionId: string, options: EndOptions = {}): Promise<{ ended: number }> {
+    return this.endAll({ scope: 'others', sessionId: keepSessionId, userId: String(userId) }, options);
+  }
+
+  private async endAll(target: EndTarget, { reason = 'admin', by }: EndOptions): Promise<{ ended: number }> {
+    const ended: EndedSession[] = await this.sessions.end({ target, reason, by: by ?? null });
+    return { ended: ended.length };
+  }
+}

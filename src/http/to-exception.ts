@@ -1,0 +1,35 @@
+import { Logger } from '@nestjs/common';
+import { NoRoomError } from '../session/sessions.js';
+import { StoreUnavailableError } from '../session/session-store.js';
+import { SessionLimitReachedException, SessionStoreUnavailableException } from './exceptions.js';
+import { bearerTokenOf, type SessionRequest, type SessionResponse } from './request.js';
+
+const LOG_EVERY_MS = 1_000;
+const logger = new Logger('SingleSession');
+let quietUntil = 0;
+
+/** The HTTP answer for what went wrong inside; what is not ours stays what it is. */
+export function toException(error: unknown, response: SessionResponse | undefined): unknown {
+  if (error instanceof NoRoomError) return new SessionLimitReachedException(error.maxSessions);
+  if (!(error instanceof StoreUnavailableError)) return error;
+  logUnavailable(error);
+  const exception = new SessionStoreUnavailableException(error);
+  setHeader(response, 'Retry-After', String(exception.retryAfter));
+  return exception;
+}
+
+/** Says to a bearer client that its token is what was refused (RFC 6750, section 3). */
+export function challengeBearer(request: SessionRequest, response: SessionResponse | undefined): void {
+  if (bearerTokenOf(request) !== undefined) setHeader(response, 'WWW-Authenticate', 'Bearer error="invalid_token"');
+}
+
+function setHeader(response: SessionResponse | undefined, name: string, value: string): void {
+  if (response && !response.headersSent) response.setHeader(name, value);
+}
+
+// One line a second says it; one line a request would bury it.
+function logUnavailable(error: StoreUnavailableError): void {
+  if (performance.now() < quietUntil) return;
+  quietUntil = performance.now() + LOG_EVERY_MS;
+  logger.error(`${error.message}. Requests are refused with 503 until it does.`);
+}

@@ -1,0 +1,20 @@
+import { StoreUnavailableError } from './session-store.js';
+
+/** How long a request waits for the store, in milliseconds, before it is refused with 503. */
+export const ANSWER_WITHIN_MS = 5_000;
+
+/**
+ * The store's answer, or a {@link StoreUnavailableError} when it fails or does not come in time.
+ * A database that stops answering says nothing at all: without a limit of our own a request would hang with it.
+ */
+export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITHIN_MS): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(unavailable(`no answer within ${withinMs} ms`)), withinMs);
+    answer.then(resolve, (error: unknown) => reject(unavailable('it answered with an error', error))).finally(() => clearTimeout(timer));
+  });
+}
+
+function unavailable(what: string, cause?: unknown): StoreUnavailableError {
+  const detail = cause instanceof Error ? `: ${cause.message}` : '';
+  return new StoreUnavailableError(`The session store cannot answer: ${what}${detail}`, { cause });
+}

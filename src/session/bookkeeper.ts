@@ -1,0 +1,62 @@
+import { Logger } from '@nestjs/common';
+import { answered } from './answered.js';
+import type { SessionStore } from './session-store.js';
+
+const SEEN_EVERY_MS = 1_000;
+
+/**
+ * Writes what people want to know later: why a session ended, when it was last used. It decides nothing; what it loses
+ * in a crash, the next login, the next check or the sweeper writes.
+ */
+export class Bookkeeper {
+  private readonly logger = new Logger('SingleSession');
+  private readonly seenIds = new Set<string>();
+  private seenTimer: NodeJS.Timeout | undefined;
+  private unmarked = new Map<string, number>();
+  private marking: Promise<unknown> | undefined;
+
+  constructor(private readonly store: SessionStore) {}
+
+  /** Marks the user's dead sessions, together with those of all others that ask in this turn. */
+  mark(userId: string, limit: number): Promise<unknown> {
+    this.unmarked.set(userId, limit);
+    this.marking ??= new Promise((resolve) => setImmediate(() => resolve(this.writeMarks())));
+    return this.marking;
+  }
+
+  /** The same without waiting for it: for a login, whose answer does not depend on it. */
+  markLater(userId: string, limit: number): void {
+    this.mark(userId, limit).catch((error: Error) =>
+      this.logger.warn(`Evicted sessions were not marked as ended; they are dead all the same. ${error.message}`),
+    );
+  }
+
+  /** Notes that a session was used. Written in batches, off the request's path. */
+  seen(id: string): void {
+    this.seenIds.add(id);
+    this.seenTimer ??= setTimeout(() => void this.writeSeen(), SEEN_EVERY_MS).unref();
+  }
+
+  /** Writes what is waiting. */
+  async close(): Promise<void> {
+    clearTimeout(this.seenTimer);
+    await Promise.allSettled([this.marking, this.writeSeen()]);
+  }
+
+  private writeMarks(): Promise<unknown> {
+    const users = [...this.unmarked].map(([userId, limit]) => ({ userId, limit }));
+    this.unmarked = new Map();
+    this.marking = undefined;
+    return answered(this.store.mark(users));
+  }
+
+  private async writeSeen(): Promise<void> {
+    this.seenTimer = undefined;
+    const ids = [...this.seenIds];
+    this.seenIds.clear();
+    if (ids.length === 0) return;
+    await answered(this.store.seen(ids)).catch((error: Error) =>
+      this.logger.warn(`Last-seen times were not written; the next requests will try again. ${error.message}`),
+    );
+  }
+}

@@ -1,0 +1,57 @@
+/** Who a user is to the limit. Two logins belong to the same user when `id` is the same string. */
+export interface Identity {
+  /** Stable and unique for ever; never recycled, never an e-mail address that can change hands. */
+  id: string;
+  /** What exemptions by username are compared with, exactly. */
+  username: string;
+  /** What exemptions by role are compared with, exactly. */
+  roles: string[];
+}
+
+/** What an `identify` function may return: a number or bigint id becomes a string. */
+export interface IdentityLike {
+  id: string | number | bigint;
+  username: string;
+  roles: readonly string[];
+}
+
+/** A function of the application's own user object, whose type the application writes in its parameter. */
+export type OfUser<Result> = { bivarianceHack(user: unknown): Result }['bivarianceHack'];
+
+const LONGEST_ID = 255;
+const REMEDY =
+  "Give SingleSessionModule.forRoot({ identify: (user: YourUser) => ({ id: user.id, username: user.name, roles: user.roles }) }) what fits your user object. It is called with the user of a login and with `request.user` of every request, so it must understand both.";
+
+/** Reads `id`, `username ?? email ?? id` and `roles ?? []` from the user. */
+export function identifyByConvention(user: unknown): IdentityLike {
+  const { id, username, email, roles } = user as Record<string, IdentityLike['id'] & string[] & string>;
+  return { id, username: username ?? email ?? String(id), roles: roles ?? [] };
+}
+
+/**
+ * Checks what `identify` returned.
+ * @throws TypeError when an id, username or role is not what {@link IdentityLike} says: a wrong type would switch the limit off silently
+ */
+export function toIdentity(found: IdentityLike): Identity {
+  const { username, roles } = found;
+  if (typeof username !== 'string') throw new TypeError(`identify() gave a username of type ${typeof username}, not a string. ${REMEDY}`);
+  if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string'))
+    throw new TypeError(`identify() gave roles that are not an array of strings. ${REMEDY}`);
+  return { id: toUserId(found), username, roles: [...roles] };
+}
+
+/** The user id as the string that the database compares. Equal for `7` and `'7'`. */
+export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): string {
+  const id = found?.id;
+  const text = typeof id === 'bigint' || Number.isSafeInteger(id) ? String(id) : id;
+  if (typeof text !== 'string' || text === '' || text.length > LONGEST_ID || text.includes('\0') || !isWellFormed(text))
+    throw new TypeError(
+      `identify() gave no usable user id (${describe(id)}); it takes a string of 1 to ${LONGEST_ID} characters, a safe integer or a bigint. ${REMEDY}`,
+    );
+  return text;
+}
+
+// PostgreSQL stores UTF-8: two different ids with lone surrogates would become one.
+const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
+
+const describe = (id: unknown): string => (typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`);

@@ -1,0 +1,33 @@
+import type { Admission, AdmissionResult, Check, CheckResult, EndedSession, EndOrder } from './session.js';
+
+/**
+ * Where sessions live. Each method carries its whole invariant: there is no list-then-save, so that no
+ * implementation can lose a race between two calls. Methods reject when the store cannot answer.
+ */
+export abstract class SessionStore {
+  /** Stops the start, with a message that says what to write, when the store is not fit to hold the promises. */
+  abstract prepare(): Promise<void>;
+
+  /** Records a login and decides what it displaces, atomically: afterwards at most `limit` sessions of an enforced user are live. */
+  abstract admit(admission: Admission): Promise<AdmissionResult>;
+
+  /** Answers every check, in order, from the primary, as of a moment after the call. */
+  abstract verify(checks: readonly Check[]): Promise<CheckResult[]>;
+
+  /** Ends what the target says and is live, atomically. */
+  abstract end(order: EndOrder): Promise<EndedSession[]>;
+
+  /** Writes reason and time on the rows of these users' dead sessions that do not say so yet. Idempotent; returns what it marked. */
+  abstract mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]>;
+
+  /** Records that these sessions were used just now, where that is due. */
+  abstract seen(ids: readonly string[]): Promise<void>;
+
+  /** Marks up to a batch of expired sessions, and removes up to a batch of those that ended longer ago than the retention. Returns whether there may be more. */
+  abstract sweep(): Promise<boolean>;
+}
+
+/** The store cannot answer: neither yes nor no is known. */
+export class StoreUnavailableError extends Error {
+  override readonly name = 'StoreUnavailableError';
+}

@@ -1,0 +1,86 @@
+import type { Identity } from './identity.js';
+
+/** Why a session ended. A closed union, also in the database and in answers. */
+export const END_REASONS = [
+  'superseded',
+  'logout',
+  'logout-everywhere',
+  'admin',
+  'cut-off',
+  'expired',
+  'idle',
+  'unknown',
+] as const;
+export type EndReason = (typeof END_REASONS)[number];
+
+/** The session of the present request. The id is public: it opens nothing. */
+export interface CurrentSession {
+  id: string;
+  userId: string;
+}
+
+/** Where a login came from, for people to recognise it. Never used for a decision. */
+export interface Origin {
+  /** A textual IP address, or `null` when unknown. */
+  ip: string | null;
+  userAgent: string | null;
+}
+
+/** A login, with everything that decides its admission. */
+export interface Admission {
+  id: string;
+  identity: Identity;
+  /** How many live sessions the user may have, this one included; not looked at when `exempt`. */
+  limit: number;
+  exempt: boolean;
+  onLimit: 'evict' | 'reject';
+  /** The session that the same browser carried: it makes room first. `null` when there was none. */
+  replaces: string | null;
+  origin: Origin;
+}
+
+export type AdmissionResult = 'admitted' | 'no-room' | 'exists';
+
+/** A question to the store: is this session live, and among the first `limit` of its user? */
+export interface Check {
+  id: string;
+  limit: number;
+}
+
+export type Verdict =
+  | { live: true; userId: string }
+  /** `endedAt` is `null` for a session that nobody knows. */
+  | { live: false; reason: EndReason; endedAt: Date | null; userId: string | null };
+
+/** A verdict with what the bookkeeping wants to know. */
+export type CheckResult = Verdict & {
+  /** Dead, and its row does not say so yet. */
+  unmarked: boolean;
+  /** Live, and its last-seen time is due. */
+  unseen: boolean;
+};
+
+/** Which sessions to end. */
+export type EndTarget =
+  /** This one, if it is live. */
+  | { scope: 'session'; sessionId: string }
+  /** This one and, when it was not admitted as exempt, all others of its user; nothing when it is dead already. */
+  | { scope: 'everywhere'; sessionId: string }
+  /** All others of its user; nothing when it is dead already. */
+  | { scope: 'others'; sessionId: string; userId: string }
+  /** All of a user. */
+  | { scope: 'user'; userId: string };
+
+export interface EndOrder {
+  target: EndTarget;
+  reason: EndReason;
+  /** Who ended it, for the record: a username, not a credential. */
+  by: string | null;
+}
+
+/** A session that a statement of this process ended or found ended. */
+export interface EndedSession {
+  id: string;
+  userId: string;
+  reason: EndReason;
+}

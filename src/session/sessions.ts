@@ -1,0 +1,146 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { answered } from './answered.js';
+import type { Bookkeeper } from './bookkeeper.js';
+import { Checks } from './checks.js';
+import type { Policy, Ruling } from './policy.js';
+import type { Check, CheckResult, CurrentSession, EndedSession, EndOrder, Origin, Verdict } from './session.js';
+import type { SessionStore } from './session-store.js';
+
+/** A login, as the outside tells it. */
+export interface Login {
+  user: unknown;
+  origin: Origin;
+  /** The live session that the same browser carried, if any. */
+  replaces?: string | undefined;
+  /** Given when the same credential must always become the same session. */
+  id?: string | undefined;
+}
+
+export interface SessionsSettings {
+  onLimit: 'evict' | 'reject';
+  logoutEverywhere: boolean;
+}
+
+/** A login had no room and `onLimit` is `'reject'`. */
+export class NoRoomError extends Error {
+  override readonly name = 'NoRoomError';
+  constructor(readonly maxSessions: number) {
+    super(`The user has reached the limit of ${maxSessions} session(s).`);
+  }
+}
+
+const UNKNOWN: Verdict = { live: false, reason: 'unknown', endedAt: null, userId: null };
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** Whether this can be one of our ids at all. Cheap on a value of any type and length. */
+export const isSessionId = (value: unknown): value is string => typeof value === 'string' && value.length === 36 && UUID.test(value);
+
+/**
+ * What happens to sessions, in two writing verbs: `admit` and `end`. Logins, logouts, administrators and failures all go
+ * through them. Whether a session is live is computed by the store from the user's slots row, never remembered here.
+ */
+export class Sessions {
+  private readonly checks: Checks;
+
+  constructor(
+    private readonly store: SessionStore,
+    private readonly policy: Policy,
+    private readonly bookkeeper: Bookkeeper,
+    private readonly settings: SessionsSettings,
+  ) {
+    this.checks = new Checks((checks) => this.store.verify(checks));
+  }
+
+  /**
+   * Records a login; the user's surplus sessions are dead when this resolves.
+   * @throws NoRoomError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
+   */
+  async admit(login: Login): Promise<CurrentSession> {
+    const ruling = await this.policy.rule(login.user);
+    const id = login.id ?? randomUUID();
+    await this.admitAs(id, ruling, login);
+    const session = { id, userId: ruling.identity.id };
+    if (!ruling.exempt) this.bookkeeper.markLater(session.userId, ruling.limit);
+    return session;
+  }
+
+  /**
+   * The session of a credential that was issued before this module watched: made at its first request, the same one
+   * ever after, whatever the number of requests that bring it at once.
+   */
+  async adopt(secret: string, user: unknown, origin: Origin): Promise<CheckResult & { id: string }> {
+    const id = idOfCredential(secret);
+    const limit = await this.policy.limitAtCheck(user);
+    const known = await this.verify({ id, limit });
+    if (known.live || known.reason !== 'unknown') return { ...known, id };
+    await this.admit({ user, origin, id });
+    return { ...(await this.verify({ id, limit })), id };
+  }
+
+  /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised. */
+  async verify(check: Check): Promise<CheckResult> {
+    if (!isSessionId(check.id)) return { ...UNKNOWN, unmarked: false, unseen: false };
+    const result = await this.checks.verify(check);
+    if (result.unseen) this.bookkeeper.seen(check.id);
+    if (!result.unmarked || result.userId === null) return result;
+    await this.bookkeeper.mark(result.userId, check.limit);
+    return this.checks.verify(check);
+  }
+
+  limitAtCheck(user: unknown): number | Promise<number> {
+    return this.policy.limitAtCheck(user);
+  }
+
+  userIdOf(user: unknown): string {
+    return this.policy.userIdOf(user);
+  }
+
+  end(order: EndOrder): Promise<EndedSession[]> {
+    const { target } = order;
+    if (target.scope !== 'user' && !isSessionId(target.sessionId)) return Promise.resolve([]);
+    return answered(this.store.end(order));
+  }
+
+  /** Ends the session, and for an enforced user all others too unless the options say otherwise. Nothing when it is dead already: the loser harms nobody. */
+  async logout(sessionId: string, user: unknown): Promise<EndedSession[]> {
+    const everywhere = this.settings.logoutEverywhere && !(await this.isExempt(user));
+    return this.end({ target: { scope: everywhere ? 'everywhere' : 'session', sessionId }, reason: 'logout', by: null });
+  }
+
+  private async admitAs(id: string, { identity, limit, exempt }: Ruling, login: Login): Promise<void> {
+    const { onLimit } = this.settings;
+    const replaces = isSessionId(login.replaces) ? login.replaces : null;
+    const admission = { id, identity, limit, exempt, onLimit, replaces, origin: login.origin };
+    const outcome = this.store.admit(admission);
+    const result = await answered(outcome).catch((error: unknown) => {
+      this.takeBack(id, outcome);
+      throw error;
+    });
+    if (result === 'no-room') throw new NoRoomError(limit);
+  }
+
+  // A login that was answered with an error must not come to life when its statement is done after all.
+  private takeBack(id: string, outcome: Promise<unknown>): void {
+    outcome
+      .catch(() => undefined)
+      .then(() => this.end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null }))
+      .catch(() => undefined);
+  }
+
+  // Who cannot be judged logs out alone: the session ends either way.
+  private async isExempt(user: unknown): Promise<boolean> {
+    if (user === undefined) return false;
+    return this.policy.rule(user).then(
+      ({ exempt }) => exempt,
+      () => true,
+    );
+  }
+}
+
+// One way only: the id is public, the credential is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562, version 8).
+function idOfCredential(secret: string): string {
+  const bytes = createHash('sha256').update(`nestjs-single-session:${secret}`).digest().subarray(0, 16);
+  bytes[6] = (bytes[6]! & 0x0f) | 0x80;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -1,0 +1,49 @@
+import { Logger } from '@nestjs/common';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { SessionStore } from './session-store.js';
+
+const LONGEST_INTERVAL_MS = 10 * 60_000;
+const SHORTEST_INTERVAL_MS = 1_000;
+const PAUSE_MS = 50;
+
+/** Removes what ended longer ago than the retention. Hygiene only: whether a session has expired is decided when it is read. */
+export class Sweeper {
+  private readonly logger = new Logger('SingleSession');
+  private readonly intervalMs: number;
+  private readonly stopping = new AbortController();
+  private running: Promise<void> | undefined;
+
+  constructor(
+    private readonly store: SessionStore,
+    retentionMs: number,
+  ) {
+    this.intervalMs = Math.min(LONGEST_INTERVAL_MS, Math.max(SHORTEST_INTERVAL_MS, retentionMs / 10));
+  }
+
+  start(): void {
+    this.running ??= this.run();
+  }
+
+  /** Resolves when the batch under way, if any, is done. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.running;
+  }
+
+  /** Batch after batch, until nothing is left to sweep. */
+  async sweep(): Promise<void> {
+    while (!this.stopping.signal.aborted && (await this.store.sweep())) await this.rest(PAUSE_MS);
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopping.signal.aborted) {
+      // Jittered, so that processes which started together do not sweep together.
+      await this.rest(this.intervalMs * (0.5 + Math.random()));
+      await this.sweep().catch((error: Error) => this.logger.warn(`Sweeping failed and will be tried again: ${error.message}`));
+    }
+  }
+
+  private async rest(ms: number): Promise<void> {
+    await pause(ms, undefined, { ref: false, signal: this.stopping.signal }).catch(() => undefined);
+  }
+}

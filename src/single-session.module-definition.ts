@@ -1,0 +1,14 @@
+import { ConfigurableModuleBuilder } from '@nestjs/common';
+import type { SingleSessionModuleExtras, SingleSessionOptions } from './single-session.options.js';
+
+const EXTRAS: SingleSessionModuleExtras = { dataSource: undefined, isGlobal: true, enforceGlobally: true };
+
+export const {
+  ConfigurableModuleClass,
+  MODULE_OPTIONS_TOKEN,
+  OPTIONS_TYPE,
+  ASYNC_OPTIONS_TYPE,
+} = new ConfigurableModuleBuilder<SingleSessionOptions>({ moduleName: 'SingleSession' })
+  .setClassMethodName('forRoot')
+  .setExtras(EXTRAS, (definition, { isGlobal }) => ({ ...definition, global: isGlobal ?? true }))
+  .build();

@@ -1,0 +1,119 @@
+import { Inject, Module, type DynamicModule, type OnApplicationBootstrap, type OnModuleDestroy, type Provider } from '@nestjs/common';
+import { APP_GUARD, APP_INTERCEPTOR, DiscoveryModule } from '@nestjs/core';
+import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
+import type { DataSource } from 'typeorm';
+import { ArrivalGuard } from './http/arrival.guard.js';
+import { SingleSessionBackstop } from './http/backstop.interceptor.js';
+import { CookieSessionCheck } from './http/cookie-session.check.js';
+import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
+import { Logins } from './http/logins.js';
+import { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
+import { RequestCheck } from './http/request-check.js';
+import { SingleSessionGuard } from './http/single-session.guard.js';
+import { SingleSessionService } from './http/single-session.service.js';
+import { Bookkeeper } from './session/bookkeeper.js';
+import { Policy } from './session/policy.js';
+import { SessionStore } from './session/session-store.js';
+import { Sessions } from './session/sessions.js';
+import { Sweeper } from './session/sweeper.js';
+import { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } from './single-session.module-definition.js';
+import { checkExtras, resolveOptions, type ResolvedOptions, type SingleSessionModuleExtras, type SingleSessionOptions } from './single-session.options.js';
+import { singleSessionEntities } from './typeorm/check-schema.js';
+import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
+
+const RESOLVED_OPTIONS = Symbol('nestjs-single-session:options');
+const LONGEST_SEEN_INTERVAL_MS = 60_000;
+
+/**
+ * Limits how many sessions a user may have at once. A login that is admitted evicts the user's older sessions; the
+ * guard refuses an evicted session on its next request and says why.
+ */
+@Module({})
+export class SingleSessionModule extends ConfigurableModuleClass implements OnApplicationBootstrap, OnModuleDestroy {
+  constructor(
+    @Inject(SessionStore) private readonly store: SessionStore,
+    @Inject(Bookkeeper) private readonly bookkeeper: Bookkeeper,
+    @Inject(Sweeper) private readonly sweeper: Sweeper,
+    @Inject(CookieSessionCheck) private readonly cookieSessionCheck: CookieSessionCheck,
+  ) {
+    super();
+  }
+
+  /** @throws Error that says what to write, for options that are wrong */
+  static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    const { dataSource, isGlobal, enforceGlobally, ...rest } = options;
+    resolveOptions(rest);
+    return compose(super.forRoot(options), { dataSource, isGlobal, enforceGlobally });
+  }
+
+  /** Like {@link forRoot}, with the options from a factory; `dataSource`, `isGlobal` and `enforceGlobally` stand beside it. */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    return compose(super.forRootAsync(options), options);
+  }
+
+  /** Stops the start when the application is not fit to hold the limit. */
+  async onApplicationBootstrap(): Promise<void> {
+    this.cookieSessionCheck.run();
+    await this.store.prepare();
+    this.sweeper.start();
+  }
+
+  async onModuleDestroy(): Promise<void> {
+    await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
+  }
+}
+
+function compose(definition: DynamicModule, extras: SingleSessionModuleExtras): DynamicModule {
+  checkExtras(extras);
+  const { dataSource, enforceGlobally = true } = extras;
+  return {
+    ...definition,
+    imports: [...(definition.imports ?? []), DiscoveryModule, TypeOrmModule.forFeature(singleSessionEntities, dataSource)],
+    providers: [...(definition.providers ?? []), ...sessionProviders(dataSource), ...HTTP_PROVIDERS, ...globalProviders(enforceGlobally)],
+    exports: [SingleSessionService, SingleSessionGuard, SingleSessionLoginInterceptor, SingleSessionLogoutInterceptor, Logins, Sessions, RequestCheck],
+  };
+}
+
+const sessionProviders = (dataSource: string | undefined): Provider[] => [
+  { provide: RESOLVED_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: (given: SingleSessionOptions) => resolveOptions(given) },
+  { provide: SessionStore, inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS], useFactory: createStore },
+  { provide: Policy, inject: [RESOLVED_OPTIONS], useFactory: (options: ResolvedOptions) => new Policy(options) },
+  { provide: Bookkeeper, inject: [SessionStore], useFactory: (store: SessionStore) => new Bookkeeper(store) },
+  {
+    provide: Sweeper,
+    inject: [SessionStore, RESOLVED_OPTIONS],
+    useFactory: (store: SessionStore, { retention }: ResolvedOptions) => new Sweeper(store, retention),
+  },
+  {
+    provide: Sessions,
+    inject: [SessionStore, Policy, Bookkeeper, RESOLVED_OPTIONS],
+    useFactory: (store: SessionStore, policy: Policy, bookkeeper: Bookkeeper, options: ResolvedOptions) => new Sessions(store, policy, bookkeeper, options),
+  },
+];
+
+const HTTP_PROVIDERS: Provider[] = [
+  { provide: Logins, inject: [Sessions], useFactory: (sessions: Sessions) => new Logins(sessions) },
+  {
+    provide: RequestCheck,
+    inject: [Sessions, RESOLVED_OPTIONS],
+    useFactory: (sessions: Sessions, { unregistered }: ResolvedOptions) => new RequestCheck(sessions, unregistered),
+  },
+  SingleSessionService,
+  SingleSessionGuard,
+  SingleSessionLoginInterceptor,
+  SingleSessionLogoutInterceptor,
+  CookieSessionCheck,
+];
+
+const globalProviders = (enforce: boolean): Provider[] =>
+  enforce
+    ? [
+        { provide: APP_GUARD, useExisting: SingleSessionGuard },
+        { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
+      ]
+    : [{ provide: APP_GUARD, useClass: ArrivalGuard }];
+
+function createStore(dataSource: DataSource, { idleTimeout, maxAge, retention }: ResolvedOptions): SessionStore {
+  const seenInterval = Math.min(LONGEST_SEEN_INTERVAL_MS, Math.ceil((idleTimeout ?? Infinity) / 4));
+  return new TypeOrmSessionStore(dataSource, { idleTimeout, maxAge, retention, seenInterval });
+}

@@ -1,0 +1,169 @@
+import type { IdentityLike, OfUser } from './session/identity.js';
+import { DEFAULT_POLICY, toLimit } from './session/policy.js';
+
+/** What may be written in `forRoot()` beside {@link SingleSessionModuleExtras}; all of it may come from a factory. */
+export interface SingleSessionOptions {
+  /** How many sessions a user may have at once: a whole number from 1 to 1,000, or a function of the user, called at each login and each check. `Infinity`: not enforced. Default 1. */
+  maxSessions?: number | OfUser<number | Promise<number>>;
+  /** When a login exceeds the limit: `'evict'` ends the oldest sessions, `'reject'` answers 409 to the login. Default `'evict'`. */
+  onLimit?: 'evict' | 'reject';
+  /** Users to whom the limit does not apply, compared exactly, at each login. Their sessions are recorded, never evicted, and never evict. Default: none. */
+  exempt?: { usernames?: readonly string[]; roles?: readonly string[]; when?: OfUser<boolean | Promise<boolean>> };
+  /** Reads id, username and roles from your user object. Default: `id`, `username ?? email ?? id`, `roles ?? []`. */
+  identify?: OfUser<IdentityLike>;
+  /** Whether a logout ends all of the user's sessions; an exempt user's logout ends only its own. Default `true`. */
+  logoutEverywhere?: boolean;
+  /** An authenticated request whose login was never recorded: `'reject'` answers 401, `'adopt'` records it now. Default `'reject'`. */
+  unregistered?: 'reject' | 'adopt';
+  /** Milliseconds without a request after which a session ends. Default: none. */
+  idleTimeout?: number;
+  /** Milliseconds after the login at which a session ends. Default 14 days. */
+  maxAge?: number;
+  /** Milliseconds for which the rows of ended sessions are kept. Default 30 days. */
+  retention?: number;
+  /** How old a decision may be. `'strong'`: never older than the request. Default `'strong'`. */
+  freshness?: 'strong';
+}
+
+/** What shapes the module itself, and so is known before any factory runs. */
+export interface SingleSessionModuleExtras {
+  /** The name of the TypeORM data source. Default: the default one. */
+  dataSource?: string;
+  /** Whether the service can be injected everywhere without an import. Default `true`. */
+  isGlobal?: boolean;
+  /** Whether every route is guarded. `false`: write `@UseGuards(SingleSessionGuard)` where you want it, after the guard that authenticates. Default `true`. */
+  enforceGlobally?: boolean;
+}
+
+/** The options with their defaults. */
+export interface ResolvedOptions {
+  maxSessions: number | OfUser<number | Promise<number>>;
+  onLimit: 'evict' | 'reject';
+  exempt: { usernames: readonly string[]; roles: readonly string[]; when?: OfUser<boolean | Promise<boolean>> };
+  identify: OfUser<IdentityLike>;
+  logoutEverywhere: boolean;
+  unregistered: 'reject' | 'adopt';
+  idleTimeout: number | undefined;
+  maxAge: number;
+  retention: number;
+}
+
+const DAY = 86_400_000;
+const LONGEST = 100 * 365 * DAY;
+const EXTRAS: readonly string[] = ['dataSource', 'isGlobal', 'enforceGlobally'] satisfies (keyof SingleSessionModuleExtras)[];
+
+type Reader<Value> = (value: unknown, key: string) => Value;
+
+const READERS = {
+  maxSessions: (value: unknown) => (typeof value === 'function' ? (value as OfUser<number>) : toLimit(value)),
+  onLimit: oneOf('evict', 'reject'),
+  exempt: readExemptions,
+  identify: readFunction as Reader<OfUser<IdentityLike>>,
+  logoutEverywhere: readBoolean,
+  unregistered: oneOf('reject', 'adopt'),
+  idleTimeout: readDuration,
+  maxAge: readDuration,
+  retention: readDuration,
+  freshness: oneOf('strong'),
+} satisfies Record<keyof SingleSessionOptions, Reader<unknown>>;
+
+/**
+ * Checks the options and adds the defaults, into a new object: the caller's is not changed and not kept.
+ * @throws Error that says what to write instead
+ */
+export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOptions {
+  refuseUnknownKeys(given, Object.keys(READERS), '');
+  const read = <Key extends keyof typeof READERS>(key: Key): ReturnType<(typeof READERS)[Key]> | undefined =>
+    given[key] === undefined ? undefined : (READERS[key](given[key], key) as ReturnType<(typeof READERS)[Key]>);
+  const options: ResolvedOptions = {
+    maxSessions: read('maxSessions') ?? DEFAULT_POLICY.maxSessions,
+    onLimit: read('onLimit') ?? 'evict',
+    exempt: read('exempt') ?? DEFAULT_POLICY.exempt,
+    identify: read('identify') ?? DEFAULT_POLICY.identify,
+    logoutEverywhere: read('logoutEverywhere') ?? true,
+    unregistered: read('unregistered') ?? 'reject',
+    idleTimeout: read('idleTimeout'),
+    maxAge: read('maxAge') ?? 14 * DAY,
+    retention: read('retention') ?? 30 * DAY,
+  };
+  read('freshness');
+  refuseContradictions(options);
+  return Object.freeze(options);
+}
+
+/** @throws Error for extras of a wrong type */
+export function checkExtras({ dataSource, isGlobal, enforceGlobally }: SingleSessionModuleExtras): void {
+  if (dataSource !== undefined && (typeof dataSource !== 'string' || dataSource === ''))
+    throw wrong('dataSource', 'the name of a TypeORM data source, such as "sessions"', dataSource);
+  if (isGlobal !== undefined) readBoolean(isGlobal, 'isGlobal');
+  if (enforceGlobally !== undefined) readBoolean(enforceGlobally, 'enforceGlobally');
+}
+
+function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: ResolvedOptions): void {
+  if (idleTimeout !== undefined && idleTimeout >= maxAge)
+    throw new Error(
+      `SingleSessionModule: idleTimeout (${idleTimeout} ms) is not shorter than maxAge (${maxAge} ms), so it can never end a session. Leave one of them out, or make idleTimeout shorter.`,
+    );
+  if (onLimit === 'reject' && maxSessions === Infinity)
+    throw new Error("SingleSessionModule: onLimit: 'reject' contradicts maxSessions: Infinity: no login can exceed it. Leave one of them out.");
+}
+
+function readExemptions(value: unknown, key: string): ResolvedOptions['exempt'] {
+  if (!isPlainObject(value)) throw wrong(key, "an object: { usernames: ['batch-worker'], roles: ['service'] }", value);
+  refuseUnknownKeys(value, ['usernames', 'roles', 'when'], 'exempt.');
+  const { usernames = [], roles = [], when } = value;
+  return Object.freeze({
+    usernames: readStrings(usernames, 'exempt.usernames'),
+    roles: readStrings(roles, 'exempt.roles'),
+    ...(when !== undefined && { when: readFunction(when, 'exempt.when') as OfUser<boolean> }),
+  });
+}
+
+// A string would become a test for a substring of it.
+function readStrings(value: unknown, key: string): readonly string[] {
+  if (!Array.isArray(value) || !value.every((item) => typeof item === 'string' && item !== ''))
+    throw wrong(key, "an array of strings: ['batch-worker']", value);
+  return Object.freeze([...(value as string[])]);
+}
+
+function readFunction(value: unknown, key: string): unknown {
+  if (typeof value !== 'function') throw wrong(key, 'a function of the user', value);
+  return value;
+}
+
+function readBoolean(value: unknown, key: string): boolean {
+  if (typeof value !== 'boolean') throw wrong(key, 'exactly true or false', value);
+  return value;
+}
+
+function readDuration(value: unknown, key: string): number {
+  if (!Number.isInteger(value) || Number(value) < 1 || Number(value) > LONGEST)
+    throw wrong(key, 'a whole number of milliseconds, from 1 to those of 100 years, such as 30 * 60_000', value);
+  return Number(value);
+}
+
+function oneOf<const Choice extends string>(...choices: Choice[]): Reader<Choice> {
+  return (value, key) => {
+    if (!choices.includes(value as Choice)) throw wrong(key, choices.map((choice) => `'${choice}'`).join(' or '), value);
+    return value as Choice;
+  };
+}
+
+function refuseUnknownKeys(given: object, known: readonly string[], prefix: string): void {
+  if (!isPlainObject(given)) throw wrong('options', 'an object: forRoot({ maxSessions: 1 })', given);
+  const unknown = Object.keys(given).find((key) => !known.includes(key));
+  if (unknown === undefined) return;
+  const hint = EXTRAS.includes(unknown)
+    ? `"${unknown}" shapes the module: write it beside useFactory in forRootAsync(), not in what the factory returns.`
+    : `Known: ${known.join(', ')}.`;
+  throw new Error(`SingleSessionModule: unknown option "${prefix}${unknown}". ${hint}`);
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function wrong(key: string, expected: string, value: unknown): Error {
+  const got = typeof value === 'object' || typeof value === 'function' ? typeof value : JSON.stringify(value) ?? String(value);
+  return new Error(`SingleSessionModule: ${key} must be ${expected}; it was ${Array.isArray(value) ? 'an array' : got}.`);
+}

@@ -1,0 +1,70 @@
+import { Logger } from '@nestjs/common';
+import type { DataSource } from 'typeorm';
+import { tableNames, type TableName } from './table-names.js';
+import { UserSession } from './user-session.entity.js';
+import { UserSessionSlots } from './user-session-slots.entity.js';
+
+export const singleSessionEntities = [UserSession, UserSessionSlots];
+
+const UNDEFINED_TABLE = '42P01';
+const UNDEFINED_COLUMN = '42703';
+const INVALID_SCHEMA = '3F000';
+
+/** @throws Error when the data source cannot hold sessions, saying what to write */
+export async function checkSchema(dataSource: DataSource): Promise<void> {
+  checkDriver(dataSource);
+  for (const entity of singleSessionEntities) checkEntity(dataSource, entity);
+  const { sessions, slots } = tableNames(dataSource);
+  await checkTable(dataSource, UserSession, sessions);
+  await checkTable(dataSource, UserSessionSlots, slots);
+  await checkIsolation(dataSource);
+}
+
+function checkDriver({ options }: DataSource): void {
+  if (options.type === 'postgres') return;
+  throw new Error(
+    `nestjs-single-session keeps sessions in PostgreSQL, but this data source is of type "${options.type}". ` +
+      "Add a data source with TypeOrmModule.forRoot({ name: 'sessions', type: 'postgres', ... }) and write SingleSessionModule.forRoot({ dataSource: 'sessions' }).",
+  );
+}
+
+function checkEntity(dataSource: DataSource, entity: Function): void {
+  if (dataSource.hasMetadata(entity)) return;
+  throw new Error(
+    `The entity ${entity.name} of nestjs-single-session is not in your data source. Write \`autoLoadEntities: true\`, or ` +
+      "`entities: [..., ...singleSessionEntities]` with `import { singleSessionEntities } from 'nestjs-single-session'`, in TypeOrmModule.forRoot().",
+  );
+}
+
+async function checkTable(dataSource: DataSource, entity: Function, table: TableName): Promise<void> {
+  const { columns } = dataSource.getMetadata(entity);
+  const names = columns.map(({ givenDatabaseName, propertyName }) => `"${givenDatabaseName ?? propertyName}"`);
+  const runner = dataSource.createQueryRunner('master');
+  try {
+    await runner.query(`SELECT ${names.join(', ')} FROM ${table.sql} LIMIT 0`);
+  } catch (error) {
+    throw explained(error, table.path);
+  } finally {
+    await runner.release();
+  }
+}
+
+function explained(error: unknown, table: string): unknown {
+  const { code, message } = error as { code?: string; message: string };
+  if (code !== UNDEFINED_TABLE && code !== UNDEFINED_COLUMN && code !== INVALID_SCHEMA) return error;
+  return new Error(
+    `The table ${table} of nestjs-single-session is missing or out of date (${message}). Add ` +
+      "`migrations: [...singleSessionMigrations]` with `import { singleSessionMigrations } from 'nestjs-single-session/migrations'` to your data source, " +
+      'and run them: `migrationsRun: true`, or `npx typeorm migration:run -d <your data source>`.',
+    { cause: error },
+  );
+}
+
+async function checkIsolation(dataSource: DataSource): Promise<void> {
+  const [row] = (await dataSource.query('SHOW default_transaction_isolation')) as [{ default_transaction_isolation: string }];
+  if (row.default_transaction_isolation === 'read committed') return;
+  new Logger('SingleSession').warn(
+    `default_transaction_isolation is "${row.default_transaction_isolation}". The limit holds, but logins of one account at the same time will fail with 503. ` +
+      "Set it to 'read committed' for this data source.",
+  );
+}

@@ -1,0 +1,143 @@
+import type { EndTarget } from '../session/session.js';
+
+/** What the statements are made for; all of it is fixed at start. */
+export interface StatementSettings {
+  /** Quoted names. */
+  sessions: string;
+  slots: string;
+  /** Milliseconds. */
+  idleTimeout: number | undefined;
+  maxAge: number;
+  retention: number;
+  seenInterval: number;
+}
+
+export type Statements = ReturnType<typeof statements>;
+
+export const BATCH = 1_000;
+
+const ms = (milliseconds: number): string => `interval '${milliseconds} milliseconds'`;
+
+/**
+ * Every statement of the module, as fixed texts: what varies is a parameter. In all of them `s` is a session, `u` the
+ * slots row of its user, and what is dead stays dead whatever snapshot it is read from.
+ *
+ * Locks are taken in one order, so that statements wait for each other and never deadlock: first the slots row, then
+ * session rows by id.
+ */
+export function statements(settings: StatementSettings) {
+  const { sessions, slots, idleTimeout, maxAge, retention, seenInterval } = settings;
+
+  const idleSince = idleTimeout === undefined ? 'NULL::timestamptz' : `s.last_seen_at + ${ms(idleTimeout)}`;
+  const timedOut = `(s.expires_at <= now() OR COALESCE(${idleSince} <= now(), false))`;
+  const held = (u: string, limit?: string): string => `COALESCE(CASE WHEN s.exempt THEN s.generation > ${u}.floor
+    ELSE s.id = ANY(${limit === undefined ? `${u}.active` : `${u}.active[1:${limit}]`}) END, false)`;
+
+  /** Why a session that is not marked is dead; NULL when it is live. */
+  const deadBecause = (limit: string): string => `CASE WHEN s.expires_at <= now() THEN 'expired'
+    WHEN ${idleSince} <= now() THEN 'idle' WHEN NOT ${held('u', limit)} THEN 'superseded' END`;
+
+  // Only negative evidence prunes: a row that says it is over. A session committed a moment ago has no row in this
+  // snapshot yet, and must be kept.
+  const kept = `ARRAY(SELECT slot.id FROM unnest(u.active[1:$4::int]) WITH ORDINALITY AS slot (id, place)
+    WHERE slot.id IS DISTINCT FROM $7::uuid
+      AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${timedOut}))
+    ORDER BY slot.place)`;
+
+  /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent. No row: no room. */
+  const admit = `WITH slot AS (
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor)
+    SELECT $2::text, clock.g, CASE WHEN $3::boolean THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1
+      FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS g) clock
+    ON CONFLICT (user_id) DO UPDATE SET
+      generation = u.generation + 1,
+      floor = CASE WHEN $3 THEN u.floor ELSE u.generation END,
+      active = CASE WHEN $3 THEN array_remove(u.active, $7::uuid) ELSE (ARRAY[$1::uuid] || ${kept})[1:$4] END
+    WHERE $3 OR NOT $5::boolean OR cardinality(${kept}) < $4
+    RETURNING u.generation)
+  INSERT INTO ${sessions}
+    (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ip, user_agent)
+  SELECT $1, $2, $6::text, $8::text[], slot.generation, $3, now(), now(), now() + ${ms(maxAge)}, $9::inet, $10::text FROM slot
+  RETURNING id`;
+
+  /** $1 ids, $2 limits: one row for each, in order. */
+  const verify = `SELECT s.user_id, s.ended_at,
+    CASE WHEN s.id IS NULL THEN 'unknown' WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE ${deadBecause('q.n')} END AS reason,
+    s.id IS NOT NULL AND s.ended_at IS NULL AS unmarked,
+    COALESCE(s.last_seen_at <= now() - ${ms(seenInterval)}, false) AS unseen
+  FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS q (id, n, place)
+    LEFT JOIN ${sessions} s ON s.id = q.id
+    LEFT JOIN ${slots} u ON u.user_id = s.user_id
+  ORDER BY q.place`;
+
+  /** $1 users, $2 limits. */
+  const mark = `WITH due AS (
+    SELECT s.id, ${deadBecause('q.n')} AS reason, u.active[1] AS newest
+    FROM unnest($1::text[], $2::int[]) AS q (user_id, n)
+      JOIN ${sessions} s ON s.user_id = q.user_id AND s.ended_at IS NULL
+      LEFT JOIN ${slots} u ON u.user_id = q.user_id
+    WHERE ${deadBecause('q.n')} IS NOT NULL
+    ORDER BY s.id FOR NO KEY UPDATE OF s)
+  UPDATE ${sessions} s SET end_reason = due.reason,
+    ended_at = CASE due.reason WHEN 'expired' THEN s.expires_at WHEN 'idle' THEN ${idleSince} ELSE now() END,
+    replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
+  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+  RETURNING s.id, s.user_id, s.end_reason`;
+
+  /** $1 ids. Waits for nobody: what is locked is being written anyway. */
+  const seen = `WITH due AS (
+    SELECT s.id FROM ${sessions} s
+    WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL AND s.last_seen_at <= now() - ${ms(seenInterval)}
+    ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
+  UPDATE ${sessions} s SET last_seen_at = now() FROM due WHERE s.id = due.id`;
+
+  const finish = (due: string, reason: string): string => `due AS (
+    SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
+    WHERE s.ended_at IS NULL AND NOT ${timedOut} AND ${held('old')} AND (${due})
+    ORDER BY s.id FOR NO KEY UPDATE OF s)
+  UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
+  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+  RETURNING s.id, s.user_id, s.end_reason`;
+
+  /** $1 session, $2 reason, $3 by. Begins with the slots row of a session that is live, locked; without one nothing happens. */
+  const endBySession = (active: string, floor: string, due: string, reason = '$2'): string => `WITH own AS (
+    SELECT s.* FROM ${sessions} s WHERE s.id = $1::uuid AND s.ended_at IS NULL AND NOT ${timedOut}),
+  old AS (
+    SELECT u.*, s.id AS own_id, s.exempt AS own_exempt FROM ${slots} u JOIN own s ON s.user_id = u.user_id
+    WHERE ${held('u')} FOR NO KEY UPDATE OF u),
+  slot AS (
+    UPDATE ${slots} u SET active = ${active}, floor = ${floor} FROM old WHERE u.user_id = old.user_id),
+  ${finish(due, reason)}`;
+
+  /** By the scope of the target. */
+  const end: Record<EndTarget['scope'], string> = {
+    session: endBySession('array_remove(old.active, old.own_id)', 'old.floor', 's.id = old.own_id'),
+    everywhere: endBySession(
+      `CASE WHEN old.own_exempt THEN old.active ELSE '{}' END`,
+      'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END',
+      's.id = old.own_id OR NOT old.own_exempt',
+      `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
+    ),
+    others: endBySession(
+      `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
+      'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END',
+      's.id <> old.own_id AND old.user_id = $4',
+    ),
+    user: `WITH old AS (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
+  slot AS (
+    UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
+  ${finish('true', '$2')}`,
+  };
+
+  // One worker at a time is enough; a second gained nothing. The lock is held for the statement only.
+  const elected = `(SELECT pg_try_advisory_xact_lock(hashtext('nestjs-single-session:sweep'), hashtext('${sessions}')))`;
+  const sweepExpired = `WITH due AS (
+    SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at IS NULL AND s.expires_at <= now()
+    LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED)
+  UPDATE ${sessions} s SET ended_at = s.expires_at, end_reason = 'expired' FROM due WHERE s.id = due.id`;
+  const sweepEnded = `DELETE FROM ${sessions} WHERE id IN (
+    SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at < now() - ${ms(retention)}
+    LIMIT ${BATCH} FOR UPDATE SKIP LOCKED)`;
+
+  return { admit, verify, mark, seen, end, sweepExpired, sweepEnded };
+}

@@ -1,0 +1,34 @@
+import type { DataSource } from 'typeorm';
+
+const TABLES = { sessions: ['UserSession', 'user_session'], slots: ['UserSessionSlots', 'user_session_slots'] } as const;
+const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_$-]{0,62}$/u;
+
+/** A table as TypeORM's API takes it (`path`) and as SQL takes it (`sql`, quoted). */
+export interface TableName {
+  path: string;
+  sql: string;
+}
+
+/**
+ * Our tables under the data source's `schema`, `entityPrefix` and naming strategy. They do not apply to the search
+ * path, so raw SQL must name them in full.
+ * @throws Error for a name that is no plain identifier: it would become part of every statement
+ */
+export function tableNames({ namingStrategy, options }: DataSource): { sessions: TableName; slots: TableName } {
+  const schema = (options as { schema?: string }).schema;
+  const name = ([entity, given]: readonly [string, string]): TableName => {
+    const bare = namingStrategy.tableName(entity, given);
+    const table = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, bare) : bare;
+    const parts = schema ? [schema, table] : [table];
+    return { path: parts.join('.'), sql: parts.map(quoted).join('.') };
+  };
+  return { sessions: name(TABLES.sessions), slots: name(TABLES.slots) };
+}
+
+function quoted(identifier: string): string {
+  if (IDENTIFIER.test(identifier) && Buffer.byteLength(identifier) <= 63) return `"${identifier}"`;
+  throw new Error(
+    `nestjs-single-session cannot use the schema or table name ${JSON.stringify(identifier.slice(0, 80))}. ` +
+      'Give the data source a `schema` and an `entityPrefix` of letters, digits, "_", "-" and "$", together at most 63 bytes long.',
+  );
+}

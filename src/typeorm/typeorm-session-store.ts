@@ -1,0 +1,115 @@
+import type { DataSource } from 'typeorm';
+import {
+  END_REASONS,
+  type Admission,
+  type AdmissionResult,
+  type Check,
+  type CheckResult,
+  type EndedSession,
+  type EndOrder,
+  type EndReason,
+} from '../session/session.js';
+import { SessionStore } from '../session/session-store.js';
+import { checkSchema } from './check-schema.js';
+import { BATCH, statements, type Statements, type StatementSettings } from './statements.js';
+import { tableNames } from './table-names.js';
+
+export type StoreSettings = Omit<StatementSettings, 'sessions' | 'slots'>;
+
+interface VerifyRow {
+  user_id: string | null;
+  ended_at: Date | null;
+  reason: EndReason | null;
+  unmarked: boolean;
+  unseen: boolean;
+}
+
+interface EndedRow {
+  id: string;
+  user_id: string;
+  end_reason: EndReason;
+}
+
+const UNIQUE_VIOLATION = '23505';
+
+/** Sessions in PostgreSQL, through the application's TypeORM data source. Each method is one statement. */
+export class TypeOrmSessionStore extends SessionStore {
+  private readonly sql: Statements;
+
+  constructor(
+    private readonly dataSource: DataSource,
+    settings: StoreSettings,
+  ) {
+    super();
+    const names = tableNames(dataSource);
+    this.sql = statements({ ...settings, sessions: names.sessions.sql, slots: names.slots.sql });
+  }
+
+  async prepare(): Promise<void> {
+    await checkSchema(this.dataSource);
+  }
+
+  async admit({ id, identity, exempt, limit, onLimit, replaces, origin }: Admission): Promise<AdmissionResult> {
+    const { id: userId, username, roles } = identity;
+    const reject = onLimit === 'reject';
+    const parameters = [id, userId, exempt, limit, reject, username, replaces, roles, origin.ip, origin.userAgent];
+    try {
+      const { records } = await this.run(this.sql.admit, parameters);
+      return records.length === 1 ? 'admitted' : 'no-room';
+    } catch (error) {
+      // The only unique key that the statement does not handle itself is the session's id.
+      if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return 'exists';
+      throw error;
+    }
+  }
+
+  async verify(checks: readonly Check[]): Promise<CheckResult[]> {
+    const parameters = [checks.map(({ id }) => id), checks.map(({ limit }) => limit)];
+    const { records } = await this.run<VerifyRow>(this.sql.verify, parameters);
+    return records.map(toCheckResult);
+  }
+
+  async end({ target, reason, by }: EndOrder): Promise<EndedSession[]> {
+    const subject = target.scope === 'user' ? target.userId : target.sessionId;
+    const parameters = [subject, reason, by, ...(target.scope === 'others' ? [target.userId] : [])];
+    const { records } = await this.run<EndedRow>(this.sql.end[target.scope], parameters);
+    return records.map(toEndedSession);
+  }
+
+  async mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
+    const parameters = [users.map(({ userId }) => userId), users.map(({ limit }) => limit)];
+    const { records } = await this.run<EndedRow>(this.sql.mark, parameters);
+    return records.map(toEndedSession);
+  }
+
+  async seen(ids: readonly string[]): Promise<void> {
+    await this.run(this.sql.seen, [ids]);
+  }
+
+  async sweep(): Promise<boolean> {
+    const expired = await this.run(this.sql.sweepExpired, []);
+    const ended = await this.run(this.sql.sweepEnded, []);
+    return expired.affected === BATCH || ended.affected === BATCH;
+  }
+
+  // The primary, always: with TypeORM's `replication` a replica may still show what was ended.
+  private async run<Row>(sql: string, parameters: unknown[]): Promise<{ records: Row[]; affected: number }> {
+    const runner = this.dataSource.createQueryRunner('master');
+    try {
+      const { records, affected } = await runner.query(sql, parameters, true);
+      return { records: records as Row[], affected: affected ?? 0 };
+    } finally {
+      await runner.release();
+    }
+  }
+}
+
+/** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
+function toCheckResult(row: VerifyRow): CheckResult {
+  const { user_id: userId, ended_at: endedAt, reason, unmarked, unseen } = row;
+  if (reason === null && endedAt === null && typeof userId === 'string') return { live: true, userId, unmarked: false, unseen };
+  if (reason !== null && END_REASONS.includes(reason)) return { live: false, reason, endedAt, userId, unmarked, unseen: false };
+  throw new Error('the row of a session is not readable');
+}
+
+const toEndedSession = ({ id, user_id, end_reason }: EndedRow): EndedSession => ({ id, userId: user_id, reason: end_reason });

@@ -1,0 +1,24 @@
+import { Column, Entity, PrimaryColumn } from 'typeorm';
+
+/**
+ * Which of a user's sessions are live: the only source of truth. Whatever decides writes this row in one statement, and
+ * every input of the decision is a column of it, because after waiting for a lock PostgreSQL looks again at the row and
+ * at nothing else. Never delete a row while a token of its user may live.
+ */
+@Entity('user_session_slots')
+export class UserSessionSlots {
+  @PrimaryColumn('text', { name: 'user_id' })
+  userId: string;
+
+  /** One higher at each admission; starts from the clock, so that a row made anew never counts below an older one. */
+  @Column('bigint')
+  generation: string;
+
+  /** The live sessions of an enforced user, newest first. */
+  @Column('uuid', { array: true })
+  active: string[];
+
+  /** Every session that was admitted as exempt at or below this generation is dead. */
+  @Column('bigint')
+  floor: string;
+}

@@ -1,0 +1,66 @@
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import type { EndReason } from '../session/session.js';
+
+/**
+ * What a session is, for people and for audit. Whether it is live is not in here alone: see {@link UserSessionSlots}.
+ * Nothing in it can be used as a session.
+ */
+@Entity('user_session')
+@Index(['userId'], { where: 'ended_at IS NULL' })
+@Index(['expiresAt'], { where: 'ended_at IS NULL' })
+@Index(['endedAt'], { where: 'ended_at IS NOT NULL' })
+export class UserSession {
+  /** Random and public: stamped into the cookie session, or signed into the JWT as `sid`. */
+  @PrimaryColumn('uuid')
+  id: string;
+
+  @Column('text', { name: 'user_id' })
+  userId: string;
+
+  /** The username at the login. */
+  @Column('text')
+  username: string;
+
+  /** The roles at the login. */
+  @Column('text', { array: true })
+  roles: string[];
+
+  /** Counts the admissions of this user. A bigint, so a string in JavaScript. */
+  @Column('bigint')
+  generation: string;
+
+  /** Admitted while the limit did not apply to the user. */
+  @Column('boolean')
+  exempt: boolean;
+
+  @Column('timestamptz', { name: 'created_at' })
+  createdAt: Date;
+
+  /** Written at most once a minute; in no index, so that writing it stays cheap (heap-only tuples). */
+  @Column('timestamptz', { name: 'last_seen_at' })
+  lastSeenAt: Date;
+
+  @Column('timestamptz', { name: 'expires_at' })
+  expiresAt: Date;
+
+  @Column('inet', { nullable: true })
+  ip: string | null;
+
+  /** At most 512 characters, without control characters. */
+  @Column('text', { name: 'user_agent', nullable: true })
+  userAgent: string | null;
+
+  /** Bookkeeping: `null` does not mean live. */
+  @Column('timestamptz', { name: 'ended_at', nullable: true })
+  endedAt: Date | null;
+
+  @Column('text', { name: 'end_reason', nullable: true })
+  endReason: EndReason | null;
+
+  @Column('text', { name: 'ended_by', nullable: true })
+  endedBy: string | null;
+
+  /** The user's newest live session when this one was marked as superseded. */
+  @Column('uuid', { name: 'replaced_by', nullable: true })
+  replacedBy: string | null;
+}

