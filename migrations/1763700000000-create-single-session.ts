@@ -1,7 +1,11 @@
 import { Table, type MigrationInterface, type QueryRunner, type TableColumnOptions } from 'typeorm';
 import { tableNames } from '../src/typeorm/table-names.js';
 
-const column = (name: string, type: string, options: Partial<TableColumnOptions> = {}): TableColumnOptions => ({ name, type, ...options });
+const column = (
+  name: string,
+  type: string,
+  options: Partial<TableColumnOptions> = {},
+): TableColumnOptions => ({ name, type, ...options });
 const optional = { isNullable: true };
 const list = { isArray: true };
 

@@ -1,4 +1,9 @@
-export { CurrentSession, SingleSessionLogin, SingleSessionLogout, SkipSingleSession } from './http/decorators.js';
+export {
+  CurrentSession,
+  SingleSessionLogin,
+  SingleSessionLogout,
+  SkipSingleSession,
+} from './http/decorators.js';
 export {
   SessionEndedException,
   SessionLimitReachedException,

@@ -3,12 +3,8 @@ import type { SingleSessionModuleExtras, SingleSessionOptions } from './single-s
 
 const EXTRAS: SingleSessionModuleExtras = { dataSource: undefined, isGlobal: true, enforceGlobally: true };
 
-export const {
-  ConfigurableModuleClass,
-  MODULE_OPTIONS_TOKEN,
-  OPTIONS_TYPE,
-  ASYNC_OPTIONS_TYPE,
-} = new ConfigurableModuleBuilder<SingleSessionOptions>({ moduleName: 'SingleSession' })
-  .setClassMethodName('forRoot')
-  .setExtras(EXTRAS, (definition, { isGlobal }) => ({ ...definition, global: isGlobal ?? true }))
-  .build();
+export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<SingleSessionOptions>({ moduleName: 'SingleSession' })
+    .setClassMethodName('forRoot')
+    .setExtras(EXTRAS, (definition, { isGlobal }) => ({ ...definition, global: isGlobal ?? true }))
+    .build();

@@ -1,10 +1,17 @@
-import { Inject, Module, type DynamicModule, type OnApplicationBootstrap, type OnModuleDestroy, type Provider } from '@nestjs/common';
+import {
+  Inject,
+  Module,
+  type DynamicModule,
+  type OnApplicationBootstrap,
+  type OnModuleDestroy,
+  type Provider,
+} from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, DiscoveryModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { ArrivalGuard } from './http/arrival.guard.js';
 import { SingleSessionBackstop } from './http/backstop.interceptor.js';
-import { CookieSessionCheck } from './http/cookie-session.check.js';
+import { PlatformCheck } from './http/platform.check.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
 import { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
@@ -16,8 +23,19 @@ import { Policy } from './session/policy.js';
 import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
 import { Sweeper } from './session/sweeper.js';
-import { ASYNC_OPTIONS_TYPE, ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } from './single-session.module-definition.js';
-import { checkExtras, resolveOptions, type ResolvedOptions, type SingleSessionModuleExtras, type SingleSessionOptions } from './single-session.options.js';
+import {
+  ASYNC_OPTIONS_TYPE,
+  ConfigurableModuleClass,
+  MODULE_OPTIONS_TOKEN,
+  OPTIONS_TYPE,
+} from './single-session.module-definition.js';
+import {
+  checkExtras,
+  resolveOptions,
+  type ResolvedOptions,
+  type SingleSessionModuleExtras,
+  type SingleSessionOptions,
+} from './single-session.options.js';
 import { singleSessionEntities } from './typeorm/check-schema.js';
 import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
 
@@ -29,12 +47,15 @@ const LONGEST_SEEN_INTERVAL_MS = 60_000;
  * guard refuses an evicted session on its next request and says why.
  */
 @Module({})
-export class SingleSessionModule extends ConfigurableModuleClass implements OnApplicationBootstrap, OnModuleDestroy {
+export class SingleSessionModule
+  extends ConfigurableModuleClass
+  implements OnApplicationBootstrap, OnModuleDestroy
+{
   constructor(
     @Inject(SessionStore) private readonly store: SessionStore,
     @Inject(Bookkeeper) private readonly bookkeeper: Bookkeeper,
     @Inject(Sweeper) private readonly sweeper: Sweeper,
-    @Inject(CookieSessionCheck) private readonly cookieSessionCheck: CookieSessionCheck,
+    @Inject(PlatformCheck) private readonly platformCheck: PlatformCheck,
   ) {
     super();
   }
@@ -53,7 +74,7 @@ export class SingleSessionModule extends ConfigurableModuleClass implements OnAp
 
   /** Stops the start when the application is not fit to hold the limit. */
   async onApplicationBootstrap(): Promise<void> {
-    this.cookieSessionCheck.run();
+    this.platformCheck.run();
     await this.store.prepare();
     this.sweeper.start();
   }
@@ -68,16 +89,47 @@ function compose(definition: DynamicModule, extras: SingleSessionModuleExtras): 
   const { dataSource, enforceGlobally = true } = extras;
   return {
     ...definition,
-    imports: [...(definition.imports ?? []), DiscoveryModule, TypeOrmModule.forFeature(singleSessionEntities, dataSource)],
-    providers: [...(definition.providers ?? []), ...sessionProviders(dataSource), ...HTTP_PROVIDERS, ...globalProviders(enforceGlobally)],
-    exports: [SingleSessionService, SingleSessionGuard, SingleSessionLoginInterceptor, SingleSessionLogoutInterceptor, Logins, Sessions, RequestCheck],
+    imports: [
+      ...(definition.imports ?? []),
+      DiscoveryModule,
+      TypeOrmModule.forFeature(singleSessionEntities, dataSource),
+    ],
+    providers: [
+      ...(definition.providers ?? []),
+      ...sessionProviders(dataSource),
+      ...HTTP_PROVIDERS,
+      ...globalProviders(enforceGlobally),
+    ],
+    // Logins, Sessions and RequestCheck are not public: Nest makes the guard and the interceptors of a route anew in the
+    // module of its controller, which must find what they ask for.
+    exports: [
+      SingleSessionService,
+      SingleSessionGuard,
+      SingleSessionLoginInterceptor,
+      SingleSessionLogoutInterceptor,
+      Logins,
+      Sessions,
+      RequestCheck,
+    ],
   };
 }
 
 const sessionProviders = (dataSource: string | undefined): Provider[] => [
-  { provide: RESOLVED_OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: (given: SingleSessionOptions) => resolveOptions(given) },
-  { provide: SessionStore, inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS], useFactory: createStore },
-  { provide: Policy, inject: [RESOLVED_OPTIONS], useFactory: (options: ResolvedOptions) => new Policy(options) },
+  {
+    provide: RESOLVED_OPTIONS,
+    inject: [MODULE_OPTIONS_TOKEN],
+    useFactory: (given: SingleSessionOptions) => resolveOptions(given),
+  },
+  {
+    provide: SessionStore,
+    inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS],
+    useFactory: createStore,
+  },
+  {
+    provide: Policy,
+    inject: [RESOLVED_OPTIONS],
+    useFactory: (options: ResolvedOptions) => new Policy(options),
+  },
   { provide: Bookkeeper, inject: [SessionStore], useFactory: (store: SessionStore) => new Bookkeeper(store) },
   {
     provide: Sweeper,
@@ -87,7 +139,8 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
   {
     provide: Sessions,
     inject: [SessionStore, Policy, Bookkeeper, RESOLVED_OPTIONS],
-    useFactory: (store: SessionStore, policy: Policy, bookkeeper: Bookkeeper, options: ResolvedOptions) => new Sessions(store, policy, bookkeeper, options),
+    useFactory: (store: SessionStore, policy: Policy, bookkeeper: Bookkeeper, options: ResolvedOptions) =>
+      new Sessions(store, policy, bookkeeper, options),
   },
 ];
 
@@ -96,13 +149,14 @@ const HTTP_PROVIDERS: Provider[] = [
   {
     provide: RequestCheck,
     inject: [Sessions, RESOLVED_OPTIONS],
-    useFactory: (sessions: Sessions, { unregistered }: ResolvedOptions) => new RequestCheck(sessions, unregistered),
+    useFactory: (sessions: Sessions, { unregistered }: ResolvedOptions) =>
+      new RequestCheck(sessions, unregistered),
   },
   SingleSessionService,
   SingleSessionGuard,
   SingleSessionLoginInterceptor,
   SingleSessionLogoutInterceptor,
-  CookieSessionCheck,
+  PlatformCheck,
 ];
 
 const globalProviders = (enforce: boolean): Provider[] =>
@@ -113,7 +167,10 @@ const globalProviders = (enforce: boolean): Provider[] =>
       ]
     : [{ provide: APP_GUARD, useClass: ArrivalGuard }];
 
-function createStore(dataSource: DataSource, { idleTimeout, maxAge, retention }: ResolvedOptions): SessionStore {
+function createStore(
+  dataSource: DataSource,
+  { idleTimeout, maxAge, retention }: ResolvedOptions,
+): SessionStore {
   const seenInterval = Math.min(LONGEST_SEEN_INTERVAL_MS, Math.ceil((idleTimeout ?? Infinity) / 4));
   return new TypeOrmSessionStore(dataSource, { idleTimeout, maxAge, retention, seenInterval });
 }

@@ -8,7 +8,11 @@ export interface SingleSessionOptions {
   /** When a login exceeds the limit: `'evict'` ends the oldest sessions, `'reject'` answers 409 to the login. Default `'evict'`. */
   onLimit?: 'evict' | 'reject';
   /** Users to whom the limit does not apply, compared exactly, at each login. Their sessions are recorded, never evicted, and never evict. Default: none. */
-  exempt?: { usernames?: readonly string[]; roles?: readonly string[]; when?: OfUser<boolean | Promise<boolean>> };
+  exempt?: {
+    usernames?: readonly string[];
+    roles?: readonly string[];
+    when?: OfUser<boolean | Promise<boolean>>;
+  };
   /** Reads id, username and roles from your user object. Default: `id`, `username ?? email ?? id`, `roles ?? []`. */
   identify?: OfUser<IdentityLike>;
   /** Whether a logout ends all of the user's sessions; an exempt user's logout ends only its own. Default `true`. */
@@ -39,7 +43,11 @@ export interface SingleSessionModuleExtras {
 export interface ResolvedOptions {
   maxSessions: number | OfUser<number | Promise<number>>;
   onLimit: 'evict' | 'reject';
-  exempt: { usernames: readonly string[]; roles: readonly string[]; when?: OfUser<boolean | Promise<boolean>> };
+  exempt: {
+    usernames: readonly string[];
+    roles: readonly string[];
+    when?: OfUser<boolean | Promise<boolean>>;
+  };
   identify: OfUser<IdentityLike>;
   logoutEverywhere: boolean;
   unregistered: 'reject' | 'adopt';
@@ -50,7 +58,11 @@ export interface ResolvedOptions {
 
 const DAY = 86_400_000;
 const LONGEST = 100 * 365 * DAY;
-const EXTRAS: readonly string[] = ['dataSource', 'isGlobal', 'enforceGlobally'] satisfies (keyof SingleSessionModuleExtras)[];
+const EXTRAS: readonly string[] = [
+  'dataSource',
+  'isGlobal',
+  'enforceGlobally',
+] satisfies (keyof SingleSessionModuleExtras)[];
 
 type Reader<Value> = (value: unknown, key: string) => Value;
 
@@ -74,7 +86,9 @@ const READERS = {
 export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOptions {
   refuseUnknownKeys(given, Object.keys(READERS), '');
   const read = <Key extends keyof typeof READERS>(key: Key): ReturnType<(typeof READERS)[Key]> | undefined =>
-    given[key] === undefined ? undefined : (READERS[key](given[key], key) as ReturnType<(typeof READERS)[Key]>);
+    given[key] === undefined
+      ? undefined
+      : (READERS[key](given[key], key) as ReturnType<(typeof READERS)[Key]>);
   const options: ResolvedOptions = {
     maxSessions: read('maxSessions') ?? DEFAULT_POLICY.maxSessions,
     onLimit: read('onLimit') ?? 'evict',
@@ -105,11 +119,14 @@ function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: Res
       `SingleSessionModule: idleTimeout (${idleTimeout} ms) is not shorter than maxAge (${maxAge} ms), so it can never end a session. Leave one of them out, or make idleTimeout shorter.`,
     );
   if (onLimit === 'reject' && maxSessions === Infinity)
-    throw new Error("SingleSessionModule: onLimit: 'reject' contradicts maxSessions: Infinity: no login can exceed it. Leave one of them out.");
+    throw new Error(
+      "SingleSessionModule: onLimit: 'reject' contradicts maxSessions: Infinity: no login can exceed it. Leave one of them out.",
+    );
 }
 
 function readExemptions(value: unknown, key: string): ResolvedOptions['exempt'] {
-  if (!isPlainObject(value)) throw wrong(key, "an object: { usernames: ['batch-worker'], roles: ['service'] }", value);
+  if (!isPlainObject(value))
+    throw wrong(key, "an object: { usernames: ['batch-worker'], roles: ['service'] }", value);
   refuseUnknownKeys(value, ['usernames', 'roles', 'when'], 'exempt.');
   const { usernames = [], roles = [], when } = value;
   return Object.freeze({
@@ -138,13 +155,18 @@ function readBoolean(value: unknown, key: string): boolean {
 
 function readDuration(value: unknown, key: string): number {
   if (!Number.isInteger(value) || Number(value) < 1 || Number(value) > LONGEST)
-    throw wrong(key, 'a whole number of milliseconds, from 1 to those of 100 years, such as 30 * 60_000', value);
+    throw wrong(
+      key,
+      'a whole number of milliseconds, from 1 to those of 100 years, such as 30 * 60_000',
+      value,
+    );
   return Number(value);
 }
 
 function oneOf<const Choice extends string>(...choices: Choice[]): Reader<Choice> {
   return (value, key) => {
-    if (!choices.includes(value as Choice)) throw wrong(key, choices.map((choice) => `'${choice}'`).join(' or '), value);
+    if (!choices.includes(value as Choice))
+      throw wrong(key, choices.map((choice) => `'${choice}'`).join(' or '), value);
     return value as Choice;
   };
 }
@@ -164,6 +186,11 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 }
 
 function wrong(key: string, expected: string, value: unknown): Error {
-  const got = typeof value === 'object' || typeof value === 'function' ? typeof value : JSON.stringify(value) ?? String(value);
-  return new Error(`SingleSessionModule: ${key} must be ${expected}; it was ${Array.isArray(value) ? 'an array' : got}.`);
+  const got =
+    typeof value === 'object' || typeof value === 'function'
+      ? typeof value
+      : (JSON.stringify(value) ?? String(value));
+  return new Error(
+    `SingleSessionModule: ${key} must be ${expected}; it was ${Array.isArray(value) ? 'an array' : got}.`,
+  );
 }

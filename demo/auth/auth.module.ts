@@ -14,7 +14,9 @@ export class AuthModule {
     const secret = new TokenSecret(sessionSecret);
     return {
       module: AuthModule,
-      imports: [JwtModule.register({ secret: secret.value, signOptions: { algorithm: 'HS256', expiresIn: '15m' } })],
+      imports: [
+        JwtModule.register({ secret: secret.value, signOptions: { algorithm: 'HS256', expiresIn: '15m' } }),
+      ],
       controllers: [AuthController],
       providers: [
         Users,

@@ -1,4 +1,10 @@
-import { Inject, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { SingleSessionGuard } from './single-session.guard.js';
 
@@ -10,7 +16,10 @@ import { SingleSessionGuard } from './single-session.guard.js';
 export class SingleSessionBackstop implements NestInterceptor {
   constructor(@Inject(SingleSessionGuard) private readonly guard: SingleSessionGuard) {}
 
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> | Promise<Observable<unknown>> {
+  intercept(
+    context: ExecutionContext,
+    next: CallHandler,
+  ): Observable<unknown> | Promise<Observable<unknown>> {
     const passed = this.guard.canActivate(context);
     return passed === true ? next.handle() : passed.then(() => next.handle());
   }

@@ -18,7 +18,8 @@ export function claimsOf(request: SessionRequest): Claim[] {
   const sid = sidOf(request.user);
   const claims: Claim[] = [];
   if (isSessionId(sid)) claims.push({ id: sid, credential: 'token' });
-  else if (sid !== undefined && sid !== null && stamp === undefined) claims.push({ id: 'unreadable', credential: 'token' });
+  else if (sid !== undefined && sid !== null && stamp === undefined)
+    claims.push({ id: 'unreadable', credential: 'token' });
   if (stamp !== undefined) claims.push({ id: stamp, credential: 'cookie' });
   return claims;
 }

@@ -1,4 +1,10 @@
-import { applyDecorators, createParamDecorator, SetMetadata, UseInterceptors, type ExecutionContext } from '@nestjs/common';
+import {
+  applyDecorators,
+  createParamDecorator,
+  SetMetadata,
+  UseInterceptors,
+  type ExecutionContext,
+} from '@nestjs/common';
 import type { CurrentSession as Current } from '../session/session.js';
 import { SingleSessionLoginInterceptor } from './login.interceptor.js';
 import { SingleSessionLogoutInterceptor } from './logout.interceptor.js';
@@ -13,18 +19,29 @@ import { ROUTE, type Credential, type Route } from './route.js';
  * which the handler signs the `id` of {@link CurrentSession} as `sid`). Default: `'cookie'` where the request has a
  * cookie session, else `'token'`; so an application with both says `'token'` on its token route.
  */
-export const SingleSessionLogin = (options: { credential?: Credential } = {}): MethodDecorator & ClassDecorator =>
-  applyDecorators(SetMetadata(ROUTE, { kind: 'login', ...options } satisfies Route), UseInterceptors(SingleSessionLoginInterceptor));
+export const SingleSessionLogin = (
+  options: { credential?: Credential } = {},
+): MethodDecorator & ClassDecorator =>
+  applyDecorators(
+    SetMetadata(ROUTE, { kind: 'login', ...options } satisfies Route),
+    UseInterceptors(SingleSessionLoginInterceptor),
+  );
 
 /** Marks a route as a logout: the session of the request is ended before the handler runs, and its cookie session destroyed after. Ended, unknown and anonymous callers reach the handler too. */
 export const SingleSessionLogout = (): MethodDecorator & ClassDecorator =>
-  applyDecorators(SetMetadata(ROUTE, { kind: 'logout' } satisfies Route), UseInterceptors(SingleSessionLogoutInterceptor));
+  applyDecorators(
+    SetMetadata(ROUTE, { kind: 'logout' } satisfies Route),
+    UseInterceptors(SingleSessionLogoutInterceptor),
+  );
 
 /** Lets every request of a route or controller pass without a check. */
-export const SkipSingleSession = (): MethodDecorator & ClassDecorator => SetMetadata(ROUTE, { kind: 'skipped' } satisfies Route);
+export const SkipSingleSession = (): MethodDecorator & ClassDecorator =>
+  SetMetadata(ROUTE, { kind: 'skipped' } satisfies Route);
 
 /** The session of the request, `{ id, userId }`; `undefined` for an anonymous one and on a route that is skipped. */
-export const CurrentSession: () => ParameterDecorator = createParamDecorator((_: unknown, context: ExecutionContext): Current | undefined => {
-  const request = requestOf(context);
-  return request && knownStateOf(request)?.current;
-});
+export const CurrentSession: () => ParameterDecorator = createParamDecorator(
+  (_: unknown, context: ExecutionContext): Current | undefined => {
+    const request = requestOf(context);
+    return request && knownStateOf(request)?.current;
+  },
+);

@@ -12,7 +12,12 @@ const MESSAGES: Record<EndReason, string> = {
   unknown: 'This session is not known. Sign in again to continue.',
 };
 
-function refusal(status: HttpStatus, error: string, message: string, members: Record<string, unknown>): [object, HttpStatus] {
+function refusal(
+  status: HttpStatus,
+  error: string,
+  message: string,
+  members: Record<string, unknown>,
+): [object, HttpStatus] {
   return [{ statusCode: status, error, message, ...members }, status];
 }
 
@@ -23,7 +28,13 @@ export class SessionEndedException extends HttpException {
     /** `null` for a session that nobody knows. */
     readonly endedAt: Date | null,
   ) {
-    super(...refusal(HttpStatus.UNAUTHORIZED, 'Unauthorized', MESSAGES[reason], { code: 'SESSION_ENDED', reason, endedAt }));
+    super(
+      ...refusal(HttpStatus.UNAUTHORIZED, 'Unauthorized', MESSAGES[reason], {
+        code: 'SESSION_ENDED',
+        reason,
+        endedAt,
+      }),
+    );
   }
 }
 
@@ -39,7 +50,9 @@ export class SessionUnknownException extends HttpException {
 export class SessionLimitReachedException extends HttpException {
   constructor(readonly maxSessions: number) {
     const message = `The account already has ${maxSessions} active session(s). Sign out elsewhere first.`;
-    super(...refusal(HttpStatus.CONFLICT, 'Conflict', message, { code: 'SESSION_LIMIT_REACHED', maxSessions }));
+    super(
+      ...refusal(HttpStatus.CONFLICT, 'Conflict', message, { code: 'SESSION_LIMIT_REACHED', maxSessions }),
+    );
   }
 }
 
@@ -50,6 +63,11 @@ export class SessionStoreUnavailableException extends HttpException {
 
   constructor(cause?: unknown) {
     const message = 'Sessions cannot be checked at the moment. Try again shortly.';
-    super(...refusal(HttpStatus.SERVICE_UNAVAILABLE, 'Service Unavailable', message, { code: 'SESSION_STORE_UNAVAILABLE' }), { cause });
+    super(
+      ...refusal(HttpStatus.SERVICE_UNAVAILABLE, 'Service Unavailable', message, {
+        code: 'SESSION_STORE_UNAVAILABLE',
+      }),
+      { cause },
+    );
   }
 }

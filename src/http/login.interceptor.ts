@@ -1,7 +1,13 @@
-import { Inject, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { catchError, from, mergeMap, throwError, type Observable } from 'rxjs';
 import { Logins } from './logins.js';
-import { requestOf, type SessionResponse } from './request.js';
+import { requestOf, responseOf } from './request.js';
 import { routeOf } from './route.js';
 
 /** Admits the login of a route after its guards and before its handler. Applied by `@SingleSessionLogin()`. */
@@ -14,12 +20,14 @@ export class SingleSessionLoginInterceptor implements NestInterceptor {
     if (!request?.user)
       throw new Error(
         `@SingleSessionLogin() on ${context.getClass().name}.${context.getHandler().name} found no request.user. ` +
-          "Put a guard on the route that authenticates, such as @UseGuards(LocalAuthGuard); or call SingleSessionService.admit(user, request) where your code knows the user.",
+          'Put a guard on the route that authenticates, such as @UseGuards(LocalAuthGuard); or call SingleSessionService.admit(user, request) where your code knows the user.',
       );
-    const response = context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
+    const response = responseOf(context, request);
     const login = await this.logins.admit(request.user, request, { ...routeOf(context), response });
-    return next.handle().pipe(
-      catchError((error: unknown) => from(login.takeBack()).pipe(mergeMap(() => throwError(() => error)))),
-    );
+    return next
+      .handle()
+      .pipe(
+        catchError((error: unknown) => from(login.takeBack()).pipe(mergeMap(() => throwError(() => error)))),
+      );
   }
 }

@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
-import { beforeFailedAnswer } from './before-failed-answer.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { originOf } from './origin.js';
 import { knownStateOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
 import type { Credential } from './route.js';
 import { toException } from './to-exception.js';
+import { unlessAnswered } from './unless-answered.js';
 
 /** An admitted login, and the way back. */
 export interface AdmittedLogin {
@@ -21,7 +21,11 @@ export class Logins {
 
   constructor(private readonly sessions: Sessions) {}
 
-  async admit(user: unknown, request: SessionRequest, given: { credential?: Credential; response?: SessionResponse }): Promise<AdmittedLogin> {
+  async admit(
+    user: unknown,
+    request: SessionRequest,
+    given: { credential?: Credential; response?: SessionResponse },
+  ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (request.session ? 'cookie' : 'token');
     const response = given.response ?? request.res;
     const arrivedWith = knownStateOf(request)?.arrivedWith;
@@ -30,7 +34,7 @@ export class Logins {
       const replaces = credential === 'cookie' ? arrivedWith?.stamp : undefined;
       const session = await this.sessions.admit({ user, origin: originOf(request), replaces });
       const takeBack = once(() => this.takeBack(session, request, credential));
-      if (response) beforeFailedAnswer(response, takeBack);
+      if (response) unlessAnswered(response, takeBack);
       if (credential === 'cookie') await this.carry(request, session, takeBack);
       if (replaces !== undefined) this.endReplaced(replaces);
       Object.assign(stateOf(request), { current: session, checked: { user, stamp: stampOf(request) } });
@@ -41,7 +45,11 @@ export class Logins {
     }
   }
 
-  private async carry(request: SessionRequest, { id }: CurrentSession, takeBack: () => Promise<void>): Promise<void> {
+  private async carry(
+    request: SessionRequest,
+    { id }: CurrentSession,
+    takeBack: () => Promise<void>,
+  ): Promise<void> {
     try {
       await stamp(request.session!, id);
     } catch (error) {
@@ -50,11 +58,19 @@ export class Logins {
     }
   }
 
-  private async takeBack({ id }: CurrentSession, request: SessionRequest, credential: Credential): Promise<void> {
+  private async takeBack(
+    { id }: CurrentSession,
+    request: SessionRequest,
+    credential: Credential,
+  ): Promise<void> {
     stateOf(request).current = undefined;
     await this.sessions
       .end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null })
-      .catch((error: Error) => this.logger.error(`A login failed after it was admitted, and session ${id} could not be ended. ${error.message}`));
+      .catch((error: Error) =>
+        this.logger.error(
+          `A login failed after it was admitted, and session ${id} could not be ended. ${error.message}`,
+        ),
+      );
     if (credential === 'cookie') await destroyCookieSession(request);
   }
 
@@ -63,7 +79,9 @@ export class Logins {
   private endReplaced(sessionId: string): void {
     this.sessions
       .end({ target: { scope: 'session', sessionId }, reason: 'superseded', by: null })
-      .catch((error: Error) => this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`));
+      .catch((error: Error) =>
+        this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
+      );
   }
 }
 

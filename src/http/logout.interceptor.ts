@@ -1,9 +1,15 @@
-import { Inject, Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { concatMap, type Observable } from 'rxjs';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { destroyCookieSession, stampOf } from './cookie-session.js';
-import { requestOf, type SessionRequest, type SessionResponse } from './request.js';
+import { requestOf, responseOf, type SessionRequest, type SessionResponse } from './request.js';
 import { toException } from './to-exception.js';
 
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
@@ -14,7 +20,7 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
   async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
     const request = requestOf(context);
     if (request === undefined) return next.handle();
-    const response = context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
+    const response = responseOf(context, request);
     const stamp = stampOf(request);
     await this.endClaimed(request, response);
     return next.handle().pipe(

@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import { claimsOf, type Claim } from './claims.js';
@@ -9,6 +10,9 @@ import { challengeBearer, toException } from './to-exception.js';
 
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
 export class RequestCheck {
+  private readonly logger = new Logger('SingleSession');
+  private explained = false;
+
   constructor(
     private readonly sessions: Sessions,
     private readonly unregistered: 'reject' | 'adopt',
@@ -36,9 +40,16 @@ export class RequestCheck {
     return true;
   }
 
-  private async confirm({ id, credential }: Claim, user: unknown, request: SessionRequest): Promise<CurrentSession> {
+  private async confirm(
+    { id, credential }: Claim,
+    user: unknown,
+    request: SessionRequest,
+  ): Promise<CurrentSession> {
     const limit = this.sessions.limitAtCheck(user || undefined);
-    const verdict = await this.sessions.verify({ id, limit: typeof limit === 'number' ? limit : await limit });
+    const verdict = await this.sessions.verify({
+      id,
+      limit: typeof limit === 'number' ? limit : await limit,
+    });
     if (!verdict.live) return refuseEnded(verdict, credential, request);
     const { userId } = verdict;
     if (user && this.sessions.userIdOf(user) !== userId) return refuseEnded(FOREIGN, credential, request);
@@ -50,6 +61,7 @@ export class RequestCheck {
     const secret = bearer ?? carriedSessionId(request);
     if (this.unregistered === 'reject' || secret === undefined) {
       if (bearer === undefined) await destroyCookieSession(request);
+      this.explainUnknown();
       throw new SessionUnknownException();
     }
     const verdict = await this.sessions.adopt(secret, request.user, originOf(request));
@@ -58,8 +70,20 @@ export class RequestCheck {
     return { id: verdict.id, userId: verdict.userId };
   }
 
+  // The client is told to sign in again. Where a login is not wired, that will not help, and only the log can say so.
+  private explainUnknown(): void {
+    if (this.explained) return;
+    this.explained = true;
+    this.logger.warn(
+      'A request was refused with SESSION_UNKNOWN: it is authenticated, but its login was not recorded. Expected once after switching the module on. If it goes on: ' +
+        'put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()), let JwtStrategy.validate() return `sid: payload.sid`, and put ' +
+        "@SkipSingleSession() on routes that authenticate without a login, such as by API key. To record such sessions instead: unregistered: 'adopt'.",
+    );
+  }
+
   private refuse(error: unknown, request: SessionRequest, response: SessionResponse | undefined): never {
-    if (error instanceof SessionEndedException || error instanceof SessionUnknownException) challengeBearer(request, response);
+    if (error instanceof SessionEndedException || error instanceof SessionUnknownException)
+      challengeBearer(request, response);
     throw toException(error, response);
   }
 }
@@ -78,6 +102,7 @@ async function refuseEnded(
 
 // A cookie session that was made for this very request is no credential: to adopt it would admit a session a request.
 function carriedSessionId({ session, sessionID, headers }: SessionRequest): string | undefined {
-  const carried = session && sessionID && String(headers.cookie ?? '').includes(encodeURIComponent(sessionID));
+  const carried =
+    session && sessionID && String(headers.cookie ?? '').includes(encodeURIComponent(sessionID));
   return carried ? sessionID : undefined;
 }

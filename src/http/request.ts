@@ -25,7 +25,9 @@ export interface SessionRequest {
 export interface SessionResponse {
   statusCode: number;
   headersSent: boolean;
+  readonly writableFinished: boolean;
   setHeader(name: string, value: string): unknown;
+  once(event: 'close', listener: () => void): unknown;
   end: (...parts: unknown[]) => unknown;
 }
 
@@ -42,7 +44,9 @@ export interface RequestState {
 
 /** The state of the request; the first call is its arrival. */
 export function stateOf(request: SessionRequest): RequestState {
-  return (request[STATE] ??= { arrivedWith: { sessionID: request.sessionID, stamp: text(request.session?.singleSession) } });
+  return (request[STATE] ??= {
+    arrivedWith: { sessionID: request.sessionID, stamp: text(request.session?.singleSession) },
+  });
 }
 
 /** The state, unless nothing of ours has seen the request. */
@@ -55,9 +59,18 @@ export function requestOf(context: ExecutionContext): SessionRequest | undefined
   if (type !== 'graphql') return undefined;
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
   if (request === undefined)
-    throw new Error('nestjs-single-session finds no request in the GraphQL context. Write GraphQLModule.forRoot({ context: ({ req }) => ({ req }) }).');
+    throw new Error(
+      'nestjs-single-session finds no request in the GraphQL context. Write GraphQLModule.forRoot({ context: ({ req }) => ({ req }) }).',
+    );
   return request;
 }
+
+/** The response to a request, of which a GraphQL context knows only through the request. */
+export const responseOf = (
+  context: ExecutionContext,
+  request: SessionRequest,
+): SessionResponse | undefined =>
+  context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
 
 /** The `sid` of a user that came from a JWT, whatever its type. */
 export const sidOf = (user: unknown): unknown => (user as { sid?: unknown } | null | undefined)?.sid;
@@ -65,7 +78,9 @@ export const sidOf = (user: unknown): unknown => (user as { sid?: unknown } | nu
 /** The token of a bearer request (RFC 6750, section 2.1). */
 export function bearerTokenOf({ headers }: SessionRequest): string | undefined {
   const header = headers.authorization;
-  return typeof header === 'string' && header.slice(0, 7).toLowerCase() === 'bearer ' ? header.slice(7).trim() : undefined;
+  return typeof header === 'string' && header.slice(0, 7).toLowerCase() === 'bearer '
+    ? header.slice(7).trim()
+    : undefined;
 }
 
 const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);

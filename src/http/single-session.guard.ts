@@ -1,6 +1,6 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { RequestCheck } from './request-check.js';
-import { requestOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import { requestOf, responseOf, stateOf, type SessionRequest } from './request.js';
 import { routeOf } from './route.js';
 
 /**
@@ -20,14 +20,10 @@ export class SingleSessionGuard implements CanActivate {
     if (request === undefined) return true;
     stateOf(request);
     if (routeOf(context) !== undefined) return true;
-    return this.requestCheck.check(request, this.getResponse(context, request));
+    return this.requestCheck.check(request, responseOf(context, request));
   }
 
   protected getRequest(context: ExecutionContext): SessionRequest | undefined {
     return requestOf(context);
-  }
-
-  protected getResponse(context: ExecutionContext, request: SessionRequest): SessionResponse | undefined {
-    return context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
   }
 }

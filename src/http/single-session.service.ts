@@ -28,7 +28,11 @@ export class SingleSessionService {
    * @throws SessionLimitReachedException when `onLimit` is `'reject'` and there is no room
    * @throws SessionStoreUnavailableException when the store cannot answer
    */
-  async admit(user: unknown, request: unknown, options: { credential?: Credential } = {}): Promise<CurrentSession> {
+  async admit(
+    user: unknown,
+    request: unknown,
+    options: { credential?: Credential } = {},
+  ): Promise<CurrentSession> {
     const { session } = await this.logins.admit(user, request as SessionRequest, options);
     return session;
   }
@@ -53,7 +57,11 @@ export class SingleSessionService {
   }
 
   /** Ends all sessions of a user but one; none when that one is not live itself. */
-  endOthers(userId: string | number | bigint, keepSessionId: string, options: EndOptions = {}): Promise<{ ended: number }> {
+  endOthers(
+    userId: string | number | bigint,
+    keepSessionId: string,
+    options: EndOptions = {},
+  ): Promise<{ ended: number }> {
     return this.endAll({ scope: 'others', sessionId: keepSessionId, userId: String(userId) }, options);
   }
 

@@ -20,7 +20,8 @@ export function toException(error: unknown, response: SessionResponse | undefine
 
 /** Says to a bearer client that its token is what was refused (RFC 6750, section 3). */
 export function challengeBearer(request: SessionRequest, response: SessionResponse | undefined): void {
-  if (bearerTokenOf(request) !== undefined) setHeader(response, 'WWW-Authenticate', 'Bearer error="invalid_token"');
+  if (bearerTokenOf(request) !== undefined)
+    setHeader(response, 'WWW-Authenticate', 'Bearer error="invalid_token"');
 }
 
 function setHeader(response: SessionResponse | undefined, name: string, value: string): void {

@@ -27,7 +27,9 @@ export class Bookkeeper {
   /** The same without waiting for it: for a login, whose answer does not depend on it. */
   markLater(userId: string, limit: number): void {
     this.mark(userId, limit).catch((error: Error) =>
-      this.logger.warn(`Evicted sessions were not marked as ended; they are dead all the same. ${error.message}`),
+      this.logger.warn(
+        `Evicted sessions were not marked as ended; they are dead all the same. ${error.message}`,
+      ),
     );
   }
 
@@ -56,7 +58,9 @@ export class Bookkeeper {
     this.seenIds.clear();
     if (ids.length === 0) return;
     await answered(this.store.seen(ids)).catch((error: Error) =>
-      this.logger.warn(`Last-seen times were not written; the next requests will try again. ${error.message}`),
+      this.logger.warn(
+        `Last-seen times were not written; the next requests will try again. ${error.message}`,
+      ),
     );
   }
 }

@@ -20,7 +20,7 @@ export type OfUser<Result> = { bivarianceHack(user: unknown): Result }['bivarian
 
 const LONGEST_ID = 255;
 const REMEDY =
-  "Give SingleSessionModule.forRoot({ identify: (user: YourUser) => ({ id: user.id, username: user.name, roles: user.roles }) }) what fits your user object. It is called with the user of a login and with `request.user` of every request, so it must understand both.";
+  'Give SingleSessionModule.forRoot({ identify: (user: YourUser) => ({ id: user.id, username: user.name, roles: user.roles }) }) what fits your user object. It is called with the user of a login and with `request.user` of every request, so it must understand both.';
 
 /** Reads `id`, `username ?? email ?? id` and `roles ?? []` from the user. */
 export function identifyByConvention(user: unknown): IdentityLike {
@@ -34,7 +34,8 @@ export function identifyByConvention(user: unknown): IdentityLike {
  */
 export function toIdentity(found: IdentityLike): Identity {
   const { username, roles } = found;
-  if (typeof username !== 'string') throw new TypeError(`identify() gave a username of type ${typeof username}, not a string. ${REMEDY}`);
+  if (typeof username !== 'string')
+    throw new TypeError(`identify() gave a username of type ${typeof username}, not a string. ${REMEDY}`);
   if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string'))
     throw new TypeError(`identify() gave roles that are not an array of strings. ${REMEDY}`);
   return { id: toUserId(found), username, roles: [...roles] };
@@ -44,7 +45,13 @@ export function toIdentity(found: IdentityLike): Identity {
 export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): string {
   const id = found?.id;
   const text = typeof id === 'bigint' || Number.isSafeInteger(id) ? String(id) : id;
-  if (typeof text !== 'string' || text === '' || text.length > LONGEST_ID || text.includes('\0') || !isWellFormed(text))
+  if (
+    typeof text !== 'string' ||
+    text === '' ||
+    text.length > LONGEST_ID ||
+    text.includes('\0') ||
+    !isWellFormed(text)
+  )
     throw new TypeError(
       `identify() gave no usable user id (${describe(id)}); it takes a string of 1 to ${LONGEST_ID} characters, a safe integer or a bigint. ${REMEDY}`,
     );
@@ -54,4 +61,5 @@ export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): st
 // PostgreSQL stores UTF-8: two different ids with lone surrogates would become one.
 const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
 
-const describe = (id: unknown): string => (typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`);
+const describe = (id: unknown): string =>
+  typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`;

@@ -1,4 +1,11 @@
-import { identifyByConvention, toIdentity, toUserId, type Identity, type IdentityLike, type OfUser } from './identity.js';
+import {
+  identifyByConvention,
+  toIdentity,
+  toUserId,
+  type Identity,
+  type IdentityLike,
+  type OfUser,
+} from './identity.js';
 
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
 export const LARGEST_LIMIT = 1_000;
@@ -57,17 +64,21 @@ export class Policy {
   }
 
   private async isExempt(user: unknown, identity: Identity): Promise<boolean> {
-    if (this.usernames.has(identity.username) || identity.roles.some((role) => this.roles.has(role))) return true;
+    if (this.usernames.has(identity.username) || identity.roles.some((role) => this.roles.has(role)))
+      return true;
     const answer = await (this.settings.exempt.when?.(user) ?? false);
     if (typeof answer !== 'boolean')
-      throw new TypeError(`exempt.when() answered ${typeof answer}, not a boolean. Return exactly true or false.`);
+      throw new TypeError(
+        `exempt.when() answered ${typeof answer}, not a boolean. Return exactly true or false.`,
+      );
     return answer;
   }
 }
 
 /** @throws TypeError for anything but a whole number from 1 to {@link LARGEST_LIMIT}, or `Infinity` */
 export function toLimit(limit: unknown): number {
-  if (limit === Infinity || (Number.isInteger(limit) && Number(limit) >= 1 && Number(limit) <= LARGEST_LIMIT)) return Number(limit);
+  if (limit === Infinity || (Number.isInteger(limit) && Number(limit) >= 1 && Number(limit) <= LARGEST_LIMIT))
+    return Number(limit);
   throw new TypeError(
     `maxSessions must be a whole number from 1 to ${LARGEST_LIMIT}, or Infinity for no limit; it was ${String(limit)}.`,
   );

@@ -3,7 +3,15 @@ import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
 import type { Policy, Ruling } from './policy.js';
-import type { Check, CheckResult, CurrentSession, EndedSession, EndOrder, Origin, Verdict } from './session.js';
+import type {
+  Check,
+  CheckResult,
+  CurrentSession,
+  EndedSession,
+  EndOrder,
+  Origin,
+  Verdict,
+} from './session.js';
 import type { SessionStore } from './session-store.js';
 
 /** A login, as the outside tells it. */
@@ -33,7 +41,8 @@ const UNKNOWN: Verdict = { live: false, reason: 'unknown', endedAt: null, userId
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Whether this can be one of our ids at all. Cheap on a value of any type and length. */
-export const isSessionId = (value: unknown): value is string => typeof value === 'string' && value.length === 36 && UUID.test(value);
+export const isSessionId = (value: unknown): value is string =>
+  typeof value === 'string' && value.length === 36 && UUID.test(value);
 
 /**
  * What happens to sessions, in two writing verbs: `admit` and `end`. Logins, logouts, administrators and failures all go
@@ -104,7 +113,11 @@ export class Sessions {
   /** Ends the session, and for an enforced user all others too unless the options say otherwise. Nothing when it is dead already: the loser harms nobody. */
   async logout(sessionId: string, user: unknown): Promise<EndedSession[]> {
     const everywhere = this.settings.logoutEverywhere && !(await this.isExempt(user));
-    return this.end({ target: { scope: everywhere ? 'everywhere' : 'session', sessionId }, reason: 'logout', by: null });
+    return this.end({
+      target: { scope: everywhere ? 'everywhere' : 'session', sessionId },
+      reason: 'logout',
+      by: null,
+    });
   }
 
   private async admitAs(id: string, { identity, limit, exempt }: Ruling, login: Login): Promise<void> {

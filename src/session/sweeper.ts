@@ -39,7 +39,9 @@ export class Sweeper {
     while (!this.stopping.signal.aborted) {
       // Jittered, so that processes which started together do not sweep together.
       await this.rest(this.intervalMs * (0.5 + Math.random()));
-      await this.sweep().catch((error: Error) => this.logger.warn(`Sweeping failed and will be tried again: ${error.message}`));
+      await this.sweep().catch((error: Error) =>
+        this.logger.warn(`Sweeping failed and will be tried again: ${error.message}`),
+      );
     }
   }
 

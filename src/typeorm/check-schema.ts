@@ -38,7 +38,9 @@ function checkEntity(dataSource: DataSource, entity: Function): void {
 
 async function checkTable(dataSource: DataSource, entity: Function, table: TableName): Promise<void> {
   const { columns } = dataSource.getMetadata(entity);
-  const names = columns.map(({ givenDatabaseName, propertyName }) => `"${givenDatabaseName ?? propertyName}"`);
+  const names = columns.map(
+    ({ givenDatabaseName, propertyName }) => `"${givenDatabaseName ?? propertyName}"`,
+  );
   const runner = dataSource.createQueryRunner('master');
   try {
     await runner.query(`SELECT ${names.join(', ')} FROM ${table.sql} LIMIT 0`);
@@ -61,7 +63,9 @@ function explained(error: unknown, table: string): unknown {
 }
 
 async function checkIsolation(dataSource: DataSource): Promise<void> {
-  const [row] = (await dataSource.query('SHOW default_transaction_isolation')) as [{ default_transaction_isolation: string }];
+  const [row] = (await dataSource.query('SHOW default_transaction_isolation')) as [
+    { default_transaction_isolation: string },
+  ];
   if (row.default_transaction_isolation === 'read committed') return;
   new Logger('SingleSession').warn(
     `default_transaction_isolation is "${row.default_transaction_isolation}". The limit holds, but logins of one account at the same time will fail with 503. ` +

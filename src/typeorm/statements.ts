@@ -30,7 +30,10 @@ export function statements(settings: StatementSettings) {
 
   const idleSince = idleTimeout === undefined ? 'NULL::timestamptz' : `s.last_seen_at + ${ms(idleTimeout)}`;
   const timedOut = `(s.expires_at <= now() OR COALESCE(${idleSince} <= now(), false))`;
-  const held = (u: string, limit?: string): string => `COALESCE(CASE WHEN s.exempt THEN s.generation > ${u}.floor
+  const held = (
+    u: string,
+    limit?: string,
+  ): string => `COALESCE(CASE WHEN s.exempt THEN s.generation > ${u}.floor
     ELSE s.id = ANY(${limit === undefined ? `${u}.active` : `${u}.active[1:${limit}]`}) END, false)`;
 
   /** Why a session that is not marked is dead; NULL when it is live. */

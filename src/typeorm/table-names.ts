@@ -1,6 +1,9 @@
 import type { DataSource } from 'typeorm';
 
-const TABLES = { sessions: ['UserSession', 'user_session'], slots: ['UserSessionSlots', 'user_session_slots'] } as const;
+const TABLES = {
+  sessions: ['UserSession', 'user_session'],
+  slots: ['UserSessionSlots', 'user_session_slots'],
+} as const;
 const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_$-]{0,62}$/u;
 
 /** A table as TypeORM's API takes it (`path`) and as SQL takes it (`sql`, quoted). */
@@ -14,7 +17,10 @@ export interface TableName {
  * path, so raw SQL must name them in full.
  * @throws Error for a name that is no plain identifier: it would become part of every statement
  */
-export function tableNames({ namingStrategy, options }: DataSource): { sessions: TableName; slots: TableName } {
+export function tableNames({ namingStrategy, options }: DataSource): {
+  sessions: TableName;
+  slots: TableName;
+} {
   const schema = (options as { schema?: string }).schema;
   const name = ([entity, given]: readonly [string, string]): TableName => {
     const bare = namingStrategy.tableName(entity, given);

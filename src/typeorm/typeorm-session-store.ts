@@ -49,10 +49,29 @@ export class TypeOrmSessionStore extends SessionStore {
     await checkSchema(this.dataSource);
   }
 
-  async admit({ id, identity, exempt, limit, onLimit, replaces, origin }: Admission): Promise<AdmissionResult> {
+  async admit({
+    id,
+    identity,
+    exempt,
+    limit,
+    onLimit,
+    replaces,
+    origin,
+  }: Admission): Promise<AdmissionResult> {
     const { id: userId, username, roles } = identity;
     const reject = onLimit === 'reject';
-    const parameters = [id, userId, exempt, limit, reject, username, replaces, roles, origin.ip, origin.userAgent];
+    const parameters = [
+      id,
+      userId,
+      exempt,
+      limit,
+      reject,
+      username,
+      replaces,
+      roles,
+      origin.ip,
+      origin.userAgent,
+    ];
     try {
       const { records } = await this.run(this.sql.admit, parameters);
       return records.length === 1 ? 'admitted' : 'no-room';
@@ -107,9 +126,15 @@ export class TypeOrmSessionStore extends SessionStore {
 /** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
 function toCheckResult(row: VerifyRow): CheckResult {
   const { user_id: userId, ended_at: endedAt, reason, unmarked, unseen } = row;
-  if (reason === null && endedAt === null && typeof userId === 'string') return { live: true, userId, unmarked: false, unseen };
-  if (reason !== null && END_REASONS.includes(reason)) return { live: false, reason, endedAt, userId, unmarked, unseen: false };
+  if (reason === null && endedAt === null && typeof userId === 'string')
+    return { live: true, userId, unmarked: false, unseen };
+  if (reason !== null && END_REASONS.includes(reason))
+    return { live: false, reason, endedAt, userId, unmarked, unseen: false };
   throw new Error('the row of a session is not readable');
 }
 
-const toEndedSession = ({ id, user_id, end_reason }: EndedRow): EndedSession => ({ id, userId: user_id, reason: end_reason });
+const toEndedSession = ({ id, user_id, end_reason }: EndedRow): EndedSession => ({
+  id,
+  userId: user_id,
+  reason: end_reason,
+});

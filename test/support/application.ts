@@ -21,7 +21,13 @@ import session, { MemoryStore, type SessionOptions, type Store } from 'express-s
 import passport from 'passport';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
-import { SingleSessionLogin, SingleSessionLogout, SingleSessionModule, SkipSingleSession, CurrentSession } from '../../src/index.js';
+import {
+  SingleSessionLogin,
+  SingleSessionLogout,
+  SingleSessionModule,
+  SkipSingleSession,
+  CurrentSession,
+} from '../../src/index.js';
 import { singleSessionMigrations } from '../../migrations/index.js';
 import type { SingleSessionModuleExtras, SingleSessionOptions } from '../../src/single-session.options.js';
 
@@ -60,7 +66,17 @@ class JwtStrategy extends PassportStrategy(JwtStrategyBase) {
   constructor() {
     super({ jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(), secretOrKey: JWT_SECRET });
   }
-  validate({ sub, username, roles, sid }: { sub: string; username: string; roles: string[]; sid: unknown }): object {
+  validate({
+    sub,
+    username,
+    roles,
+    sid,
+  }: {
+    sub: string;
+    username: string;
+    roles: string[];
+    sid: unknown;
+  }): object {
     return { id: sub, username, roles, sid };
   }
 }
@@ -180,7 +196,10 @@ export interface TestApplication {
 }
 
 /** A Nest application on Express with Passport, cookie sessions and JWTs, listening on a free port. Passport is one object per process: all applications of a file share its strategies. */
-export async function startApplication(databaseUrl: string, settings: TestApplicationSettings = {}): Promise<TestApplication> {
+export async function startApplication(
+  databaseUrl: string,
+  settings: TestApplicationSettings = {},
+): Promise<TestApplication> {
   const users = new Users();
   const builder = Test.createTestingModule({
     imports: [
@@ -198,13 +217,27 @@ export async function startApplication(databaseUrl: string, settings: TestApplic
       settings.module ?? SingleSessionModule.forRoot(settings.options),
     ],
     controllers: [TestController, ...(settings.controllers ?? [])],
-    providers: [{ provide: Users, useValue: users }, LocalStrategy, JwtStrategy, Serializer, ...(settings.providers ?? [])],
+    providers: [
+      { provide: Users, useValue: users },
+      LocalStrategy,
+      JwtStrategy,
+      Serializer,
+      ...(settings.providers ?? []),
+    ],
   });
   const module = await (settings.build?.(builder) ?? builder).compile();
   const app = module.createNestApplication({ logger: settings.build ? undefined : false });
   const cookieSessions = settings.session?.store ?? new MemoryStore();
   if (settings.session !== null) {
-    app.use(session({ secret: 'test', resave: false, saveUninitialized: false, ...settings.session, store: cookieSessions }));
+    app.use(
+      session({
+        secret: 'test',
+        resave: false,
+        saveUninitialized: false,
+        ...settings.session,
+        store: cookieSessions,
+      }),
+    );
     app.use(passport.initialize());
     app.use(passport.session());
   }

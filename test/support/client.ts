@@ -33,7 +33,12 @@ export class Browser {
     return new Browser(url, this.cookie);
   }
 
-  async send(method: string, path: string, body?: object, headers: Record<string, string> = {}): Promise<Answer> {
+  async send(
+    method: string,
+    path: string,
+    body?: object,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
     const answer = await fetch(this.url + path, {
       method,
       redirect: 'manual',

@@ -8,22 +8,30 @@ interface Layer {
 }
 
 /**
- * Stops the start of an application that keeps users in cookie sessions (it provides a Passport serializer) but has no
+ * Stops the start on a platform that is not Express, and that of an application that keeps users in cookie sessions (it provides a Passport serializer) but has no
  * session middleware: its logins would establish nothing. Judges only what it can see: a middleware without a name of
  * its own may be the missing one, and then the first login tells.
  */
 @Injectable()
-export class CookieSessionCheck {
+export class PlatformCheck {
   constructor(
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
   ) {}
 
   run(): void {
+    this.requireExpress();
     if (!this.usesPassportSessions() || this.mayHaveSessionMiddleware()) return;
     throw new Error(
       'A PassportSerializer is provided, so users are kept in cookie sessions, but there is no session middleware. Write ' +
         "app.use(session({ secret, resave: false, saveUninitialized: false, store })) from 'express-session', then app.use(passport.session()), before app.init() or app.listen().",
+    );
+  }
+
+  private requireExpress(): void {
+    if (this.adapterHost.httpAdapter?.getType?.() !== 'fastify') return;
+    throw new Error(
+      'nestjs-single-session works on Express; Fastify is not supported yet. Write NestFactory.create(AppModule) with @nestjs/platform-express.',
     );
   }
 
@@ -41,9 +49,13 @@ export class CookieSessionCheck {
   }
 }
 
-const maybeSession = (name: string): boolean => name === '' || name === '<anonymous>' || /session|proxy|bound/i.test(name);
+const maybeSession = (name: string): boolean =>
+  name === '' || name === '<anonymous>' || /session|proxy|bound/i.test(name);
 
 function expressStackOf(instance: unknown): Layer[] | undefined {
-  const { router, _router } = (instance ?? {}) as { router?: { stack?: Layer[] }; _router?: { stack?: Layer[] } };
+  const { router, _router } = (instance ?? {}) as {
+    router?: { stack?: Layer[] };
+    _router?: { stack?: Layer[] };
+  };
   return router?.stack ?? _router?.stack;
 }

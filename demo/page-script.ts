@@ -1,0 +1,157 @@
+/** The script of the page. What it shows it writes as text, never as markup. */
+export const script = `'use strict';
+
+const POLL_MS = 2000;
+
+const REASONS = {
+  superseded: ['Signed in elsewhere', 'This account signed in somewhere else, and the newer sign-in took the place of this one. If that was not you, change the password.'],
+  logout: ['Signed out', 'This session was signed out in another window.'],
+  'logout-everywhere': ['Signed out everywhere', 'This account signed out in another browser, and that ends all of its sessions.'],
+  admin: ['Signed out by an administrator', 'An administrator ended this session.'],
+  'cut-off': ['Everybody was signed out', 'An administrator ended the sessions of all users.'],
+  expired: ['The session is too old', 'It reached its greatest age. Sign in again to go on.'],
+  idle: ['The session was not used', 'It was idle for too long. Sign in again to go on.'],
+  unknown: ['The session is not known', 'The server has no record of it. Sign in again to go on.'],
+};
+
+const element = (id) => document.getElementById(id);
+const panel = element('panel');
+const form = element('sign-in');
+const signedIn = element('signed-in');
+const people = document.querySelectorAll('[data-username]');
+
+let user;
+let timer;
+// Counts sign-ins and sign-outs: an answer to a question of before is not shown.
+let turn = 0;
+
+function say(state, title, text) {
+  panel.dataset.state = state;
+  write('status-title', title);
+  write('status-text', text);
+}
+
+// A screen reader reads what is written anew, so the same words are not written again.
+function write(id, text) {
+  if (element(id).textContent !== text) element(id).textContent = text;
+}
+
+function show(isSignedIn) {
+  const hadFocus = (isSignedIn ? form : signedIn).contains(document.activeElement);
+  form.hidden = isSignedIn;
+  signedIn.hidden = !isSignedIn;
+  for (const button of people) button.disabled = isSignedIn;
+  if (hadFocus) element(isSignedIn ? 'sign-out' : 'username').focus();
+}
+
+function enter(body) {
+  user = body.user.username;
+  say('signed-in', 'Signed in as ' + user, 'Leave this window open and sign in as ' + user + ' somewhere else.');
+  write('session-id', body.session.id);
+  show(true);
+  checked();
+}
+
+function leave(state, title, text) {
+  turn += 1;
+  clearTimeout(timer);
+  user = undefined;
+  say(state, title, text);
+  show(false);
+}
+
+function thrownOut(reason, endedAt) {
+  const [title, text] = Object.hasOwn(REASONS, reason) ? REASONS[reason] : REASONS.unknown;
+  const time = endedAt ? ' (' + new Date(endedAt).toLocaleTimeString() + ')' : '';
+  leave('ended', title + time, text);
+}
+
+function checked() {
+  write('checked', 'Last checked at ' + new Date().toLocaleTimeString());
+}
+
+async function ask(method, path, body) {
+  try {
+    const response = await fetch(path, {
+      method,
+      headers: { Accept: 'application/json', ...(body && { 'Content-Type': 'application/json' }) },
+      body: body && JSON.stringify(body),
+    });
+    return { status: response.status, body: await response.json().catch(() => ({})) };
+  } catch {
+    return { status: 0, body: {} };
+  }
+}
+
+function pollLater() {
+  clearTimeout(timer);
+  timer = setTimeout(poll, POLL_MS);
+}
+
+async function poll() {
+  const asked = turn;
+  const { status, body } = await ask('GET', '/me');
+  if (asked !== turn) return;
+  if (status === 401) return refused(body);
+  if (status === 200) enter(body);
+  else say('waiting', 'No answer', 'The server cannot tell at the moment whether this session is still good. Asking again.');
+  pollLater();
+}
+
+function refused(body) {
+  if (body.code === 'SESSION_ENDED') return thrownOut(body.reason, body.endedAt);
+  if (body.code === 'SESSION_UNKNOWN') return thrownOut('unknown');
+  leave('ended', 'Not signed in any more', 'The session of this browser has ended. If another tab is open here, it may have been told why.');
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  const button = element('sign-in-button');
+  button.disabled = true;
+  turn += 1;
+  const credentials = { username: form.elements.username.value, password: form.elements.password.value };
+  const { status, body } = await ask('POST', '/login', credentials);
+  button.disabled = false;
+  if (status !== 200) return say('ended', ...loginProblem(status, body));
+  enter(body);
+  pollLater();
+}
+
+function loginProblem(status, body) {
+  if (status === 401) return ['Not signed in', 'Username or password is wrong. The password is the same as the username.'];
+  if (status === 409) return ['No room', 'This account has ' + body.maxSessions + ' session(s) already, and here a new one is refused. Sign out in another browser first.'];
+  return ['Not signed in', 'The server does not answer as it should. Try again in a moment.'];
+}
+
+async function signOut() {
+  const { status } = await ask('POST', '/logout');
+  if (status === 204) leave('anonymous', 'Signed out', 'Sign in to begin again.');
+  else say('waiting', 'Still signed in', 'The server could not sign you out. Try again in a moment.');
+}
+
+function fillIn(username) {
+  form.elements.username.value = username;
+  form.elements.password.value = username;
+  element('sign-in-button').focus();
+}
+
+async function start() {
+  for (const place of document.querySelectorAll('.origin')) place.textContent = location.origin;
+  form.addEventListener('submit', signIn);
+  element('sign-out').addEventListener('click', signOut);
+  for (const button of people) button.addEventListener('click', () => fillIn(button.dataset.username));
+
+  const ended = new URLSearchParams(location.search).get('ended');
+  if (ended !== null) {
+    thrownOut(ended);
+    history.replaceState(null, '', '/');
+  }
+  const asked = turn;
+  const { status, body } = await ask('GET', '/me');
+  if (asked !== turn || status !== 200) return;
+  enter(body);
+  pollLater();
+}
+
+start();
+`;
