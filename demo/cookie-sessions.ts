@@ -6,6 +6,7 @@ import session, { type SessionData } from 'express-session';
 import { SessionStoreUnavailableException } from 'nestjs-single-session';
 import pg from 'pg';
 
+const PATIENCE_MS = 5000;
 const TWO_WEEKS_MS = 14 * 24 * 60 * 60 * 1000;
 
 declare module 'express-session' {
@@ -66,7 +67,12 @@ function unavailable(error: unknown): SessionStoreUnavailableException | null {
 }
 
 function createPool(url: string): pg.Pool {
-  const pool = new pg.Pool({ connectionString: url, max: 5, connectionTimeoutMillis: 5000 });
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 5,
+    connectionTimeoutMillis: PATIENCE_MS,
+    query_timeout: PATIENCE_MS,
+  });
   const logger = new Logger('CookieSessions');
   // An error of an idle connection ends the process where nobody listens for it.
   pool.on('error', (error) => logger.warn(`A database connection was lost: ${error.message}`));
@@ -74,7 +80,7 @@ function createPool(url: string): pg.Pool {
 }
 
 async function close(store: CookieSessionStore, pool: pg.Pool): Promise<void> {
-  // Awaited for a timer of the store that would otherwise ask a pool that has ended.
-  await store.close();
+  // Its timer would otherwise ask a pool that has ended.
+  store.close();
   await pool.end();
 }

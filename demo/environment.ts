@@ -26,8 +26,7 @@ export function readEnvironment(variables: Variables): Environment {
   oneOf(variables, 'FRESHNESS', ['strong']);
   oneOf(variables, 'PLATFORM', ['express']);
   return {
-    maxSessions: maxSessions(variables),
-    onLimit: oneOf(variables, 'ON_LIMIT', ['evict', 'reject']),
+    ...limit(variables),
     exemptUsernames: list(variables, 'EXEMPT_USERNAMES', ['xqueue-watcher']),
     exemptRoles: list(variables, 'EXEMPT_ROLES', ['service']),
     logoutEverywhere: oneOf(variables, 'LOGOUT_EVERYWHERE', ['true', 'false']) === 'true',
@@ -63,11 +62,16 @@ function list(variables: Variables, name: string, absent: string[]): string[] {
     .filter((item) => item !== '');
 }
 
-function maxSessions(variables: Variables): number {
+function limit(variables: Variables): Pick<Environment, 'maxSessions' | 'onLimit'> {
+  const onLimit = oneOf(variables, 'ON_LIMIT', ['evict', 'reject']);
   const value = given(variables, 'MAX_SESSIONS') ?? '1';
-  if (value === 'Infinity') return Infinity;
-  if (/^[1-9]\d{0,5}$/.test(value)) return Number(value);
-  throw wrong('MAX_SESSIONS', value, 'a whole number from 1 to 999999, or Infinity for no limit');
+  if (value === 'Infinity' && onLimit === 'evict') return { maxSessions: Infinity, onLimit };
+  if (/^[1-9]\d*$/.test(value) && Number(value) <= 1000) return { maxSessions: Number(value), onLimit };
+  throw wrong(
+    'MAX_SESSIONS',
+    value,
+    'a whole number from 1 to 1000 (with ON_LIMIT=evict also Infinity, for no limit)',
+  );
 }
 
 function port(variables: Variables): number {

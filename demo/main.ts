@@ -1,14 +1,7 @@
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { NestFactory } from '@nestjs/core';
-import type { NestExpressApplication } from '@nestjs/platform-express';
-import passport from 'passport';
-import type { DevPostgres } from '../tools/dev-postgres.mjs';
-import { AppModule } from './app.module.js';
-import { createCookieSessions } from './cookie-sessions.js';
 import { type Environment, EnvironmentError, readEnvironment } from './environment.js';
-import { securityHeaders } from './security-headers.js';
-import { drain, Shutdown } from './shutdown.js';
+import { Shutdown } from './shutdown.js';
+
+type DevPostgresModule = typeof import('../tools/dev-postgres.mjs');
 
 // As seen from demo/dist, where this file runs.
 const DEV_POSTGRES = '../../tools/dev-postgres.mjs';
@@ -20,31 +13,17 @@ await start().catch(fail);
 async function start(): Promise<void> {
   const environment = readEnvironment(process.env);
   const databaseUrl = environment.databaseUrl ?? (await startDatabase());
-  const port = await serve(environment, databaseUrl);
-  announce(environment, port);
+  // Loaded late: a wrong variable is told at once, and a signal is heeded from the first moment on.
+  const { serve } = await import('./server.js');
+  announce(environment, await serve(environment, databaseUrl, shutdown));
 }
 
 async function startDatabase(): Promise<string> {
-  const { startDevPostgres } = (await import(DEV_POSTGRES)) as { startDevPostgres(): Promise<DevPostgres> };
-  const postgres = await startDevPostgres();
-  shutdown.add(() => postgres.stop());
-  return postgres.url;
-}
-
-async function serve(environment: Environment, databaseUrl: string): Promise<number> {
-  const cookieSessions = createCookieSessions({ url: databaseUrl, secret: environment.sessionSecret });
-  shutdown.add(() => cookieSessions.close());
-  const app = await NestFactory.create<NestExpressApplication>(AppModule.register(environment, databaseUrl), {
-    logger: ['error', 'warn'],
-    abortOnError: false,
-  });
-  shutdown.add(() => app.close());
-  app.disable('x-powered-by');
-  app.use(securityHeaders, cookieSessions.middleware, passport.session());
-  await app.listen(environment.port);
-  const server = app.getHttpServer() as Server;
-  shutdown.add(() => drain(server));
-  return (server.address() as AddressInfo).port;
+  const { startDevPostgres } = (await import(DEV_POSTGRES)) as DevPostgresModule;
+  const starting = startDevPostgres();
+  // Registered before it is up, so that a Ctrl-C in the meantime leaves nothing behind.
+  shutdown.add(() => starting.then((postgres) => postgres.stop()).catch(() => undefined));
+  return (await starting).url;
 }
 
 function announce(environment: Environment, port: number): void {
@@ -75,8 +54,11 @@ async function fail(error: unknown): Promise<void> {
 
 function explain(error: unknown): unknown {
   if (error instanceof EnvironmentError) return error.message;
-  if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE')
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE')
     return 'The port is taken. Choose another with PORT, for example PORT=3001; PORT=0 takes a free one.';
+  if (code === 'ECONNREFUSED')
+    return 'No PostgreSQL answers at DATABASE_URL. Start it, or leave DATABASE_URL out and the demo starts one of its own.';
   return error;
 }
 

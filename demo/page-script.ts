@@ -4,13 +4,13 @@ export const script = `'use strict';
 const POLL_MS = 2000;
 
 const REASONS = {
-  superseded: ['Signed in elsewhere', 'This account signed in somewhere else, and the newer sign-in took the place of this one. If that was not you, change the password.'],
+  superseded: ['Signed out by a newer sign-in', 'This account signed in somewhere else, and the newer sign-in took the place of this one. If that was not you, change your password.'],
   logout: ['Signed out', 'This session was signed out in another window.'],
   'logout-everywhere': ['Signed out everywhere', 'This account signed out in another browser, and that ends all of its sessions.'],
   admin: ['Signed out by an administrator', 'An administrator ended this session.'],
   'cut-off': ['Everybody was signed out', 'An administrator ended the sessions of all users.'],
-  expired: ['The session is too old', 'It reached its greatest age. Sign in again to go on.'],
-  idle: ['The session was not used', 'It was idle for too long. Sign in again to go on.'],
+  expired: ['The session has expired', 'It reached its greatest age. Sign in again to go on.'],
+  idle: ['Signed out after a pause', 'The session was not used for too long. Sign in again to go on.'],
   unknown: ['The session is not known', 'The server has no record of it. Sign in again to go on.'],
 };
 
@@ -62,8 +62,8 @@ function leave(state, title, text) {
 
 function thrownOut(reason, endedAt) {
   const [title, text] = Object.hasOwn(REASONS, reason) ? REASONS[reason] : REASONS.unknown;
-  const time = endedAt ? ' (' + new Date(endedAt).toLocaleTimeString() + ')' : '';
-  leave('ended', title + time, text);
+  const time = endedAt ? ' It happened at ' + new Date(endedAt).toLocaleTimeString() + '.' : '';
+  leave('ended', title, text + time);
 }
 
 function checked() {

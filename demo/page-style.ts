@@ -44,7 +44,7 @@ h1 { margin: 0; font-size: 1.75rem; line-height: 1.25; letter-spacing: -0.01em; 
 h2 { margin: 0 0 0.5rem; font-size: 1.125rem; line-height: 1.35; }
 p { margin: 0 0 0.75rem; }
 header p { margin-top: 0.5rem; color: var(--soft); }
-header strong { color: var(--ink); font-weight: 600; }
+header strong { color: var(--ink); font-weight: 600; white-space: nowrap; }
 section { margin-top: 2.25rem; }
 ol { margin: 0; padding-left: 1.4rem; }
 li + li { margin-top: 0.35rem; }
@@ -65,7 +65,6 @@ pre .origin { font-weight: inherit; }
 .panel {
   padding: 1.25rem;
   border: 1px solid var(--line);
-  border-left: 4px solid var(--state, var(--field));
   border-radius: 8px;
   background: var(--card);
 }
@@ -79,6 +78,16 @@ pre .origin { font-weight: inherit; }
   font-size: 1.375rem;
   font-weight: 600;
   line-height: 1.3;
+}
+#status-title::before {
+  content: '';
+  display: inline-block;
+  width: 0.6em;
+  height: 0.6em;
+  margin-right: 0.5em;
+  border: 2px solid var(--state, var(--field));
+  border-radius: 50%;
+  background: var(--state, transparent);
 }
 #status-text { margin-bottom: 1.25rem; }
 .facts { color: var(--soft); font-size: 0.875rem; }
@@ -108,8 +117,8 @@ button:disabled { opacity: 0.55; cursor: default; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 
 .people { margin: 0 0 1rem; padding: 0; list-style: none; }
-.people li { display: grid; grid-template-columns: 11rem 1fr; gap: 0.9rem; align-items: center; }
-.people button { padding: 0.25rem 0.75rem; text-align: left; }
+.people li { display: grid; grid-template-columns: 10rem 1fr; gap: 0.9rem; align-items: center; }
+.people button { padding: 0.25rem 0.75rem; border-color: var(--field); text-align: left; white-space: nowrap; }
 .people span { color: var(--soft); }
 
 footer { margin-top: 2.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: 0.875rem; }
@@ -118,6 +127,5 @@ footer { margin-top: 2.5rem; padding-top: 1rem; border-top: 1px solid var(--line
   body { padding-top: 1.25rem; }
   form { grid-template-columns: 1fr; }
   #sign-in-button { justify-self: stretch; }
-  .people li { grid-template-columns: 9.5rem 1fr; }
 }
 `;

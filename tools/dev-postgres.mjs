@@ -53,9 +53,10 @@ async function startThrowAway(findBinaries) {
   try {
     const bin = findBinaries(dir, account);
     const password = randomBytes(16).toString('hex');
-    const data = initialize(bin, dir, account, password);
     const port = await freePort();
-    const stop = await launch(bin, data, port, dir, account);
+    const initdb = initdbCommand(bin, dir, writePassword(dir, password, account));
+    const postgres = postgresCommand(bin, dir, port);
+    const stop = await launch({ dir, account, initdb, postgres });
     return { url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, stop };
   } catch (error) {
     fs.rmSync(dir, { recursive: true, force: true });
@@ -160,11 +161,14 @@ function environment() {
 }
 
 /** A password, because 127.0.0.1 belongs to every user of the machine and a superuser can run programs. */
-function initialize(bin, dir, account, password) {
-  const data = path.join(dir, 'data');
-  const passwordFile = path.join(dir, 'password');
-  fs.writeFileSync(passwordFile, password, { mode: 0o600 });
-  if (account.uid !== undefined) fs.chownSync(passwordFile, account.uid, account.gid);
+function writePassword(dir, password, { uid, gid }) {
+  const file = path.join(dir, 'password');
+  fs.writeFileSync(file, password, { mode: 0o600 });
+  if (uid !== undefined) fs.chownSync(file, uid, gid);
+  return file;
+}
+
+function initdbCommand(bin, dir, passwordFile) {
   const options = [
     '--auth=password',
     `--pwfile=${passwordFile}`,
@@ -172,13 +176,12 @@ function initialize(bin, dir, account, password) {
     '--locale=C',
     '--no-sync',
   ];
-  execFileSync(path.join(bin, 'initdb'), ['-D', data, '-U', 'postgres', ...options], {
-    ...account,
-    env: environment(),
-    cwd: dir,
-    stdio: 'pipe',
-  });
-  return data;
+  return [path.join(bin, 'initdb'), '-D', path.join(dir, 'data'), '-U', 'postgres', ...options];
+}
+
+function postgresCommand(bin, dir, port) {
+  const settings = SETTINGS.flatMap((setting) => ['-c', setting]);
+  return [path.join(bin, 'postgres'), '-D', path.join(dir, 'data'), '-p', String(port), ...settings];
 }
 
 function freePort() {
@@ -197,18 +200,10 @@ function freePort() {
  * keeper's stdin: in stop(), and in every way that a process can end, `kill -9` included. Both are detached,
  * so that Ctrl-C reaches this process only and the database outlives its last query.
  */
-async function launch(bin, data, port, dir, account) {
-  const server = [
-    path.join(bin, 'postgres'),
-    '-D',
-    data,
-    '-p',
-    String(port),
-    ...SETTINGS.flatMap((s) => ['-c', s]),
-  ];
-  const keeper = spawn(process.execPath, [KEEPER, JSON.stringify({ dir, account, server })], {
+async function launch(order) {
+  const keeper = spawn(process.execPath, [KEEPER, JSON.stringify(order)], {
     env: environment(),
-    cwd: dir,
+    cwd: order.dir,
     detached: true,
     stdio: ['pipe', 'ignore', 'pipe'],
   });

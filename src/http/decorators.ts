@@ -38,6 +38,9 @@ export const SingleSessionLogout = (): MethodDecorator & ClassDecorator =>
 export const SkipSingleSession = (): MethodDecorator & ClassDecorator =>
   SetMetadata(ROUTE, { kind: 'skipped' } satisfies Route);
 
+/** What `@CurrentSession()` gives: `{ id, userId }`. */
+export type CurrentSession = Current;
+
 /** The session of the request, `{ id, userId }`; `undefined` for an anonymous one and on a route that is skipped. */
 export const CurrentSession: () => ParameterDecorator = createParamDecorator(
   (_: unknown, context: ExecutionContext): Current | undefined => {

@@ -171,6 +171,8 @@ export class TestController {
 type CurrentSession = { id: string; userId: string };
 
 export interface TestApplicationSettings {
+  /** Shared by the applications of one file, since they share Passport's serializers. Default: new ones. */
+  users?: Users;
   options?: SingleSessionOptions & SingleSessionModuleExtras;
   /** In place of `SingleSessionModule.forRoot(options)`. */
   module?: NonNullable<ModuleMetadata['imports']>[number];
@@ -200,7 +202,7 @@ export async function startApplication(
   databaseUrl: string,
   settings: TestApplicationSettings = {},
 ): Promise<TestApplication> {
-  const users = new Users();
+  const users = settings.users ?? new Users();
   const builder = Test.createTestingModule({
     imports: [
       TypeOrmModule.forRoot({

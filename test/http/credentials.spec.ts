@@ -1,0 +1,229 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Controller, Get, Injectable, Req, UseGuards, type ExecutionContext } from '@nestjs/common';
+import { APP_GUARD } from '@nestjs/core';
+import { AuthGuard } from '@nestjs/passport';
+import type { Request } from 'express';
+import { CurrentSession, SkipSingleSession } from '../../src/index.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import { Browser, TokenClient, type Answer } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { newUser } from '../support/sessions.js';
+import { watchStatements, type StatementWatch } from '../support/statements.js';
+
+type Current = { id: string; userId: string };
+
+/** As an application has it that guards everything with JWTs and leaves public what brings none. */
+@Injectable()
+class GlobalJwtGuard extends AuthGuard('jwt') {
+  override canActivate(context: ExecutionContext): ReturnType<InstanceType<ReturnType<typeof AuthGuard>>['canActivate']> {
+    const { headers } = context.switchToHttp().getRequest<Request>();
+    return headers.authorization === undefined ? true : super.canActivate(context);
+  }
+}
+
+@UseGuards(AuthGuard('jwt'))
+@Controller('class-guarded')
+class ClassGuardedController {
+  @Get('me')
+  me(@Req() request: { user: TestUser }, @CurrentSession() session: Current): object {
+    return { user: request.user, session };
+  }
+
+  @SkipSingleSession()
+  @Get('skipped')
+  skipped(@Req() request: { user: TestUser }, @CurrentSession() session?: Current): object {
+    return { user: request.user, session: session ?? null };
+  }
+}
+
+@SkipSingleSession()
+@Controller('all-skipped')
+class SkippedController {
+  @UseGuards(AuthGuard('jwt'))
+  @Get('token')
+  token(@Req() request: { user: TestUser }): object {
+    return { user: request.user };
+  }
+
+  @Get('cookie')
+  cookie(@Req() request: { user?: TestUser }): object {
+    return { user: request.user ?? null };
+  }
+}
+
+const CONTROLLERS = [ClassGuardedController, SkippedController];
+const users = new Users();
+let databaseUrl: string;
+let watch: StatementWatch;
+let application: TestApplication;
+let guarded: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  watch = await watchStatements(databaseUrl);
+  application = await startApplication(watch.url, { users, controllers: CONTROLLERS });
+  guarded = await startApplication(watch.url, {
+    users,
+    controllers: CONTROLLERS,
+    providers: [{ provide: APP_GUARD, useClass: GlobalJwtGuard }],
+  });
+});
+
+afterAll(async () => {
+  await guarded?.close();
+  await application?.close();
+  await watch?.stop();
+  await dropDatabase(databaseUrl);
+});
+
+function expectEvicted(answer: Answer): void {
+  expect(answer.status).toBe(401);
+  expect(answer.body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+}
+
+describe('an evicted JWT is refused', () => {
+  const WAYS: [string, () => TestApplication, string][] = [
+    ['by a route with its own AuthGuard', () => application, '/token/me'],
+    ['by a controller with its own AuthGuard', () => application, '/class-guarded/me'],
+    ['under a global AuthGuard that runs before ours', () => guarded, '/me'],
+    ['under a global AuthGuard and one of the route', () => guarded, '/token/me'],
+    ['under a global AuthGuard and one of the controller', () => guarded, '/class-guarded/me'],
+  ];
+
+  it.each(WAYS)('%s, and the winner is not [lesson 18]', async (_, of, path) => {
+    const { url } = of();
+    const { username } = newUser({ users });
+    const [loser, winner] = [new TokenClient(url), new TokenClient(url)];
+    await loser.login(username);
+    expect((await loser.get(path)).status).toBe(200);
+    await winner.login(username);
+    expectEvicted(await loser.get(path));
+    const passed = await winner.get(path);
+    expect(passed.status).toBe(200);
+    expect(passed.body.user.username).toBe(username);
+    expect(passed.body.session.id).toBe(passed.body.user.sid);
+  });
+
+  it('on a POST before its handler can do anything [lesson 18]', async () => {
+    const { username } = newUser({ users });
+    const loser = new TokenClient(guarded.url);
+    await loser.login(username);
+    await new TokenClient(guarded.url).login(username);
+    expectEvicted(await loser.post('/echo'));
+  });
+});
+
+describe('a request with a cookie and a token', () => {
+  let cookie: Browser;
+  let token: TokenClient;
+
+  afterEach(() => watch.clear());
+
+  async function signInAs(cookieUser: TestUser, tokenUser: TestUser): Promise<void> {
+    cookie = new Browser(application.url);
+    token = new TokenClient(application.url);
+    await cookie.login(cookieUser.username);
+    await token.login(tokenUser.username);
+  }
+
+  const send = (path = '/token/me'): Promise<Answer> => cookie.get(path, { authorization: `Bearer ${token.token}` });
+
+  it('is refused when the cookie is dead and the token alive', async () => {
+    const user = newUser({ users });
+    await signInAs(user, user);
+    expect((await token.get()).status).toBe(200);
+    expectEvicted(await send());
+    // The dead cookie session went with that answer.
+    expect((await send()).status).toBe(200);
+  });
+
+  it('is refused when the cookie is alive and the token dead, and the cookie stays', async () => {
+    const user = newUser({ users });
+    token = new TokenClient(application.url);
+    await token.login(user.username);
+    cookie = new Browser(application.url);
+    await cookie.login(user.username);
+    const refused = await send();
+    expectEvicted(refused);
+    expect(refused.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"');
+    expect((await cookie.get('/me')).body.user.username).toBe(user.username);
+  });
+
+  it('is the user of the token where the cookie belongs to another, and both must be alive', async () => {
+    const [cookieUser, tokenUser] = [newUser({ users }), newUser({ users })];
+    await signInAs(cookieUser, tokenUser);
+    const answer = await send();
+    expect(answer.status).toBe(200);
+    expect(answer.body.user.username).toBe(tokenUser.username);
+    expect(answer.body.session.userId).toBe(String(tokenUser.id));
+
+    await new TokenClient(application.url).login(tokenUser.username);
+    expectEvicted(await send());
+    await token.login(tokenUser.username);
+    await new TokenClient(application.url).login(cookieUser.username);
+    expectEvicted(await send());
+  });
+
+  it('is refused when the token names no session of its own but borrows the cookie of another user [S15]', async () => {
+    const [cookieUser, tokenUser] = [newUser({ users }), newUser({ users })];
+    await signInAs(cookieUser, tokenUser);
+    for (const claims of [{}, { sid: 'garbage' }, { sid: '' }, { sid: [] }]) {
+      const borrowed = { authorization: `Bearer ${application.sign(tokenUser, claims)}` };
+      const answer = await cookie.copy().get('/token/me', borrowed);
+      expect(answer.status).toBe(401);
+      await cookie.login(cookieUser.username);
+    }
+  });
+});
+
+describe('a public route', () => {
+  it('lets anonymous callers pass without asking the database', async () => {
+    watch.clear();
+    const answers = await Promise.all([
+      new Browser(application.url).get('/me'),
+      new Browser(application.url).post('/echo', { a: 1 }),
+      new Browser(application.url, 'connect.sid=s%3Anonsense.nonsense').get('/me'),
+      new Browser(application.url).get('/me', { authorization: 'Bearer nonsense' }),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    expect(watch.statements).toEqual([]);
+  });
+});
+
+describe('@SkipSingleSession()', () => {
+  it('lets the evicted pass on a method, without asking the database, and there only', async () => {
+    const { username } = newUser({ users });
+    const [browser, token] = [new Browser(application.url), new TokenClient(application.url)];
+    await browser.login(username);
+    await token.login(username);
+    await new Browser(application.url).login(username);
+    await expectIdle();
+    expect((await browser.get('/skipped')).body.user.username).toBe(username);
+    const skipped = await token.get('/class-guarded/skipped');
+    expect(skipped.status).toBe(200);
+    expect(skipped.body.session).toBeNull();
+    expect(watch.statements).toEqual([]);
+    expectEvicted(await token.get('/class-guarded/me'));
+    expectEvicted(await browser.get('/me'));
+  });
+
+  it('lets the evicted pass on a whole controller', async () => {
+    const { username } = newUser({ users });
+    const [browser, token] = [new Browser(application.url), new TokenClient(application.url)];
+    await browser.login(username);
+    await token.login(username);
+    await new Browser(application.url).login(username);
+    expect((await browser.get('/all-skipped/cookie')).body.user.username).toBe(username);
+    expect((await token.get('/all-skipped/token')).body.user.username).toBe(username);
+  });
+
+  /** A login's bookkeeping follows its answer; one statement of the test itself is behind it. */
+  async function expectIdle(): Promise<void> {
+    await new Browser(application.url).login(newUser({ users }).username);
+    for (let seen = -1; seen !== watch.statements.length; ) {
+      seen = watch.statements.length;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    watch.clear();
+  }
+});

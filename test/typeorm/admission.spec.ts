@@ -1,0 +1,316 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { NoRoomError } from '../../src/session/sessions.js';
+import type { SingleSessionOptions } from '../../src/single-session.options.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+let url: string;
+let bench: StoreBench;
+/** The same tables with an idle timeout of one hour. */
+let idling: StoreBench;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  bench = await StoreBench.open(url);
+  idling = await StoreBench.open(url, { idleTimeout: HOUR });
+});
+
+afterAll(async () => {
+  await bench?.close();
+  await idling?.close();
+  await dropDatabase(url);
+});
+
+async function logins(sessions: TestSessions, user: string, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let place = 0; place < count; place++) ids.push(await sessions.login(user));
+  return ids;
+}
+
+const BOTH = ['evict', 'reject'] as const;
+
+describe('a limit that is lowered', () => {
+  it('refuses the surplus at its next check, the oldest first [lessons 7, 8]', async () => {
+    const ids = await logins(bench.sessions({ maxSessions: 5 }), someone(), 5);
+    expect(await bench.sessions({ maxSessions: 2 }).states(ids)).toEqual([
+      'superseded',
+      'superseded',
+      'superseded',
+      'live',
+      'live',
+    ]);
+  });
+
+  it('keeps what it refused dead when it is raised again, and only that [lesson 8; P2]', async () => {
+    const ids = await logins(bench.sessions({ maxSessions: 5 }), someone(), 5);
+    expect(await bench.sessions({ maxSessions: 1 }).liveOf(ids.slice(0, 2))).toEqual([]);
+    const raised = bench.sessions({ maxSessions: 5 });
+    expect(await raised.liveOf(ids)).toEqual(ids.slice(4));
+  });
+
+  it('never lets the surplus return after a login under the lower limit, checked or not [P2]', async () => {
+    const user = someone();
+    const ids = await logins(bench.sessions({ maxSessions: 5 }), user, 5);
+    const last = await bench.sessions({ maxSessions: 1 }).login(user);
+    expect(await bench.sessions({ maxSessions: 5 }).liveOf([...ids, last])).toEqual([last]);
+  });
+
+  it('evicts all of the surplus at the next login and never leaves none [lesson 2]', async () => {
+    const user = someone();
+    const ids = await logins(bench.sessions({ maxSessions: 5 }), user, 5);
+    const lower = bench.sessions({ maxSessions: 2 });
+    const last = await lower.login(user);
+    expect(await lower.liveOf([...ids, last])).toEqual([ids[4], last]);
+  });
+
+  it('does not let one refused session take the place of a new one when it is raised [lesson 5]', async () => {
+    const user = someone();
+    const ids = await logins(bench.sessions({ maxSessions: 5 }), user, 5);
+    await bench.sessions({ maxSessions: 1 }).states(ids);
+    const raised = bench.sessions({ maxSessions: 3, onLimit: 'reject' });
+    const more = await logins(raised, user, 2);
+    await expect(raised.login(user)).rejects.toThrow(NoRoomError);
+    expect(await raised.liveOf([...ids, ...more])).toEqual([ids[4], ...more]);
+  });
+
+  it('refuses a login with reject as long as the surplus is there, and the newest stays live', async () => {
+    const user = someone();
+    const ids = await logins(bench.sessions({ maxSessions: 3 }), user, 3);
+    const lower = bench.sessions({ maxSessions: 1, onLimit: 'reject' });
+    await expect(lower.login(user)).rejects.toThrow(NoRoomError);
+    expect(await lower.liveOf(ids)).toEqual([ids[2]]);
+  });
+});
+
+describe.each(BOTH)('a login from a browser that carries a session of its own, with %s', (onLimit) => {
+  it.each([1, 2, 3])('replaces that one and displaces nobody, with a limit of %i [lessons 3, 4]', async (maxSessions) => {
+    const sessions = bench.sessions({ maxSessions, onLimit });
+    for (let place = 0; place < maxSessions; place++) {
+      const user = someone();
+      const ids = await logins(sessions, user, maxSessions);
+      const own = ids[place]!;
+      const next = await sessions.login(user, { replaces: own });
+      const kept = ids.filter((id) => id !== own);
+      expect(await sessions.liveOf([...ids, next])).toEqual([...kept, next]);
+      await until(async () => (await bench.row(own))!.end_reason === 'superseded');
+    }
+  });
+
+  it('can do so again and again without locking itself out [lesson 3]', async () => {
+    const sessions = bench.sessions({ maxSessions: 2, onLimit });
+    const user = someone();
+    const elsewhere = await sessions.login(user);
+    let own = await sessions.login(user);
+    for (let count = 0; count < 5; count++) own = await sessions.login(user, { replaces: own });
+    expect(await sessions.liveOf([elsewhere, own])).toEqual([elsewhere, own]);
+  });
+
+  it('counts as one after a double click [lesson 4]', async () => {
+    const sessions = bench.sessions({ maxSessions: 2, onLimit });
+    const user = someone();
+    const elsewhere = await sessions.login(user);
+    const own = await sessions.login(user);
+    const clicks = await Promise.allSettled(times(2, () => sessions.login(user, { replaces: own })));
+    const admitted = clicks.flatMap((click) => (click.status === 'fulfilled' ? [click.value] : []));
+    const live = await sessions.liveOf([elsewhere, own, ...admitted]);
+    expect(live.length).toBeLessThanOrEqual(2);
+    expect(admitted.some((id) => live.includes(id))).toBe(true);
+    if (onLimit === 'reject') expect(live).toContain(elsewhere);
+  });
+});
+
+describe('a login that says it replaces what is not its own', () => {
+  it.each(BOTH)('leaves a session of another user alone, with %s [P3]', async (onLimit) => {
+    const sessions = bench.sessions({ maxSessions: 1, onLimit });
+    const foreign = await sessions.login(someone());
+    const own = await sessions.login(someone(), { replaces: foreign });
+    expect(await sessions.liveOf([foreign, own])).toEqual([foreign, own]);
+  });
+
+  it('leaves a session of another user alone when it is exempt itself [P3]', async () => {
+    const exempt = someone();
+    const sessions = bench.sessions({ exempt: { usernames: [exempt] } });
+    const foreign = await sessions.login(someone());
+    await sessions.login(exempt, { replaces: foreign });
+    expect(await sessions.isLive(foreign)).toBe(true);
+  });
+
+  it('displaces as any login does when that session is dead, and with reject finds no room [P3]', async () => {
+    const user = someone();
+    const evicting = bench.sessions({ maxSessions: 2 });
+    const [dead, second, third] = await logins(evicting, user, 3);
+    const rejecting = bench.sessions({ maxSessions: 2, onLimit: 'reject' });
+    await expect(rejecting.login(user, { replaces: dead })).rejects.toThrow(NoRoomError);
+    expect(await evicting.liveOf([second!, third!])).toEqual([second, third]);
+    const next = await evicting.login(user, { replaces: dead });
+    expect(await evicting.liveOf([second!, third!, next])).toEqual([third, next]);
+  });
+
+  it.each(['', 'x', "'; DROP TABLE user_session; --", '\0', 'a'.repeat(1_000_000), randomUUID(), `${randomUUID()} `])(
+    'is admitted with garbage of %#, and harms nobody',
+    async (replaces) => {
+      const sessions = bench.sessions({ maxSessions: 2 });
+      const user = someone();
+      const first = await sessions.login(user);
+      const second = await sessions.login(user, { replaces });
+      expect(await sessions.liveOf([first, second])).toEqual([first, second]);
+    },
+  );
+
+  it('is admitted with something that is no string', async () => {
+    const sessions = bench.sessions();
+    for (const replaces of [7, null, {}, ['x'], Symbol('x'), [randomUUID()]])
+      expect(await sessions.isLive(await sessions.login(someone(), { replaces: replaces as never }))).toBe(true);
+  });
+});
+
+interface Lapse {
+  how: string;
+  lapse: (id: string) => Promise<void>;
+  reason: string;
+}
+
+const LAPSES: Lapse[] = [
+  { how: 'expired', lapse: (id) => idling.age(id, 15 * DAY), reason: 'expired' },
+  { how: 'idle', lapse: (id) => idling.age(id, HOUR + 1), reason: 'idle' },
+];
+
+describe.each(LAPSES)('an $how session that nobody has swept', ({ lapse, reason }) => {
+  const withLimit = (maxSessions: number, onLimit: 'evict' | 'reject'): TestSessions =>
+    idling.sessions({ maxSessions, onLimit } satisfies SingleSessionOptions);
+
+  it('is refused when it is read, and recorded with the moment at which it ended [lesson 5]', async () => {
+    const sessions = withLimit(1, 'evict');
+    const id = await sessions.login(someone());
+    await lapse(id);
+    const verdict = await sessions.verify({ id, limit: 1 });
+    const row = (await idling.row(id))!;
+    const due = reason === 'expired' ? row.expires_at : new Date(row.last_seen_at.getTime() + HOUR);
+    expect(verdict).toMatchObject({ live: false, reason, endedAt: row.ended_at });
+    expect(row).toMatchObject({ end_reason: reason, replaced_by: null });
+    expect(Math.abs(row.ended_at!.getTime() - due.getTime())).toBeLessThanOrEqual(1);
+  });
+
+  it.each([1, 2, 3])('leaves room for a login with reject and a limit of %i [lesson 5]', async (limit) => {
+    const sessions = withLimit(limit, 'reject');
+    const user = someone();
+    const ids = await logins(sessions, user, limit);
+    const [lapsed, ...rest] = ids;
+    await lapse(lapsed!);
+    const next = await sessions.login(user);
+    await expect(sessions.login(user)).rejects.toThrow(NoRoomError);
+    expect(await sessions.liveOf([...ids, next])).toEqual([...rest, next]);
+  });
+
+  it.each([2, 3])('displaces no live one with evict and a limit of %i, newest or not [lesson 5]', async (limit) => {
+    const sessions = withLimit(limit, 'evict');
+    for (let place = 0; place < limit; place++) {
+      const user = someone();
+      const ids = await logins(sessions, user, limit);
+      await lapse(ids[place]!);
+      const next = await sessions.login(user);
+      const rest = ids.filter((id) => id !== ids[place]);
+      expect(await sessions.liveOf([...ids, next])).toEqual([...rest, next]);
+    }
+  });
+
+  it('still leaves room when its row was swept away before the next login [lesson 5]', async () => {
+    const retaining = await StoreBench.open(url, { idleTimeout: HOUR, retention: DAY });
+    try {
+      const sessions = retaining.sessions({ maxSessions: 1, onLimit: 'reject' });
+      const user = someone();
+      const id = await sessions.login(user);
+      await lapse(id);
+      await sessions.state(id);
+      await retaining.age(id, 40 * DAY);
+      while (await retaining.store.sweep());
+      expect(await retaining.row(id)).toBeUndefined();
+      expect(await sessions.isLive(await sessions.login(user))).toBe(true);
+    } finally {
+      await retaining.close();
+    }
+  });
+
+  it('displaces no live one with evict when its row was swept away before the next login [lesson 5]', async () => {
+    const retaining = await StoreBench.open(url, { idleTimeout: HOUR, retention: 1 });
+    try {
+      const sessions = retaining.sessions({ maxSessions: 2 });
+      const user = someone();
+      const [older, newer] = await logins(sessions, user, 2);
+      await lapse(newer!);
+      await sessions.state(newer!);
+      while (await retaining.store.sweep());
+      expect(await retaining.row(newer!)).toBeUndefined();
+      const next = await sessions.login(user);
+      expect(await sessions.liveOf([older!, next])).toEqual([older, next]);
+    } finally {
+      await retaining.close();
+    }
+  });
+});
+
+describe('what expires', () => {
+  it('does so exactly then, and not a moment before', async () => {
+    const sessions = idling.sessions();
+    const id = await sessions.login(someone());
+    await idling.age(id, HOUR - 20_000);
+    expect(await sessions.state(id)).toBe('live');
+    await idling.age(id, 20_000);
+    expect(await sessions.state(id)).toBe('idle');
+  });
+
+  it('stays dead when its clock is turned back after it was refused [P2]', async () => {
+    const sessions = idling.sessions();
+    const id = await sessions.login(someone());
+    await idling.age(id, 15 * DAY);
+    expect(await sessions.state(id)).toBe('expired');
+    await idling.age(id, -15 * DAY);
+    expect(await sessions.state(id)).toBe('expired');
+  });
+
+  it('does not go idle while it is used: what is recorded counts', async () => {
+    const sessions = idling.sessions();
+    const id = await sessions.login(someone());
+    await idling.age(id, HOUR - 20_000);
+    await sessions.state(id);
+    await sessions.bookkeeper.close();
+    await idling.age(id, 60_000);
+    expect(await sessions.state(id)).toBe('live');
+  });
+
+  it('is not brought back by a last-seen time that was written late [P2]', async () => {
+    const sessions = idling.sessions();
+    const id = await sessions.login(someone());
+    await idling.age(id, HOUR + 1);
+    expect(await sessions.state(id)).toBe('idle');
+    await idling.store.seen([id]);
+    expect(await sessions.state(id)).toBe('idle');
+  });
+});
+
+describe('what is recorded of a login', () => {
+  it('is who, from where and until when, and nothing that opens a session [P7]', async () => {
+    const sessions = bench.sessions();
+    const origin = { ip: '2001:db8::1', userAgent: 'a browser' };
+    const user = { id: someone(), username: 'Ärger "quoted" \'n\' more', roles: ['a,b', '{c}', '"d"', ''] };
+    const { id } = await sessions.admit({ user, origin });
+    const row = await bench.row(id);
+    expect(row).toMatchObject({ user_id: user.id, username: user.username, roles: user.roles, exempt: false });
+    expect(row).toMatchObject({ ip: origin.ip, user_agent: origin.userAgent, ended_at: null, end_reason: null });
+    expect(row!.expires_at.getTime() - row!.created_at.getTime()).toBe(14 * DAY);
+  });
+
+  it('is one session when the same id is admitted many times at once', async () => {
+    const sessions = bench.sessions({ maxSessions: 3 });
+    const id = randomUUID();
+    const user = someone();
+    await Promise.all(times(16, () => sessions.admit({ user: { id: user, username: user }, origin: NOWHERE, id })));
+    expect(await bench.rowsOf(user)).toHaveLength(1);
+    expect(await bench.activeOf(user)).toEqual([id]);
+    expect(await sessions.isLive(id)).toBe(true);
+  });
+});

@@ -1,0 +1,187 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { EndTarget } from '../../src/session/session.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { someone, StoreBench, times, until } from '../support/store.js';
+
+let url: string;
+let one: StoreBench;
+let other: StoreBench;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  one = await StoreBench.open(url);
+  other = await StoreBench.open(url);
+});
+
+afterAll(async () => {
+  await one?.close();
+  await other?.close();
+  await dropDatabase(url);
+});
+
+describe('200 races of a logout everywhere', () => {
+  it('of the loser against the login of the winner: the winner always lives [lesson 16; P3]', async () => {
+    const here = one.sessions();
+    const there = other.sessions();
+    for (let round = 0; round < 200; round++) {
+      const user = someone();
+      const loser = await here.login(user);
+      const [, winner] = await Promise.all([here.logout(loser, { id: user, username: user }), there.login(user)]);
+      expect(await here.states([loser, winner])).toEqual([expect.stringMatching('logout|superseded'), 'live']);
+    }
+  });
+
+  it('of the oldest against a login that evicts it: it ends all others, or nothing [P3]', async () => {
+    const here = one.sessions({ maxSessions: 3 });
+    for (let round = 0; round < 50; round++) {
+      const user = someone();
+      const ids: string[] = [];
+      for (let place = 0; place < 3; place++) ids.push(await here.login(user));
+      const [ended, next] = await Promise.all([
+        here.ends({ scope: 'everywhere', sessionId: ids[0]! }),
+        other.sessions({ maxSessions: 3 }).login(user),
+      ]);
+      expect([[], ids.toSorted()]).toContainEqual(ended);
+      expect(await here.liveOf([...ids, next])).toEqual(ended.length === 0 ? [ids[1], ids[2], next] : [next]);
+    }
+  });
+});
+
+/** Holds the slots row of a user, so that everything else that decides about the user queues behind it. */
+async function whileHeld(user: string, act: (queued: (count: number) => Promise<void>) => Promise<void>): Promise<void> {
+  const runner = one.dataSource.createQueryRunner();
+  await runner.startTransaction();
+  await runner.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+  const waiting = `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+  const queued = (count: number): Promise<void> =>
+    until(async () => (await other.query<{ count: number }>(waiting))[0]!.count >= count);
+  try {
+    await act(queued);
+  } finally {
+    await runner.rollbackTransaction();
+    await runner.release();
+  }
+}
+
+describe('what queues behind a lock of the user', () => {
+  it('in the order login of the winner, logout everywhere of the loser: the winner lives [P3]', async () => {
+    const sessions = one.sessions();
+    const user = someone();
+    const loser = await sessions.login(user);
+    let winner: Promise<string>;
+    let ended: Promise<string[]>;
+    await whileHeld(user, async (queued) => {
+      winner = sessions.login(user);
+      await queued(1);
+      ended = sessions.ends({ scope: 'everywhere', sessionId: loser });
+      await queued(2);
+    });
+    expect(await ended!).toEqual([]);
+    expect(await sessions.isLive(await winner!)).toBe(true);
+  });
+
+  it('in the order login, end of the user: the login is dead, and its row says why', async () => {
+    const sessions = one.sessions({ maxSessions: 2 });
+    const user = someone();
+    const first = await sessions.login(user);
+    let second: Promise<string>;
+    let ended: Promise<string[]>;
+    await whileHeld(user, async (queued) => {
+      second = sessions.login(user);
+      await queued(1);
+      ended = sessions.ends({ scope: 'user', userId: user });
+      await queued(2);
+    });
+    const both = [first, await second!];
+    const told = await ended!;
+    expect(await sessions.liveOf(both)).toEqual([]);
+    expect(told).toEqual(both.toSorted());
+    expect(await sessions.states(both)).toEqual(['admin', 'admin']);
+  });
+
+  it('in the order end of one session, login with reject: there is room', async () => {
+    const sessions = one.sessions({ onLimit: 'reject' });
+    const user = someone();
+    const first = await sessions.login(user);
+    let ended: Promise<string[]>;
+    let second: Promise<string>;
+    await whileHeld(user, async (queued) => {
+      ended = sessions.ends({ scope: 'session', sessionId: first });
+      await queued(1);
+      second = sessions.login(user);
+      await queued(2);
+    });
+    expect(await ended!).toEqual([first]);
+    expect(await sessions.isLive(await second!)).toBe(true);
+  });
+
+  it('in the order login, login with reject: a session whose row the second cannot see yet is not pruned [P1]', async () => {
+    const sessions = one.sessions({ onLimit: 'reject' });
+    const user = someone();
+    const gone = await sessions.login(user);
+    await sessions.ends({ scope: 'session', sessionId: gone });
+    let logins: Promise<PromiseSettledResult<string>[]>;
+    await whileHeld(user, async (queued) => {
+      logins = Promise.allSettled(times(6, () => sessions.login(user)));
+      await queued(6);
+    });
+    const admitted = (await logins!).filter(({ status }) => status === 'fulfilled');
+    expect(admitted).toHaveLength(1);
+  });
+
+  it('in the order exempt login, end of the others by an exempt session: the kept one lives', async () => {
+    const user = someone();
+    const sessions = one.sessions({ exempt: { usernames: [user] } });
+    const kept = await sessions.login(user);
+    const old = await sessions.login(user);
+    let next: Promise<string>;
+    let ended: Promise<string[]>;
+    await whileHeld(user, async (queued) => {
+      next = sessions.login(user);
+      await queued(1);
+      ended = sessions.ends({ scope: 'others', sessionId: kept, userId: user });
+      await queued(2);
+    });
+    expect(await ended!).toContain(old);
+    const live = await sessions.liveOf([kept, old, await next!]);
+    expect(live).toEqual([kept, ...((await ended!).includes(await next!) ? [] : [await next!])]);
+  });
+});
+
+describe('everything at once on few users', () => {
+  it('never fails, never deadlocks, never exceeds the limit', async () => {
+    const errors: unknown[] = [];
+    const users = times(4, () => someone());
+    const known: string[] = [];
+    const processes = [one, other].map((bench) => bench.sessions({ maxSessions: 2 }));
+    const any = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)]!;
+    const deadline = performance.now() + 3_000;
+    const act = async (): Promise<unknown> => {
+      const sessions = any(processes);
+      const userId = any(users);
+      const sessionId = known.length > 0 ? any(known.slice(-50)) : '';
+      const target = any<EndTarget>([
+        { scope: 'session', sessionId },
+        { scope: 'everywhere', sessionId },
+        { scope: 'others', sessionId, userId },
+        { scope: 'user', userId },
+      ]);
+      const dice = Math.random();
+      if (dice < 0.4) return known.push(await sessions.login(userId, { replaces: any(known) }));
+      if (dice < 0.6) return sessions.end({ target, reason: 'admin', by: null });
+      if (dice < 0.7) return any([one, other]).store.mark(users.map((user) => ({ userId: user, limit: 2 })).toReversed());
+      if (dice < 0.8) return any([one, other]).store.seen(known.slice(-50).toReversed());
+      if (dice < 0.85) return any([one, other]).store.sweep();
+      return sessions.states(known.slice(-20));
+    };
+    const worker = async (): Promise<void> => {
+      while (performance.now() < deadline) await act().catch((error: unknown) => errors.push(error));
+    };
+    await Promise.all(times(32, worker));
+    expect(errors).toEqual([]);
+    expect(known.length).toBeGreaterThan(100);
+    const live = await processes[0]!.liveOf(known);
+    const owners = await Promise.all(live.map(async (id) => (await one.row(id))!.user_id));
+    for (const user of users) expect(owners.filter((owner) => owner === user).length).toBeLessThanOrEqual(2);
+  });
+});

@@ -1,0 +1,239 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { EndTarget } from '../../src/session/session.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
+
+const DAY = 86_400_000;
+
+let url: string;
+let bench: StoreBench;
+let three: TestSessions;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  bench = await StoreBench.open(url, { idleTimeout: DAY, retention: 20 * DAY });
+  three = bench.sessions({ maxSessions: 3 });
+});
+
+afterAll(async () => {
+  await bench?.close();
+  await dropDatabase(url);
+});
+
+async function loggedIn(count: number, sessions = three, user = someone()): Promise<{ user: string; ids: string[] }> {
+  const ids: string[] = [];
+  for (let place = 0; place < count; place++) ids.push(await sessions.login(user));
+  return { user, ids };
+}
+
+const everything = async (): Promise<unknown> => [
+  await bench.query('SELECT * FROM user_session ORDER BY id'),
+  await bench.query('SELECT * FROM user_session_slots ORDER BY user_id'),
+];
+
+describe('ending', () => {
+  it('one session ends that one, says so, and leaves the others of its user and all other users alone', async () => {
+    const { ids } = await loggedIn(3);
+    const bystander = await loggedIn(1);
+    expect(await three.ends({ scope: 'session', sessionId: ids[1]! }, 'admin', 'root')).toEqual([ids[1]]);
+    expect(await three.states([...ids, ...bystander.ids])).toEqual(['live', 'admin', 'live', 'live']);
+    expect(await bench.row(ids[1]!)).toMatchObject({ end_reason: 'admin', ended_by: 'root', replaced_by: null });
+  });
+
+  it('everywhere ends all of the user of an enforced session, and nobody else', async () => {
+    const { ids } = await loggedIn(3);
+    const bystander = await loggedIn(2);
+    const ended = await three.ends({ scope: 'everywhere', sessionId: ids[1]! }, 'logout');
+    expect(ended).toEqual(ids.toSorted());
+    expect(await three.states([...ids, ...bystander.ids])).toEqual([
+      'logout-everywhere',
+      'logout',
+      'logout-everywhere',
+      'live',
+      'live',
+    ]);
+  });
+
+  it('everywhere ends what was opened under an exemption too, unless it was asked by such a session [lesson 12]', async () => {
+    const { user, ids } = await loggedIn(1);
+    const exempt = await loggedIn(2, bench.sessions({ exempt: { usernames: [user] } }), user);
+    expect(await three.ends({ scope: 'everywhere', sessionId: exempt.ids[0]! })).toEqual([exempt.ids[0]]);
+    expect(await three.liveOf([...ids, ...exempt.ids])).toEqual([ids[0], exempt.ids[1]]);
+    expect(await three.ends({ scope: 'everywhere', sessionId: ids[0]! })).toEqual([ids[0]!, exempt.ids[1]!].toSorted());
+  });
+
+  it('others ends all but the one, and nobody else', async () => {
+    const { user, ids } = await loggedIn(3);
+    const bystander = await loggedIn(2);
+    const ended = await three.ends({ scope: 'others', sessionId: ids[1]!, userId: user });
+    expect(ended).toEqual([ids[0]!, ids[2]!].toSorted());
+    expect(await three.states([...ids, ...bystander.ids])).toEqual(['admin', 'live', 'admin', 'live', 'live']);
+  });
+
+  it('others works for and among sessions that were opened under an exemption', async () => {
+    const { user, ids } = await loggedIn(1);
+    const exempt = await loggedIn(3, bench.sessions({ exempt: { usernames: [user] } }), user);
+    const kept = exempt.ids[1]!;
+    const ended = await three.ends({ scope: 'others', sessionId: kept, userId: user });
+    expect(ended).toEqual([ids[0]!, exempt.ids[0]!, exempt.ids[2]!].toSorted());
+    expect(await three.liveOf([...ids, ...exempt.ids])).toEqual([kept]);
+  });
+
+  it('others with the session of another user changes nothing [P3]', async () => {
+    const { ids } = await loggedIn(3);
+    const caller = await loggedIn(2);
+    const before = await everything();
+    expect(await three.ends({ scope: 'others', sessionId: ids[1]!, userId: caller.user })).toEqual([]);
+    expect(await everything()).toEqual(before);
+    expect(await three.liveOf([...ids, ...caller.ids])).toEqual([...ids, ...caller.ids]);
+  });
+
+  it('a user ends all of that user, exempt or not, and nobody else', async () => {
+    const { user, ids } = await loggedIn(2);
+    const exempt = await loggedIn(2, bench.sessions({ exempt: { usernames: [user] } }), user);
+    const bystander = await loggedIn(1);
+    expect(await three.ends({ scope: 'user', userId: user })).toEqual([...ids, ...exempt.ids].toSorted());
+    expect(await three.liveOf([...ids, ...exempt.ids, ...bystander.ids])).toEqual(bystander.ids);
+  });
+
+  it('tells each session once, with its user and reason', async () => {
+    const { user, ids } = await loggedIn(1);
+    const order = { target: { scope: 'user', userId: user }, reason: 'admin', by: 'root' } as const;
+    expect(await three.end(order)).toEqual([{ id: ids[0], userId: user, reason: 'admin' }]);
+    expect(await three.end(order)).toEqual([]);
+  });
+
+  it('tells each session once when many end it at the same moment', async () => {
+    for (let round = 0; round < 20; round++) {
+      const { user, ids } = await loggedIn(3);
+      const targets: EndTarget[] = ids.flatMap((sessionId): EndTarget[] => [
+        { scope: 'session', sessionId },
+        { scope: 'everywhere', sessionId },
+        { scope: 'user', userId: user },
+      ]);
+      const ended = await Promise.all(targets.map((target) => three.ends(target)));
+      expect(ended.flat().toSorted()).toEqual(ids.toSorted());
+    }
+  });
+});
+
+describe('what is dead', () => {
+  const DEATHS: [string, (id: string, user: string) => Promise<unknown>][] = [
+    ['evicted', (_, user) => bench.sessions({ maxSessions: 2 }).login(user)],
+    ['logged out', (id) => three.ends({ scope: 'session', sessionId: id }, 'logout')],
+    ['expired', (id) => bench.age(id, 15 * DAY)],
+    ['idle', (id) => bench.age(id, DAY)],
+  ];
+
+  it.each(DEATHS)('because it was %s ends nothing, by no scope [lesson 16; P3]', async (_, die) => {
+    const { user, ids } = await loggedIn(2);
+    const [dead, winner] = ids as [string, string];
+    await die(dead, user);
+    await until(async () => (await bench.query('SELECT FROM pg_stat_activity WHERE state = $1 AND datname = current_database() AND pid <> pg_backend_pid()', ['active'])).length === 0);
+    const before = await everything();
+    for (const scope of ['session', 'everywhere', 'others'] as const)
+      expect(await three.ends({ scope, sessionId: dead, userId: user })).toEqual([]);
+    expect(await three.logout(dead, { id: user, username: user })).toEqual([]);
+    expect(await everything()).toEqual(before);
+    expect(await three.isLive(winner)).toBe(true);
+  });
+
+  it('because the limit was lowered ends nothing, although nobody has checked it yet [lessons 8, 16; P3]', async () => {
+    const { user, ids } = await loggedIn(2);
+    const lowered = bench.sessions({ maxSessions: 1 });
+    const [surplus, winner] = ids as [string, string];
+    await lowered.logout(surplus, { id: user, username: user });
+    expect(await lowered.states([winner, surplus])).toEqual(['live', 'superseded']);
+  });
+
+  it.each([randomUUID(), '', 'x', '\0', "' OR true --", '../..', 'a'.repeat(36), null, undefined, 7, {}, [randomUUID()]])(
+    'or never was, as %p, ends nothing',
+    async (sessionId) => {
+      const { user, ids } = await loggedIn(1);
+      for (const scope of ['session', 'everywhere', 'others'] as const)
+        expect(await three.ends({ scope, sessionId: sessionId as string, userId: user })).toEqual([]);
+      expect(await three.state(sessionId as string)).toBe('unknown');
+      expect(await three.liveOf(ids)).toEqual(ids);
+    },
+  );
+
+  it('stays dead after its row was swept: unknown [P2]', async () => {
+    const { user, ids } = await loggedIn(2);
+    await three.ends({ scope: 'session', sessionId: ids[0]! }, 'logout');
+    const exempted = await loggedIn(2, bench.sessions({ exempt: { usernames: [user] } }), user);
+    await three.ends({ scope: 'session', sessionId: exempted.ids[0]! }, 'logout');
+    for (const id of [ids[0]!, exempted.ids[0]!]) await bench.age(id, 21 * DAY);
+    while (await bench.store.sweep());
+    expect(await three.states([...ids, ...exempted.ids])).toEqual(['unknown', 'live', 'unknown', 'live']);
+  });
+
+  it('stays dead after the slots row of its user was deleted and made anew [P2]', async () => {
+    const { user, ids } = await loggedIn(4);
+    const exempted = await loggedIn(3, bench.sessions({ exempt: { usernames: [user] } }), user);
+    await three.ends({ scope: 'session', sessionId: ids[2]! }, 'logout');
+    await three.ends({ scope: 'session', sessionId: exempted.ids[2]! }, 'logout');
+    await bench.query('UPDATE user_session SET generation = generation - 10000 WHERE user_id = $1', [user]);
+    await bench.query('DELETE FROM user_session_slots WHERE user_id = $1', [user]);
+    expect(await three.liveOf([...ids, ...exempted.ids])).toEqual([]);
+    const next = await three.login(user);
+    expect(await bench.sessions({ maxSessions: 1_000 }).liveOf([...ids, ...exempted.ids, next])).toEqual([next]);
+  });
+
+  it('stays dead after the winner logged out [P2]', async () => {
+    const { user, ids } = await loggedIn(5);
+    for (const id of ids.slice(2)) await three.ends({ scope: 'session', sessionId: id }, 'logout');
+    expect(await bench.sessions({ maxSessions: 1_000 }).liveOf(ids)).toEqual([]);
+    const next = await three.login(user);
+    expect(await three.liveOf([...ids, next])).toEqual([next]);
+  });
+
+  it('stays dead although its row says it did not end: the slots row alone decides [P2]', async () => {
+    const { ids } = await loggedIn(4);
+    await until(async () => (await bench.row(ids[0]!))!.ended_at !== null);
+    await bench.query('UPDATE user_session SET ended_at = NULL, end_reason = NULL WHERE id = ANY($1)', [ids]);
+    expect(await three.liveOf(ids)).toEqual(ids.slice(1));
+  });
+});
+
+describe('a row says', () => {
+  it('superseded, when, and by which session, for each that a login evicted', async () => {
+    const { user, ids } = await loggedIn(3);
+    const start = Date.now();
+    const winner = await bench.sessions().login(user);
+    await until(async () => (await bench.rowsOf(user)).filter(({ ended_at }) => ended_at).length === 3);
+    for (const id of ids) {
+      const row = (await bench.row(id))!;
+      expect(row).toMatchObject({ end_reason: 'superseded', replaced_by: winner, ended_by: null });
+      expect(row.ended_at!.getTime()).toBeGreaterThanOrEqual(start - 1);
+      expect(await three.verify({ id, limit: 3 })).toMatchObject({ live: false, reason: 'superseded', endedAt: row.ended_at, userId: user });
+    }
+    expect(await bench.row(winner)).toMatchObject({ ended_at: null, end_reason: null, replaced_by: null });
+  });
+
+  it('why it ended at first, whatever happens to it afterwards', async () => {
+    const { user, ids } = await loggedIn(1);
+    await three.ends({ scope: 'session', sessionId: ids[0]! }, 'logout', 'me');
+    const row = await bench.row(ids[0]!);
+    await three.ends({ scope: 'user', userId: user }, 'admin', 'root');
+    await bench.store.mark([{ userId: user, limit: 1 }]);
+    await bench.store.sweep();
+    expect(await bench.row(ids[0]!)).toEqual(row);
+  });
+
+  it('nothing for a session that is live, though its user was marked', async () => {
+    const { user, ids } = await loggedIn(3);
+    expect(await bench.store.mark([{ userId: user, limit: 3 }])).toEqual([]);
+    expect(await three.liveOf(ids)).toEqual(ids);
+  });
+
+  it('the same to the process that marked it and to no other, so that it is told once', async () => {
+    const { user, ids } = await loggedIn(3);
+    const marks = await Promise.all(times(8, () => bench.store.mark([{ userId: user, limit: 1 }])));
+    expect(marks.flat().map(({ id }) => id).toSorted()).toEqual(ids.slice(0, 2).toSorted());
+  });
+
+  it('unknown, and no time, for a session that nobody knows', async () => {
+    expect(await three.verify({ id: randomUUID(), limit: 1 })).toMatchObject({ live: false, reason: 'unknown', endedAt: null, userId: null });
+  });
+});
