@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import type { IdentityLike, OfUser } from './session/identity.js';
 import { DEFAULT_POLICY, toLimit } from './session/policy.js';
 
@@ -186,11 +187,14 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 }
 
 function wrong(key: string, expected: string, value: unknown): Error {
-  const got =
-    typeof value === 'object' || typeof value === 'function'
-      ? typeof value
-      : (JSON.stringify(value) ?? String(value));
-  return new Error(
-    `SingleSessionModule: ${key} must be ${expected}; it was ${Array.isArray(value) ? 'an array' : got}.`,
-  );
+  return new Error(`SingleSessionModule: ${key} must be ${expected}; it was ${describe(value)}.`);
+}
+
+function describe(value: unknown): string {
+  if (Array.isArray(value)) return 'an array';
+  return typeof value === 'string'
+    ? JSON.stringify(value)
+    : isPlainObject(value)
+      ? 'an object'
+      : inspect(value);
 }

@@ -3,8 +3,7 @@ import type { Origin } from '../session/session.js';
 import type { SessionRequest } from './request.js';
 
 const LONGEST_USER_AGENT = 512;
-const FIRST_PRINTABLE = 0x20;
-const DELETE = 0x7f;
+const CONTROL_CHARACTERS = /\p{Cc}/gu;
 
 /** Where the request came from. The address is the framework's: it honours "trust proxy", and no header is read here. */
 export function originOf({ ip, headers }: SessionRequest): Origin {
@@ -19,9 +18,5 @@ function toAddress(ip: string | undefined): string | null {
 // Cut first: nothing looks at the whole of a header that somebody else wrote.
 function toUserAgent(header: string | string[] | undefined): string | null {
   if (typeof header !== 'string') return null;
-  const printable = [...header.slice(0, LONGEST_USER_AGENT)].filter((character) => {
-    const code = character.codePointAt(0)!;
-    return code >= FIRST_PRINTABLE && code !== DELETE;
-  });
-  return printable.join('') || null;
+  return header.slice(0, LONGEST_USER_AGENT).replace(CONTROL_CHARACTERS, '') || null;
 }

@@ -9,7 +9,10 @@ export const ANSWER_WITHIN_MS = 5_000;
  */
 export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITHIN_MS): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(unavailable(`no answer within ${Math.round(withinMs)} ms`)), withinMs);
+    const timer = setTimeout(
+      () => reject(unavailable(`no answer within ${Math.round(withinMs)} ms`)),
+      withinMs,
+    );
     answer
       .then(resolve, (error: unknown) => reject(unavailable('it answered with an error', error)))
       .finally(() => clearTimeout(timer));

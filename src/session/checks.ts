@@ -46,7 +46,7 @@ export class Checks {
       const batch = this.waiting.shift();
       if (batch === undefined) return;
       this.inFlight++;
-      batch.send(this.ask).finally(() => {
+      void batch.send(this.ask).finally(() => {
         this.inFlight--;
         this.send();
       });

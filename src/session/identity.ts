@@ -33,33 +33,27 @@ export function identifyByConvention(user: unknown): IdentityLike {
  * @throws TypeError when an id, username or role is not what {@link IdentityLike} says: a wrong type would switch the limit off silently
  */
 export function toIdentity(found: IdentityLike): Identity {
+  const id = toUserId(found);
   const { username, roles } = found;
-  if (typeof username !== 'string')
-    throw new TypeError(`identify() gave a username of type ${typeof username}, not a string. ${REMEDY}`);
-  if (!Array.isArray(roles) || !roles.every((role) => typeof role === 'string'))
+  if (!isStorable(username)) throw new TypeError(`identify() gave a username that is no text. ${REMEDY}`);
+  if (!Array.isArray(roles) || !roles.every(isStorable))
     throw new TypeError(`identify() gave roles that are not an array of strings. ${REMEDY}`);
-  return { id: toUserId(found), username, roles: [...roles] };
+  return { id, username, roles: [...roles] };
 }
 
 /** The user id as the string that the database compares. Equal for `7` and `'7'`. */
 export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): string {
   const id = found?.id;
   const text = typeof id === 'bigint' || Number.isSafeInteger(id) ? String(id) : id;
-  if (
-    typeof text !== 'string' ||
-    text === '' ||
-    text.length > LONGEST_ID ||
-    text.includes('\0') ||
-    !isWellFormed(text)
-  )
-    throw new TypeError(
-      `identify() gave no usable user id (${describe(id)}); it takes a string of 1 to ${LONGEST_ID} characters, a safe integer or a bigint. ${REMEDY}`,
-    );
-  return text;
+  if (isStorable(text) && text !== '' && text.length <= LONGEST_ID) return text;
+  throw new TypeError(
+    `identify() gave no usable user id (${describe(id)}); it takes a string of 1 to ${LONGEST_ID} characters, a safe integer or a bigint. ${REMEDY}`,
+  );
 }
 
-// PostgreSQL stores UTF-8: two different ids with lone surrogates would become one.
-const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text);
+// PostgreSQL stores UTF-8 without NUL: two different ids with lone surrogates would become one.
+const isStorable = (text: unknown): text is string =>
+  typeof text === 'string' && !text.includes('\0') && !/\p{Surrogate}/u.test(text);
 
 const describe = (id: unknown): string =>
   typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`;

@@ -168,8 +168,6 @@ export class TestController {
   }
 }
 
-type CurrentSession = { id: string; userId: string };
-
 export interface TestApplicationSettings {
   /** Shared by the applications of one file, since they share Passport's serializers. Default: new ones. */
   users?: Users;

@@ -1,4 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 export const repository = fileURLToPath(new URL('../..', import.meta.url));
@@ -19,6 +21,8 @@ export interface ProcessSettings {
   cwd?: string;
   /** All that the process sees beside PATH and the like: nothing of the test run's own environment. */
   env?: Record<string, string>;
+  /** Given for a program that does not print its address: it gets this as PORT, and serves when it listens there. */
+  port?: number;
 }
 
 /** A process that serves. */
@@ -40,16 +44,11 @@ const running = new Set<ChildProcess>();
 /** Starts a process and waits until it has printed its address. Throws with what it said when it ends before. */
 export async function startProcess(settings: ProcessSettings = {}): Promise<RunningProcess> {
   const { child, stdout, stderr, ended } = launch(settings);
-  const address = new Promise<RegExpExecArray>((resolve) => {
-    child.stdout!.on('data', () => {
-      const found = ADDRESS.exec(stdout());
-      if (found) resolve(found);
-    });
-  });
   const early = ended.then(({ code, signal }) => {
     throw new Error(`It ended with ${code ?? signal} before it served.\n${stdout()}${stderr()}`);
   });
-  const [, port] = await within(START_WITHIN_MS, Promise.race([address, early]), () => `${stdout()}${stderr()}`);
+  const serves = settings.port === undefined ? printedPort(child, stdout) : listening(settings.port, ended);
+  const port = await within(START_WITHIN_MS, Promise.race([serves, early]), () => `${stdout()}${stderr()}`);
   const end = (signal: NodeJS.Signals) => {
     child.kill(signal);
     return ended;
@@ -82,11 +81,43 @@ export async function endAllProcesses(): Promise<void> {
   await Promise.all([...running].map((child) => endOne(child)));
 }
 
-function launch({ program = 'demo/dist/main.js', cwd = repository, env = {} }: ProcessSettings) {
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+function printedPort(child: ChildProcess, stdout: () => string): Promise<number> {
+  return new Promise((resolve) => {
+    child.stdout!.on('data', () => {
+      const [, port] = ADDRESS.exec(stdout()) ?? [];
+      if (port !== undefined) resolve(Number(port));
+    });
+  });
+}
+
+async function listening(port: number, ended: Promise<unknown>): Promise<number> {
+  let over = false;
+  ended.finally(() => (over = true)).catch(() => undefined);
+  while (!over && !(await canConnect(port))) await new Promise((resolve) => setTimeout(resolve, 20));
+  return port;
+}
+
+function canConnect(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => resolve(true));
+    socket.on('error', () => resolve(false)).on('connect', () => socket.destroy());
+  });
+}
+
+function launch({ program = 'demo/dist/main.js', cwd = repository, env = {}, port = 0 }: ProcessSettings) {
   const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
   const child = spawn(process.execPath, [program], {
     cwd,
-    env: { PATH, HOME, TMPDIR, PORT: '0', ...env },
+    env: { PATH, HOME, TMPDIR, PORT: String(port), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);

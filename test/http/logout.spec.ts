@@ -1,0 +1,246 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
+import { AuthGuard } from '@nestjs/passport';
+import type { Request } from 'express';
+import { SingleSessionLogout } from '../../src/index.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import { Browser, TokenClient } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+
+@Controller('logout')
+class LogoutController {
+  /** As Passport's documentation has it: leaves the browser with a fresh, anonymous session. */
+  @SingleSessionLogout()
+  @Post('passport')
+  @HttpCode(204)
+  async passport(@Req() request: Request & { session: { notice?: string } }): Promise<void> {
+    await new Promise<void>((resolve, reject) => request.logout((error) => (error ? reject(error) : resolve())));
+    request.session.notice = 'You are signed out.';
+  }
+
+  @Post('notice')
+  @HttpCode(200)
+  notice(@Req() request: Request & { session: { notice?: string } }): object {
+    return { notice: request.session.notice ?? null };
+  }
+
+  @SingleSessionLogout()
+  @Post('throws')
+  throws(): void {
+    throw new Error('after the logout');
+  }
+
+  @UseGuards(AuthGuard('jwt'))
+  @SingleSessionLogout()
+  @Post('nobody')
+  @HttpCode(204)
+  nobody(): void {}
+}
+
+const users = new Users();
+const controllers = [LogoutController];
+let databaseUrl: string;
+/** Three sessions a user, so that a logout has others to end or to spare. */
+let everywhere: TestApplication;
+let alone: TestApplication;
+let single: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  const exempt = { roles: ['service'] };
+  everywhere = await startApplication(databaseUrl, { users, controllers, options: { maxSessions: 3, exempt } });
+  alone = await startApplication(databaseUrl, {
+    users,
+    controllers,
+    options: { maxSessions: 3, exempt, logoutEverywhere: false },
+  });
+  single = await startApplication(databaseUrl, { users, controllers });
+});
+
+afterAll(async () => {
+  for (const application of [single, alone, everywhere]) await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+async function loggedIn({ url }: TestApplication, { username }: TestUser): Promise<Browser> {
+  const browser = new Browser(url);
+  expect((await browser.login(username)).status).toBe(200);
+  return browser;
+}
+
+async function withToken({ url }: TestApplication, { username }: TestUser): Promise<TokenClient> {
+  const token = new TokenClient(url);
+  expect((await token.login(username)).status).toBe(200);
+  return token;
+}
+
+const usernameOf = async (browser: Browser): Promise<string | undefined> =>
+  (await browser.get('/me')).body.user?.username;
+
+describe("the loser's logout", () => {
+  it('leaves the winner alone, for cookies [lesson 16, P3]', async () => {
+    const user = newUser({ users });
+    const loser = await loggedIn(single, user);
+    const winner = await loggedIn(single, user);
+    expect((await loser.post('/logout')).status).toBe(204);
+    expect(await usernameOf(winner)).toBe(user.username);
+    expect(await usernameOf(loser)).toBeUndefined();
+  });
+
+  it('leaves the winner alone, for tokens, and the loser stays superseded [lesson 16, P2, P3]', async () => {
+    const user = newUser({ users });
+    const loser = await withToken(single, user);
+    const winner = await withToken(single, user);
+    expect((await loser.post('/token/logout')).status).toBe(204);
+    expect((await winner.get()).status).toBe(200);
+    expect((await loser.get()).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+  });
+
+  it('leaves the winner alone even before the loss was written down [lesson 16, P3]', async () => {
+    const user = newUser({ users });
+    for (let round = 0; round < 10; round++) {
+      const loser = await withToken(single, user);
+      const winner = new TokenClient(single.url);
+      await Promise.all([winner.login(user.username), loser.post('/token/logout')]);
+      expect((await winner.get()).status).toBe(200);
+    }
+  });
+});
+
+describe('a logout of an enforced user', () => {
+  it('ends all of their sessions, and says to each why; other users stay', async () => {
+    const [user, other] = [newUser({ users }), newUser({ users })];
+    const stranger = await loggedIn(everywhere, other);
+    const [first, second, third] = [
+      await loggedIn(everywhere, user),
+      await loggedIn(everywhere, user),
+      await withToken(everywhere, user),
+    ];
+    const copy = first.copy();
+    expect((await first.post('/logout')).status).toBe(204);
+    expect((await second.get('/me')).body.reason).toBe('logout-everywhere');
+    expect((await third.get()).body.reason).toBe('logout-everywhere');
+    expect(await usernameOf(copy)).toBeUndefined();
+    expect(await usernameOf(stranger)).toBe(other.username);
+    expect((await rowsOf(everywhere, user)).map(({ endReason }) => endReason)).toEqual([
+      'logout',
+      'logout-everywhere',
+      'logout-everywhere',
+    ]);
+  });
+
+  it('ends only its own where logoutEverywhere is false', async () => {
+    const user = newUser({ users });
+    const [first, second, third] = [await loggedIn(alone, user), await withToken(alone, user), await withToken(alone, user)];
+    await first.post('/logout');
+    await second.post('/token/logout');
+    expect(await usernameOf(first)).toBeUndefined();
+    expect((await second.get()).body.reason).toBe('logout');
+    expect((await third.get()).status).toBe(200);
+  });
+});
+
+describe('a logout of an exempt user', () => {
+  it.each([
+    ['true', () => everywhere],
+    ['false', () => alone],
+  ])('ends only its own where logoutEverywhere is %s [lesson 12]', async (_, of) => {
+    const worker = newUser({ users }, { roles: ['service'] });
+    const workers = await Promise.all(Array.from({ length: 8 }, () => withToken(of(), worker)));
+    expect((await workers[0]!.post('/token/logout')).status).toBe(204);
+    expect((await workers[0]!.get()).body.reason).toBe('logout');
+    for (const other of workers.slice(1)) expect((await other.get()).status).toBe(200);
+  });
+});
+
+describe("a logout without a live session reaches the handler, whose 204 is the answer, and ends nobody's session", () => {
+  it('when the caller is anonymous', async () => {
+    expect((await new Browser(single.url).post('/logout')).status).toBe(204);
+    expect((await new Browser(single.url, 'connect.sid=s%3Anonsense.nonsense').post('/logout')).status).toBe(204);
+  });
+
+  it('when the session has ended already', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(single, user);
+    const again = browser.copy();
+    expect((await browser.post('/logout')).status).toBe(204);
+    expect((await again.post('/logout')).status).toBe(204);
+    expect((await rowsOf(single, user)).map(({ endReason }) => endReason)).toEqual(['logout']);
+  });
+
+  it.each<[string, () => unknown]>([
+    ['unknown', () => randomUUID()],
+    ['garbage', () => 'garbage'],
+    ['empty', () => ''],
+    ['missing', () => undefined],
+    ['an array', () => [randomUUID()]],
+    ['an object', () => ({})],
+    ['a number', () => 7],
+  ])('when the sid of its token is %s [S15]', async (_, sid) => {
+    const user = newUser({ users });
+    const settled = await withToken(single, user);
+    const forged = new TokenClient(single.url, single.sign(user, { sid: sid() }));
+    expect((await forged.post('/token/logout')).status).toBe(204);
+    expect((await settled.get()).status).toBe(200);
+  });
+
+  it.each([['garbage'], [7], [{ id: 1 }], [[]]])('when its cookie session is stamped with %j [S15]', async (garbage) => {
+    const user = newUser({ users });
+    const browser = await loggedIn(single, user);
+    const settled = await withToken(single, user);
+    await restamp(browser, garbage);
+    expect((await browser.post('/logout')).status).toBe(204);
+    expect(await usernameOf(browser)).toBeUndefined();
+    expect((await settled.get()).status).toBe(200);
+  });
+
+  function restamp(browser: Browser, singleSession: unknown): Promise<void> {
+    const sid = decodeURIComponent(browser.cookie!).replace(/^connect\.sid=s:/, '').split('.', 1)[0]!;
+    return new Promise((resolve) => {
+      single.cookieSessions.get(sid, (_, found) => {
+        single.cookieSessions.set(sid, { ...found, singleSession } as never, () => resolve());
+      });
+    });
+  }
+});
+
+describe('the cookie session of a logout', () => {
+  it('is destroyed: its copy is anonymous, not refused', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(single, user);
+    const copy = browser.copy();
+    await browser.post('/logout');
+    expect((await copy.get('/me')).body).toEqual({ user: null, session: null });
+  });
+
+  it('stays where the handler has begun a fresh anonymous one', async () => {
+    const browser = await loggedIn(single, newUser({ users }));
+    const before = browser.copy();
+    expect((await browser.post('/logout/passport')).status).toBe(204);
+    expect((await browser.post('/logout/notice')).body).toEqual({ notice: 'You are signed out.' });
+    expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+    expect((await before.get('/me')).body).toEqual({ user: null, session: null });
+  });
+
+  it('is not live when the handler throws', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(single, user);
+    expect((await browser.post('/logout/throws')).status).toBe(500);
+    expect(await liveSessionsOf(single, user)).toEqual([]);
+    expect((await browser.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'logout' });
+  });
+});
+
+describe('a logout with a cookie and a token', () => {
+  it('ends both, of two users too', async () => {
+    const [cookieUser, tokenUser] = [newUser({ users }), newUser({ users })];
+    const browser = await loggedIn(single, cookieUser);
+    const token = await withToken(single, tokenUser);
+    const answer = await browser.post('/logout/nobody', {}, { authorization: `Bearer ${token.token}` });
+    expect(answer.status).toBe(204);
+    expect(await liveSessionsOf(single, cookieUser)).toEqual([]);
+    expect(await liveSessionsOf(single, tokenUser)).toEqual([]);
+  });
+});

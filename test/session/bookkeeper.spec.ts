@@ -1,0 +1,136 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { Bookkeeper } from '../../src/session/bookkeeper.js';
+import { gate, FakeStore, type Gate } from '../support/fake-store.js';
+import { times } from '../support/store.js';
+import type { EndedSession } from '../../src/session/session.js';
+
+class Ledger extends FakeStore {
+  readonly marked: { userId: string; limit: number }[][] = [];
+  readonly written: string[][] = [];
+  marking: Gate<EndedSession[]> | undefined;
+  writing: Gate<void> | undefined;
+
+  override async mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
+    this.marked.push([...users]);
+    return this.marking?.promise ?? [];
+  }
+
+  override async seen(ids: readonly string[]): Promise<void> {
+    this.written.push([...ids]);
+    return this.writing?.promise;
+  }
+}
+
+let ledger: Ledger;
+let bookkeeper: Bookkeeper;
+
+beforeEach(() => {
+  ledger = new Ledger();
+  bookkeeper = new Bookkeeper(ledger);
+  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+  jest.restoreAllMocks();
+});
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
+  for (let count = 0; count < 3; count++) await turn();
+  return Promise.race([promise.then(() => true), turn().then(() => false)]);
+}
+
+describe('marks', () => {
+  it('of one turn are written together, each user once', async () => {
+    await Promise.all(['a', 'b', 'a', 'c'].map((user) => bookkeeper.mark(user, 1)));
+    expect(ledger.marked).toEqual([['a', 'b', 'c'].map((userId) => ({ userId, limit: 1 }))]);
+  });
+
+  it('of one user with several limits are written with the lowest: what was refused stays dead [lesson 8]', async () => {
+    await Promise.all([bookkeeper.mark('a', 1), bookkeeper.mark('a', 1_000)]);
+    expect(ledger.marked).toEqual([[{ userId: 'a', limit: 1 }]]);
+  });
+
+  it('that are asked for while some are under way are written after, not forgotten', async () => {
+    ledger.marking = gate();
+    const first = bookkeeper.mark('a', 1);
+    await turn();
+    const second = bookkeeper.mark('a', 1);
+    await turn();
+    expect(ledger.marked).toHaveLength(2);
+    ledger.marking.open([]);
+    await Promise.all([first, second]);
+  });
+
+  it('that fail reject who waits for them, and only warn who does not', async () => {
+    ledger.marking = gate();
+    ledger.marking.fail(new Error('gone'));
+    await expect(bookkeeper.mark('a', 1)).rejects.toThrow(/gone/);
+    bookkeeper.markLater('a', 1);
+    await turn();
+    await turn();
+    expect(Logger.prototype.warn).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('last-seen times', () => {
+  it('are written in one batch a second, each session once, not on the way of the request', async () => {
+    jest.useFakeTimers();
+    for (const id of ['a', 'b', 'a']) bookkeeper.seen(id);
+    expect(ledger.written).toEqual([]);
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(ledger.written).toEqual([['a', 'b']]);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(ledger.written).toHaveLength(1);
+  });
+
+  it('that cannot be written stop nothing, and the next are written', async () => {
+    jest.useFakeTimers();
+    ledger.writing = gate();
+    ledger.writing.fail(new Error('gone'));
+    bookkeeper.seen('a');
+    await jest.advanceTimersByTimeAsync(1_000);
+    ledger.writing = undefined;
+    bookkeeper.seen('b');
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(ledger.written).toEqual([['a'], ['b']]);
+  });
+});
+
+describe('close', () => {
+  it('writes what waits, and leaves no timer', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+    for (const id of times(3, String)) bookkeeper.seen(id);
+    bookkeeper.markLater('a', 1);
+    await bookkeeper.close();
+    expect(ledger.written).toEqual([['0', '1', '2']]);
+    expect(ledger.marked).toHaveLength(1);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  it('waits for marks that are under way, so that the data source is not destroyed under them', async () => {
+    ledger.marking = gate();
+    bookkeeper.markLater('a', 1);
+    await turn();
+    expect(ledger.marked).toHaveLength(1);
+    const closed = bookkeeper.close();
+    expect(await hasSettled(closed)).toBe(false);
+    ledger.marking.open([]);
+    await closed;
+  });
+
+  it('waits for last-seen times that are under way', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+    ledger.writing = gate();
+    bookkeeper.seen('a');
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect(ledger.written).toHaveLength(1);
+    const closed = bookkeeper.close();
+    expect(await hasSettled(closed)).toBe(false);
+    ledger.writing.open();
+    await closed;
+  });
+});

@@ -1,0 +1,184 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { someone, StoreBench, times, type TestSessions } from '../support/store.js';
+
+const DAY = 86_400_000;
+const MINUTE = 60_000;
+
+let url: string;
+let bench: StoreBench;
+let other: StoreBench;
+let sessions: TestSessions;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  bench = await StoreBench.open(url, { retention: 30 * DAY });
+  other = await StoreBench.open(url, { retention: 30 * DAY });
+  sessions = bench.sessions({ maxSessions: 3 });
+});
+
+afterAll(async () => {
+  await bench?.close();
+  await other?.close();
+  await dropDatabase(url);
+});
+
+beforeEach(async () => {
+  await bench.query('TRUNCATE user_session, user_session_slots');
+});
+
+/** Rows by the thousand, ended or expired so long ago. */
+async function rows(count: number, kind: 'ended' | 'expired', ageMs: number): Promise<void> {
+  const ended = kind === 'ended' ? `now() - interval '${ageMs} milliseconds'` : 'NULL';
+  await bench.query(
+    `INSERT INTO user_session (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ended_at)
+     SELECT gen_random_uuid(), 'u' || n, 'u', '{}', n, false, now(), now(), now() - interval '${ageMs} milliseconds', ${ended}
+     FROM generate_series(1, $1::int) n`,
+    [count],
+  );
+}
+
+const count = async (condition = 'true'): Promise<number> => {
+  const [row] = await bench.query<{ count: number }>(`SELECT count(*)::int AS count FROM user_session WHERE ${condition}`);
+  return row!.count;
+};
+
+describe('a sweep', () => {
+  it('removes what ended longer ago than the retention, and nothing else', async () => {
+    const [ended, just, live, expired] = (await Promise.all(times(4, () => sessions.login(someone())))) as [string, string, string, string];
+    for (const id of [ended, just]) await sessions.ends({ scope: 'session', sessionId: id });
+    await bench.age(ended, 30 * DAY + MINUTE);
+    await bench.age(just, 30 * DAY - MINUTE);
+    await bench.age(expired, 15 * DAY);
+    expect(await bench.store.sweep()).toBe(false);
+    expect(await sessions.states([ended, just, live, expired])).toEqual(['unknown', 'admin', 'live', 'expired']);
+  });
+
+  it('records what expired as ended at the moment at which it expired', async () => {
+    const id = await sessions.login(someone());
+    await bench.age(id, 15 * DAY);
+    await bench.store.sweep();
+    const row = (await bench.row(id))!;
+    expect(row).toMatchObject({ end_reason: 'expired', ended_at: row.expires_at, ended_by: null });
+  });
+
+  it('removes a session that expired long ago and was never met, in the end', async () => {
+    const id = await sessions.login(someone());
+    await bench.age(id, 60 * DAY);
+    while (await bench.store.sweep());
+    expect(await bench.row(id)).toBeUndefined();
+  });
+
+  it('leaves the slots row, so that the next login counts on', async () => {
+    const user = someone();
+    const id = await sessions.login(user);
+    await sessions.ends({ scope: 'user', userId: user });
+    await bench.age(id, 31 * DAY);
+    await bench.store.sweep();
+    expect(await bench.query('SELECT FROM user_session_slots WHERE user_id = $1', [user])).toHaveLength(1);
+    const next = await sessions.login(user);
+    expect(await sessions.states([id, next])).toEqual(['unknown', 'live']);
+  });
+
+  it.each(['ended', 'expired'] as const)('takes 2,500 %s rows in batches of 1,000 and says when it is done', async (kind) => {
+    await rows(2_500, kind, kind === 'ended' ? 31 * DAY : MINUTE);
+    const left = kind === 'ended' ? 'true' : 'ended_at IS NULL';
+    for (const [more, rest] of [[true, 1_500], [true, 500], [false, 0]] as const) {
+      expect(await bench.store.sweep()).toBe(more);
+      expect(await count(left)).toBe(rest);
+    }
+  });
+
+  it('by several processes at once harms nothing and takes every row', async () => {
+    await rows(3_000, 'ended', 31 * DAY);
+    await rows(3_000, 'expired', MINUTE);
+    const live = await sessions.login(someone());
+    const sweepAll = async (process: StoreBench): Promise<void> => {
+      for (let round = 0; round < 12; round++) await process.store.sweep();
+    };
+    await Promise.all([bench, other, bench, other].map(sweepAll));
+    while (await bench.store.sweep());
+    expect(await count()).toBe(3_001);
+    expect(await count('ended_at IS NULL')).toBe(1);
+    expect(await sessions.isLive(live)).toBe(true);
+  });
+
+  it('does nothing while another works', async () => {
+    await rows(10, 'ended', 31 * DAY);
+    await rows(10, 'expired', MINUTE);
+    const worker = bench.dataSource.createQueryRunner();
+    await worker.startTransaction();
+    try {
+      await worker.query(
+        `SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:sweep'), hashtext('"user_session"'))`,
+      );
+      expect(await other.store.sweep()).toBe(false);
+      expect([await count(), await count('ended_at IS NULL')]).toEqual([20, 10]);
+    } finally {
+      await worker.rollbackTransaction();
+      await worker.release();
+    }
+    await other.store.sweep();
+    expect([await count(), await count('ended_at IS NULL')]).toEqual([10, 0]);
+  });
+
+  it('waits for no row that somebody holds, and takes the others', async () => {
+    await rows(10, 'ended', 31 * DAY);
+    const holder = bench.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    try {
+      await holder.query(`SELECT FROM user_session WHERE user_id IN ('u1', 'u2') FOR UPDATE`);
+      await other.store.sweep();
+      expect(await count()).toBe(2);
+    } finally {
+      await holder.rollbackTransaction();
+      await holder.release();
+    }
+  });
+
+  it('is not needed for anything: what should be swept is dead without it', async () => {
+    const user = someone();
+    const id = await sessions.login(user);
+    await bench.age(id, 90 * DAY);
+    expect(await bench.sessions({ onLimit: 'reject' }).login(user)).toEqual(expect.any(String));
+    expect(await sessions.state(id)).toBe('expired');
+  });
+});
+
+describe('last-seen times', () => {
+  it('are written when they are due and not before, and for nothing that ended', async () => {
+    const [fresh, due, ended] = (await Promise.all(times(3, () => sessions.login(someone())))) as [string, string, string];
+    for (const id of [due, ended]) await bench.age(id, MINUTE + 1_000);
+    await sessions.ends({ scope: 'session', sessionId: ended });
+    const before = await Promise.all([fresh, due, ended].map((id) => bench.row(id)));
+    await bench.store.seen([fresh, due, ended]);
+    const after = await Promise.all([fresh, due, ended].map((id) => bench.row(id)));
+    const moved = after.map((row, place) => row!.last_seen_at > before[place]!.last_seen_at);
+    expect(moved).toEqual([false, true, false]);
+  });
+
+  it('are asked for by a check that finds them due, once written no more', async () => {
+    const id = await sessions.login(someone());
+    const unseen = async (): Promise<boolean> => (await bench.store.verify([{ id, limit: 3 }]))[0]!.unseen;
+    expect(await unseen()).toBe(false);
+    await bench.age(id, MINUTE + 1_000);
+    expect(await unseen()).toBe(true);
+    await bench.store.seen([id]);
+    expect(await unseen()).toBe(false);
+  });
+
+  it('wait for no row that somebody holds', async () => {
+    const id = await sessions.login(someone());
+    await bench.age(id, MINUTE + 1_000);
+    const holder = bench.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    try {
+      await holder.query('SELECT FROM user_session WHERE id = $1 FOR UPDATE', [id]);
+      await other.store.seen([id]);
+    } finally {
+      await holder.rollbackTransaction();
+      await holder.release();
+    }
+    expect((await bench.store.verify([{ id, limit: 3 }]))[0]!.unseen).toBe(true);
+  });
+});
