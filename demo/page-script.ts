@@ -24,6 +24,8 @@ let user;
 let timer;
 // Counts sign-ins and sign-outs: an answer to a question of before is not shown.
 let turn = 0;
+// Not by disabling the button: that would take the focus away from whoever uses the keyboard.
+let isSigningIn = false;
 
 function say(state, title, text) {
   panel.dataset.state = state;
@@ -106,12 +108,12 @@ function refused(body) {
 
 async function signIn(event) {
   event.preventDefault();
-  const button = element('sign-in-button');
-  button.disabled = true;
+  if (isSigningIn) return;
+  isSigningIn = true;
   turn += 1;
   const credentials = { username: form.elements.username.value, password: form.elements.password.value };
   const { status, body } = await ask('POST', '/login', credentials);
-  button.disabled = false;
+  isSigningIn = false;
   if (status !== 200) return say('ended', ...loginProblem(status, body));
   enter(body);
   pollLater();

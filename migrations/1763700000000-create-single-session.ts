@@ -63,5 +63,6 @@ const slotsTable = (name: string): Table =>
       column('generation', 'bigint'),
       column('active', 'uuid', list),
       column('floor', 'bigint'),
+      column('succession', 'uuid', list),
     ],
   });

@@ -1,4 +1,4 @@
-import type { DataSource } from 'typeorm';
+import { MigrationExecutor, type DataSource } from 'typeorm';
 import { CreateSingleSession1763700000000 } from './1763700000000-create-single-session.js';
 
 /** Spread into the `migrations` of your data source. */
@@ -12,11 +12,12 @@ const LOCK = "hashtext('nestjs-single-session:run-migrations')";
  * Needs a direct connection: a pooler in transaction mode breaks locks that outlive a statement.
  */
 export async function runMigrationsOnce(dataSource: DataSource): Promise<void> {
-  const holder = dataSource.createQueryRunner('master');
+  const runner = dataSource.createQueryRunner('master');
   try {
-    await holder.query(`SELECT pg_advisory_lock(${LOCK})`);
-    await dataSource.runMigrations();
+    await runner.query(`SELECT pg_advisory_lock(${LOCK})`);
+    // Over the connection that holds the lock: a pool may have no second one.
+    await new MigrationExecutor(dataSource, runner).executePendingMigrations();
   } finally {
-    await holder.query(`SELECT pg_advisory_unlock(${LOCK})`).finally(() => holder.release());
+    await runner.query(`SELECT pg_advisory_unlock(${LOCK})`).finally(() => runner.release());
   }
 }

@@ -17,6 +17,7 @@ export { SingleSessionService, type EndOptions } from './http/single-session.ser
 export type { Identity, IdentityLike } from './session/identity.js';
 export type { EndReason, Verdict } from './session/session.js';
 export { SingleSessionModule } from './single-session.module.js';
+export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';
 export type { SingleSessionModuleExtras, SingleSessionOptions } from './single-session.options.js';
 export { singleSessionEntities } from './typeorm/check-schema.js';
 export { UserSession } from './typeorm/user-session.entity.js';

@@ -8,3 +8,6 @@ export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYN
     .setClassMethodName('forRoot')
     .setExtras(EXTRAS, (definition, { isGlobal }) => ({ ...definition, global: isGlobal ?? true }))
     .build();
+
+/** What `forRootAsync()` takes. */
+export type SingleSessionAsyncOptions = typeof ASYNC_OPTIONS_TYPE;

@@ -30,6 +30,7 @@ import {
   OPTIONS_TYPE,
 } from './single-session.module-definition.js';
 import {
+  checkAsyncKeys,
   checkExtras,
   resolveOptions,
   type ResolvedOptions,
@@ -69,6 +70,7 @@ export class SingleSessionModule
 
   /** Like {@link forRoot}, with the options from a factory; `dataSource`, `isGlobal` and `enforceGlobally` stand beside it. */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    checkAsyncKeys(options);
     return compose(super.forRootAsync(options), options);
   }
 
@@ -159,13 +161,12 @@ const HTTP_PROVIDERS: Provider[] = [
   PlatformCheck,
 ];
 
-const globalProviders = (enforce: boolean): Provider[] =>
+const globalProviders = (enforce: boolean): Provider[] => [
   enforce
-    ? [
-        { provide: APP_GUARD, useExisting: SingleSessionGuard },
-        { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
-      ]
-    : [{ provide: APP_GUARD, useClass: ArrivalGuard }];
+    ? { provide: APP_GUARD, useExisting: SingleSessionGuard }
+    : { provide: APP_GUARD, useClass: ArrivalGuard },
+  { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
+];
 
 function createStore(
   dataSource: DataSource,

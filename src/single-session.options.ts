@@ -106,6 +106,24 @@ export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOption
   return Object.freeze(options);
 }
 
+/** @throws Error for what stands beside a factory and does not belong there */
+export function checkAsyncKeys(given: object): void {
+  const known = [
+    'imports',
+    'inject',
+    'useFactory',
+    'useClass',
+    'useExisting',
+    'provideInjectionTokensFrom',
+    ...EXTRAS,
+  ];
+  const unknown = Object.keys(given).find((key) => !known.includes(key));
+  if (unknown === undefined) return;
+  throw new Error(
+    `SingleSessionModule.forRootAsync(): "${unknown}" does not belong beside useFactory. Return it from the factory: useFactory: () => ({ ${unknown}: ... }). Beside it: ${known.join(', ')}.`,
+  );
+}
+
 /** @throws Error for extras of a wrong type */
 export function checkExtras({ dataSource, isGlobal, enforceGlobally }: SingleSessionModuleExtras): void {
   if (dataSource !== undefined && (typeof dataSource !== 'string' || dataSource === ''))
@@ -183,7 +201,10 @@ function refuseUnknownKeys(given: object, known: readonly string[], prefix: stri
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // Not by identity: a Jest environment has an Object of its own.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function wrong(key: string, expected: string, value: unknown): Error {

@@ -6,11 +6,13 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import type { Observable } from 'rxjs';
+import { knownStateOf, requestOf } from './request.js';
 import { SingleSessionGuard } from './single-session.guard.js';
 
 /**
  * Asks the guard once more, after the guards of the route: `request.user` of a route-level `AuthGuard('jwt')` does not
- * exist yet when global guards run. What the guard has checked already costs nothing here.
+ * exist yet when global guards run, or a guard that stands before it. What the guard has checked already costs nothing here, and a
+ * route without the guard is left alone.
  */
 @Injectable()
 export class SingleSessionBackstop implements NestInterceptor {
@@ -20,7 +22,8 @@ export class SingleSessionBackstop implements NestInterceptor {
     context: ExecutionContext,
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
-    const passed = this.guard.canActivate(context);
+    const request = requestOf(context);
+    const passed = request && !knownStateOf(request)?.guarded ? true : this.guard.canActivate(context);
     return passed === true ? next.handle() : passed.then(() => next.handle());
   }
 }

@@ -13,6 +13,8 @@ export interface AdmittedLogin {
   session: CurrentSession;
   /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
   takeBack: () => Promise<void>;
+  /** To be told when the handler is done, and whether it means to redirect. */
+  handled: (redirects: boolean) => void;
 }
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
@@ -28,19 +30,18 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (request.session ? 'cookie' : 'token');
     const response = given.response ?? request.res;
-    const arrivedWith = knownStateOf(request)?.arrivedWith;
+    const replaces = credential === 'cookie' ? givenUp(request) : undefined;
     try {
-      if (credential === 'cookie') requireFreshCookieSession(request, arrivedWith?.sessionID);
-      const replaces = credential === 'cookie' ? arrivedWith?.stamp : undefined;
+      if (credential === 'cookie') requireFreshCookieSession(request);
       const session = await this.sessions.admit({ user, origin: originOf(request), replaces });
       const takeBack = once(() => this.takeBack(session, request, credential));
-      if (response) unlessAnswered(response, takeBack);
+      const handled = response ? unlessAnswered(response, takeBack) : () => undefined;
       if (credential === 'cookie') await this.carry(request, session, takeBack);
-      if (replaces !== undefined) this.endReplaced(replaces);
       Object.assign(stateOf(request), { current: session, checked: { user, stamp: stampOf(request) } });
-      return { session, takeBack };
+      return { session, takeBack, handled };
     } catch (error) {
       if (credential === 'cookie') await destroyCookieSession(request);
+      if (replaces) await this.sessions.giveUp(replaces.id);
       throw toException(error, response);
     }
   }
@@ -73,19 +74,16 @@ export class Logins {
       );
     if (credential === 'cookie') await destroyCookieSession(request);
   }
-
-  // The login's statement has made room of it already, unless it was exempt or another user's: then its browser has
-  // lost the only credential for it.
-  private endReplaced(sessionId: string): void {
-    this.sessions
-      .end({ target: { scope: 'session', sessionId }, reason: 'superseded', by: null })
-      .catch((error: Error) =>
-        this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
-      );
-  }
 }
 
-function requireFreshCookieSession(request: SessionRequest, arrivedSessionId: string | undefined): void {
+/** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
+function givenUp(request: SessionRequest): { id: string; user: unknown } | undefined {
+  const { sessionID, stamp: id, user } = knownStateOf(request)?.arrivedWith ?? {};
+  return id === undefined || sessionID === request.sessionID ? undefined : { id, user };
+}
+
+function requireFreshCookieSession(request: SessionRequest): void {
+  const arrivedSessionId = knownStateOf(request)?.arrivedWith.sessionID;
   if (!request.session)
     throw new Error(
       "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session' before " +

@@ -34,7 +34,9 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
 
   private async endClaimed(request: SessionRequest, response: SessionResponse | undefined): Promise<void> {
     try {
-      for (const { id } of claimsOf(request)) await this.sessions.logout(id, request.user || undefined);
+      // A cookie session is the server's own; a token says what its signer put in.
+      for (const { id, credential } of claimsOf(request))
+        await this.sessions.logout(id, request.user || undefined, credential === 'token');
     } catch (error) {
       throw toException(error, response);
     }

@@ -3,8 +3,9 @@ import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 
 /** A layer of Express's router. */
 interface Layer {
-  name?: string;
   handle?: { name?: string };
+  /** Set where the layer is a route. */
+  route?: object;
 }
 
 /**
@@ -45,12 +46,9 @@ export class PlatformCheck {
 
   private mayHaveSessionMiddleware(): boolean {
     const stack = expressStackOf(this.adapterHost.httpAdapter?.getInstance());
-    return stack === undefined || stack.some(({ name, handle }) => maybeSession(handle?.name ?? name ?? ''));
+    return stack === undefined || middlewaresOf(stack).some(maybeSession);
   }
 }
-
-const maybeSession = (name: string): boolean =>
-  name === '' || name === '<anonymous>' || /session|proxy|bound/i.test(name);
 
 function expressStackOf(instance: unknown): Layer[] | undefined {
   const { router, _router } = (instance ?? {}) as {
@@ -59,3 +57,14 @@ function expressStackOf(instance: unknown): Layer[] | undefined {
   };
   return router?.stack ?? _router?.stack;
 }
+
+/** What runs before the first route, without the hook that Nest's own adapter puts first. */
+function middlewaresOf(stack: Layer[]): Layer[] {
+  const firstRoute = stack.findIndex(({ route }) => route !== undefined);
+  const before = firstRoute === -1 ? stack : stack.slice(0, firstRoute);
+  return before.filter(({ handle }) => !String(handle).includes('onResponseHook'));
+}
+
+// A function that has no name of its own may be anything; express-session's is called `session`.
+const maybeSession = ({ handle }: Layer): boolean =>
+  !handle?.name || /session|anonymous|proxy|bound|middleware|use/i.test(handle.name);

@@ -5,7 +5,13 @@ import { claimsOf, type Claim } from './claims.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
 import { originOf } from './origin.js';
-import { bearerTokenOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import {
+  bearerTokenOf,
+  stateOf,
+  type CookieSession,
+  type SessionRequest,
+  type SessionResponse,
+} from './request.js';
 import { challengeBearer, toException } from './to-exception.js';
 
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
@@ -57,17 +63,18 @@ export class RequestCheck {
   }
 
   private async adopt(request: SessionRequest): Promise<CurrentSession> {
-    const bearer = bearerTokenOf(request);
-    const secret = bearer ?? carriedSessionId(request);
-    if (this.unregistered === 'reject' || secret === undefined) {
-      if (bearer === undefined) await destroyCookieSession(request);
-      this.explainUnknown();
-      throw new SessionUnknownException();
-    }
-    const verdict = await this.sessions.adopt(secret, request.user, originOf(request));
-    if (!verdict.live) return refuseEnded(verdict, bearer === undefined ? 'cookie' : 'token', request);
-    if (bearer === undefined && request.session) await stamp(request.session, verdict.id);
+    const cookieSession = this.unregistered === 'adopt' ? loggedInCookieSession(request) : undefined;
+    if (cookieSession === undefined) return this.refuseUnknown(request);
+    const verdict = await this.sessions.adopt(request.sessionID!, request.user, originOf(request));
+    if (!verdict.live) return refuseEnded(verdict, 'cookie', request);
+    await stamp(cookieSession, verdict.id);
     return { id: verdict.id, userId: verdict.userId };
+  }
+
+  private async refuseUnknown(request: SessionRequest): Promise<never> {
+    if (bearerTokenOf(request) === undefined) await destroyCookieSession(request);
+    this.explainUnknown();
+    throw new SessionUnknownException();
   }
 
   // The client is told to sign in again. Where a login is not wired, that will not help, and only the log can say so.
@@ -100,9 +107,10 @@ async function refuseEnded(
   throw new SessionEndedException(reason, endedAt);
 }
 
-// A cookie session that was made for this very request is no credential: to adopt it would admit a session a request.
-function carriedSessionId({ session, sessionID, headers }: SessionRequest): string | undefined {
-  const carried =
-    session && sessionID && String(headers.cookie ?? '').includes(encodeURIComponent(sessionID));
-  return carried ? sessionID : undefined;
+// Only what is sure to be the credential of the user: another one beside it, such as a fresh cookie or an invented token,
+// would let an ended session come back as a new one, again and again.
+function loggedInCookieSession({ session, sessionID, headers }: SessionRequest): CookieSession | undefined {
+  if (!session || !sessionID || headers.authorization !== undefined || session.passport?.user === undefined)
+    return undefined;
+  return String(headers.cookie ?? '').includes(encodeURIComponent(sessionID)) ? session : undefined;
 }

@@ -5,6 +5,8 @@ import type { CurrentSession } from '../session/session.js';
 export interface CookieSession {
   /** The id of our session: public, and worthless outside the server-side store. */
   singleSession?: unknown;
+  /** Passport's, which says who is logged in. */
+  passport?: { user?: unknown };
   save(callback: (error?: unknown) => void): unknown;
   destroy(callback: (error?: unknown) => void): unknown;
 }
@@ -36,7 +38,13 @@ const STATE = Symbol('nestjs-single-session');
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
   /** As they were before any login of this request could change them. */
-  readonly arrivedWith: { readonly sessionID: string | undefined; readonly stamp: string | undefined };
+  readonly arrivedWith: {
+    readonly sessionID: string | undefined;
+    readonly stamp: string | undefined;
+    readonly user: unknown;
+  };
+  /** The guard stands on this route, or on all. */
+  guarded?: boolean;
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
   checked?: { user: unknown; stamp: unknown };
   current?: CurrentSession;
@@ -45,7 +53,11 @@ export interface RequestState {
 /** The state of the request; the first call is its arrival. */
 export function stateOf(request: SessionRequest): RequestState {
   return (request[STATE] ??= {
-    arrivedWith: { sessionID: request.sessionID, stamp: text(request.session?.singleSession) },
+    arrivedWith: {
+      sessionID: request.sessionID,
+      stamp: text(request.session?.singleSession),
+      user: request.user,
+    },
   });
 }
 

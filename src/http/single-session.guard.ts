@@ -5,8 +5,7 @@ import { routeOf } from './route.js';
 
 /**
  * Refuses a request whose session has ended: 401 with the reason. Anonymous requests pass, and so do login routes,
- * logout routes and those with `@SkipSingleSession()`. It is global unless `enforceGlobally: false`; on a route, it
- * stands after the guard that authenticates.
+ * logout routes and those with `@SkipSingleSession()`. It is global unless `enforceGlobally: false`.
  *
  * HTTP and GraphQL are checked. For another transport, override `getRequest`; without a request there is nothing to
  * check and the call passes.
@@ -18,7 +17,7 @@ export class SingleSessionGuard implements CanActivate {
   canActivate(context: ExecutionContext): true | Promise<true> {
     const request = this.getRequest(context);
     if (request === undefined) return true;
-    stateOf(request);
+    stateOf(request).guarded = true;
     if (routeOf(context) !== undefined) return true;
     return this.requestCheck.check(request, responseOf(context, request));
   }

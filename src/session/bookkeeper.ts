@@ -14,13 +14,14 @@ export class Bookkeeper {
   private seenTimer: NodeJS.Timeout | undefined;
   private unmarked = new Map<string, number>();
   private marking: Promise<unknown> | undefined;
+  private readonly underWay = new Set<Promise<unknown>>();
 
   constructor(private readonly store: SessionStore) {}
 
   /** Marks the user's dead sessions, together with those of all others that ask in this turn. */
   mark(userId: string, limit: number): Promise<unknown> {
-    this.unmarked.set(userId, limit);
-    this.marking ??= new Promise((resolve) => setImmediate(() => resolve(this.writeMarks())));
+    this.unmarked.set(userId, Math.min(limit, this.unmarked.get(userId) ?? limit));
+    this.marking ??= this.track(new Promise((resolve) => setImmediate(() => resolve(this.writeMarks()))));
     return this.marking;
   }
 
@@ -36,13 +37,21 @@ export class Bookkeeper {
   /** Notes that a session was used. Written in batches, off the request's path. */
   seen(id: string): void {
     this.seenIds.add(id);
-    this.seenTimer ??= setTimeout(() => void this.writeSeen(), SEEN_EVERY_MS).unref();
+    this.seenTimer ??= setTimeout(() => void this.track(this.writeSeen()), SEEN_EVERY_MS).unref();
   }
 
-  /** Writes what is waiting. */
+  /** Writes what is waiting, and waits for what is under way. */
   async close(): Promise<void> {
     clearTimeout(this.seenTimer);
-    await Promise.allSettled([this.marking, this.writeSeen()]);
+    void this.track(this.writeSeen());
+    await Promise.allSettled(this.underWay);
+  }
+
+  private track<Work extends Promise<unknown>>(work: Work): Work {
+    this.underWay.add(work);
+    const done = (): void => void this.underWay.delete(work);
+    work.then(done, done);
+    return work;
   }
 
   private writeMarks(): Promise<unknown> {

@@ -66,7 +66,8 @@ export class Policy {
   private async isExempt(user: unknown, identity: Identity): Promise<boolean> {
     if (this.usernames.has(identity.username) || identity.roles.some((role) => this.roles.has(role)))
       return true;
-    const answer = await (this.settings.exempt.when?.(user) ?? false);
+    const { when } = this.settings.exempt;
+    const answer = when === undefined ? false : await when(user);
     if (typeof answer !== 'boolean')
       throw new TypeError(
         `exempt.when() answered ${typeof answer}, not a boolean. Return exactly true or false.`,

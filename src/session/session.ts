@@ -39,7 +39,8 @@ export interface Admission {
   origin: Origin;
 }
 
-export type AdmissionResult = 'admitted' | 'no-room' | 'exists';
+/** `'admitted-first'`: the user never had a session before, so there is nothing to mark. */
+export type AdmissionResult = 'admitted' | 'admitted-first' | 'no-room' | 'exists';
 
 /** A question to the store: is this session live, and among the first `limit` of its user? */
 export interface Check {
@@ -60,12 +61,12 @@ export type CheckResult = Verdict & {
   unseen: boolean;
 };
 
-/** Which sessions to end. */
+/** Which sessions to end. A `userId` beside a session: nothing when the session is somebody else's. */
 export type EndTarget =
   /** This one, if it is live. */
-  | { scope: 'session'; sessionId: string }
+  | { scope: 'session'; sessionId: string; userId?: string }
   /** This one and, when it was not admitted as exempt, all others of its user; nothing when it is dead already. */
-  | { scope: 'everywhere'; sessionId: string }
+  | { scope: 'everywhere'; sessionId: string; userId?: string }
   /** All others of its user; nothing when it is dead already. */
   | { scope: 'others'; sessionId: string; userId: string }
   /** All of a user. */
@@ -76,6 +77,8 @@ export interface EndOrder {
   reason: EndReason;
   /** Who ended it, for the record: a username, not a credential. */
   by: string | null;
+  /** How many of the user's sessions are live: what is beyond is dead, and ends nothing. Default: all. */
+  limit?: number;
 }
 
 /** A session that a statement of this process ended or found ended. */

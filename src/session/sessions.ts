@@ -1,9 +1,11 @@
+import { Logger } from '@nestjs/common';
 import { createHash, randomUUID } from 'node:crypto';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
 import type { Policy, Ruling } from './policy.js';
 import type {
+  AdmissionResult,
   Check,
   CheckResult,
   CurrentSession,
@@ -18,8 +20,8 @@ import type { SessionStore } from './session-store.js';
 export interface Login {
   user: unknown;
   origin: Origin;
-  /** The live session that the same browser carried, if any. */
-  replaces?: string | undefined;
+  /** The session that the same browser carried, if any, and its user, if known. The browser gives it up. */
+  replaces?: { id: string; user: unknown } | undefined;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
 }
@@ -50,6 +52,7 @@ export const isSessionId = (value: unknown): value is string =>
  */
 export class Sessions {
   private readonly checks: Checks;
+  private readonly logger = new Logger('SingleSession');
 
   constructor(
     private readonly store: SessionStore,
@@ -65,24 +68,36 @@ export class Sessions {
    * @throws NoRoomError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
    */
   async admit(login: Login): Promise<CurrentSession> {
+    const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
-    const id = login.id ?? randomUUID();
-    await this.admitAs(id, ruling, login);
-    const session = { id, userId: ruling.identity.id };
-    if (!ruling.exempt) this.bookkeeper.markLater(session.userId, ruling.limit);
+    const session = { id: login.id ?? randomUUID(), userId: ruling.identity.id };
+    const result = await this.admitAs(session.id, ruling, login);
+    if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId, ruling.limit);
+    const replaced =
+      !ruling.exempt && replaces?.user && this.policy.userIdOf(replaces.user) === session.userId;
+    if (replaces && !replaced && replaces.id !== session.id) void this.giveUp(replaces.id);
     return session;
+  }
+
+  /** Ends a session whose browser has lost the only credential for it. Never fails: where it cannot be ended, it expires. */
+  async giveUp(sessionId: string): Promise<void> {
+    await this.end({ target: { scope: 'session', sessionId }, reason: 'superseded', by: null }).catch(
+      (error: Error) =>
+        this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
+    );
   }
 
   /**
    * The session of a credential that was issued before this module watched: made at its first request, the same one
-   * ever after, whatever the number of requests that bring it at once.
+   * ever after, whatever the number of requests that bring it at once. Its row is never swept, so that it cannot come
+   * back as a new one.
    */
   async adopt(secret: string, user: unknown, origin: Origin): Promise<CheckResult & { id: string }> {
     const id = idOfCredential(secret);
     const limit = await this.policy.limitAtCheck(user);
     const known = await this.verify({ id, limit });
     if (known.live || known.reason !== 'unknown') return { ...known, id };
-    await this.admit({ user, origin, id });
+    await this.admit({ user, origin, id, replaces: { id, user } });
     return { ...(await this.verify({ id, limit })), id };
   }
 
@@ -104,25 +119,33 @@ export class Sessions {
     return this.policy.userIdOf(user);
   }
 
-  end(order: EndOrder): Promise<EndedSession[]> {
+  /** Ends what the target says and is live. `user` is whose limit says what is live, where somebody asks in person. */
+  async end(order: Omit<EndOrder, 'limit'>, user?: unknown): Promise<EndedSession[]> {
     const { target } = order;
-    if (target.scope !== 'user' && !isSessionId(target.sessionId)) return Promise.resolve([]);
-    return answered(this.store.end(order));
+    if (target.scope !== 'user' && !isSessionId(target.sessionId)) return [];
+    const limit = await this.policy.limitAtCheck(user);
+    return answered(this.store.end({ ...order, limit }));
   }
 
-  /** Ends the session, and for an enforced user all others too unless the options say otherwise. Nothing when it is dead already: the loser harms nobody. */
-  async logout(sessionId: string, user: unknown): Promise<EndedSession[]> {
+  /**
+   * Ends the session, and for an enforced user all others too unless the options say otherwise. Nothing when it is dead
+   * already, or not of the user when `own`: the loser harms nobody.
+   */
+  async logout(sessionId: string, user: unknown, own: boolean): Promise<EndedSession[]> {
     const everywhere = this.settings.logoutEverywhere && !(await this.isExempt(user));
-    return this.end({
-      target: { scope: everywhere ? 'everywhere' : 'session', sessionId },
-      reason: 'logout',
-      by: null,
-    });
+    const userId = own ? this.policy.userIdOf(user) : undefined;
+    const scope = everywhere ? 'everywhere' : 'session';
+    return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
   }
 
-  private async admitAs(id: string, { identity, limit, exempt }: Ruling, login: Login): Promise<void> {
+  private async admitAs(
+    id: string,
+    { identity, limit, exempt }: Ruling,
+    login: Login,
+  ): Promise<AdmissionResult> {
     const { onLimit } = this.settings;
-    const replaces = isSessionId(login.replaces) ? login.replaces : null;
+    const carried = login.replaces?.id;
+    const replaces = isSessionId(carried) ? carried : null;
     const admission = { id, identity, limit, exempt, onLimit, replaces, origin: login.origin };
     const outcome = this.store.admit(admission);
     const result = await answered(outcome).catch((error: unknown) => {
@@ -130,6 +153,7 @@ export class Sessions {
       throw error;
     });
     if (result === 'no-room') throw new NoRoomError(limit);
+    return result;
   }
 
   // A login that was answered with an error must not come to life when its statement is done after all.

@@ -44,24 +44,26 @@ export function statements(settings: StatementSettings) {
   // snapshot yet, and must be kept.
   const kept = `ARRAY(SELECT slot.id FROM unnest(u.active[1:$4::int]) WITH ORDINALITY AS slot (id, place)
     WHERE slot.id IS DISTINCT FROM $7::uuid
+      AND slot.id IS DISTINCT FROM CASE WHEN u.succession[1] = $7::uuid THEN u.succession[2] END
       AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${timedOut}))
     ORDER BY slot.place)`;
 
-  /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent. No row: no room. */
+  /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent. No row: no room. An inserted row has no xmax: nothing can have been displaced. */
   const admit = `WITH slot AS (
-    INSERT INTO ${slots} AS u (user_id, generation, active, floor)
-    SELECT $2::text, clock.g, CASE WHEN $3::boolean THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession)
+    SELECT $2::text, clock.g, CASE WHEN $3::boolean THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1, '{}'::uuid[]
       FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS g) clock
     ON CONFLICT (user_id) DO UPDATE SET
       generation = u.generation + 1,
       floor = CASE WHEN $3 THEN u.floor ELSE u.generation END,
+      succession = CASE WHEN $7::uuid IS NULL THEN u.succession ELSE ARRAY[$7::uuid, $1::uuid] END,
       active = CASE WHEN $3 THEN array_remove(u.active, $7::uuid) ELSE (ARRAY[$1::uuid] || ${kept})[1:$4] END
     WHERE $3 OR NOT $5::boolean OR cardinality(${kept}) < $4
-    RETURNING u.generation)
+    RETURNING u.generation, u.xmax = 0 AS first)
   INSERT INTO ${sessions}
     (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ip, user_agent)
   SELECT $1, $2, $6::text, $8::text[], slot.generation, $3, now(), now(), now() + ${ms(maxAge)}, $9::inet, $10::text FROM slot
-  RETURNING id`;
+  RETURNING (SELECT slot.first FROM slot)`;
 
   /** $1 ids, $2 limits: one row for each, in order. */
   const verify = `SELECT s.user_id, s.ended_at,
@@ -73,7 +75,7 @@ export function statements(settings: StatementSettings) {
     LEFT JOIN ${slots} u ON u.user_id = s.user_id
   ORDER BY q.place`;
 
-  /** $1 users, $2 limits. */
+  /** $1 users, $2 limits, $3 reason and $4 by, where they are known and not 'superseded'. */
   const mark = `WITH due AS (
     SELECT s.id, ${deadBecause('q.n')} AS reason, u.active[1] AS newest
     FROM unnest($1::text[], $2::int[]) AS q (user_id, n)
@@ -81,9 +83,10 @@ export function statements(settings: StatementSettings) {
       LEFT JOIN ${slots} u ON u.user_id = q.user_id
     WHERE ${deadBecause('q.n')} IS NOT NULL
     ORDER BY s.id FOR NO KEY UPDATE OF s)
-  UPDATE ${sessions} s SET end_reason = due.reason,
+  UPDATE ${sessions} s SET ended_by = $4::text,
+    end_reason = CASE due.reason WHEN 'superseded' THEN COALESCE($3::text, due.reason) ELSE due.reason END,
     ended_at = CASE due.reason WHEN 'expired' THEN s.expires_at WHEN 'idle' THEN ${idleSince} ELSE now() END,
-    replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
+    replaced_by = CASE WHEN due.reason = 'superseded' AND $3 IS NULL THEN due.newest END
   FROM due WHERE s.id = due.id AND s.ended_at IS NULL
   RETURNING s.id, s.user_id, s.end_reason`;
 
@@ -102,12 +105,12 @@ export function statements(settings: StatementSettings) {
   FROM due WHERE s.id = due.id AND s.ended_at IS NULL
   RETURNING s.id, s.user_id, s.end_reason`;
 
-  /** $1 session, $2 reason, $3 by. Begins with the slots row of a session that is live, locked; without one nothing happens. */
+  /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
   const endBySession = (active: string, floor: string, due: string, reason = '$2'): string => `WITH own AS (
-    SELECT s.* FROM ${sessions} s WHERE s.id = $1::uuid AND s.ended_at IS NULL AND NOT ${timedOut}),
+    SELECT s.* FROM ${sessions} s WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${timedOut}),
   old AS (
     SELECT u.*, s.id AS own_id, s.exempt AS own_exempt FROM ${slots} u JOIN own s ON s.user_id = u.user_id
-    WHERE ${held('u')} FOR NO KEY UPDATE OF u),
+    WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   slot AS (
     UPDATE ${slots} u SET active = ${active}, floor = ${floor} FROM old WHERE u.user_id = old.user_id),
   ${finish(due, reason)}`;
@@ -124,7 +127,7 @@ export function statements(settings: StatementSettings) {
     others: endBySession(
       `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
       'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END',
-      's.id <> old.own_id AND old.user_id = $4',
+      's.id <> old.own_id',
     ),
     user: `WITH old AS (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
   slot AS (
@@ -138,9 +141,20 @@ export function statements(settings: StatementSettings) {
     SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at IS NULL AND s.expires_at <= now()
     LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED)
   UPDATE ${sessions} s SET ended_at = s.expires_at, end_reason = 'expired' FROM due WHERE s.id = due.id`;
-  const sweepEnded = `DELETE FROM ${sessions} WHERE id IN (
-    SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at < now() - ${ms(retention)}
-    LIMIT ${BATCH} FOR UPDATE SKIP LOCKED)`;
+  // An adopted session (its id is of UUID version 8) must stay known: its credential would be adopted again.
+  const swept = `get_byte(uuid_send(s.id), 6) >> 4 <> 8`;
+  // Their slots go with them: without a row nothing would say any more that they are over.
+  const sweepEnded = `WITH due AS (
+    SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at < now() - ${ms(retention)} AND ${swept}
+    LIMIT ${BATCH} FOR UPDATE SKIP LOCKED),
+  gone AS (
+    DELETE FROM ${sessions} s USING due WHERE s.id = due.id RETURNING s.id, s.user_id),
+  freed AS (
+    UPDATE ${slots} u SET active = ARRAY(SELECT slot.id FROM unnest(u.active) WITH ORDINALITY AS slot (id, place)
+      WHERE slot.id <> ALL (g.ids) ORDER BY slot.place)
+    FROM (SELECT user_id, array_agg(id) AS ids FROM gone GROUP BY user_id) g
+    WHERE u.user_id = g.user_id AND u.active && g.ids)
+  SELECT count(*)::int AS gone FROM gone`;
 
   return { admit, verify, mark, seen, end, sweepExpired, sweepEnded };
 }

@@ -31,6 +31,7 @@ interface EndedRow {
 }
 
 const UNIQUE_VIOLATION = '23505';
+const NO_LIMIT = 2 ** 31 - 1;
 
 /** Sessions in PostgreSQL, through the application's TypeORM data source. Each method is one statement. */
 export class TypeOrmSessionStore extends SessionStore {
@@ -73,8 +74,9 @@ export class TypeOrmSessionStore extends SessionStore {
       origin.userAgent,
     ];
     try {
-      const { records } = await this.run(this.sql.admit, parameters);
-      return records.length === 1 ? 'admitted' : 'no-room';
+      const { records } = await this.run<{ first: boolean }>(this.sql.admit, parameters);
+      if (records[0] === undefined) return 'no-room';
+      return records[0].first ? 'admitted-first' : 'admitted';
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.
       if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return 'exists';
@@ -88,15 +90,38 @@ export class TypeOrmSessionStore extends SessionStore {
     return records.map(toCheckResult);
   }
 
-  async end({ target, reason, by }: EndOrder): Promise<EndedSession[]> {
-    const subject = target.scope === 'user' ? target.userId : target.sessionId;
-    const parameters = [subject, reason, by, ...(target.scope === 'others' ? [target.userId] : [])];
+  async end(order: EndOrder): Promise<EndedSession[]> {
+    const { target, reason, by, limit = NO_LIMIT } = order;
+    const parameters =
+      target.scope === 'user'
+        ? [target.userId, reason, by]
+        : [target.sessionId, reason, by, target.userId ?? null, limit];
     const { records } = await this.run<EndedRow>(this.sql.end[target.scope], parameters);
-    return records.map(toEndedSession);
+    const ended = records.map(toEndedSession);
+    return target.scope === 'session' ? ended : [...ended, ...(await this.markLatecomers(order, ended))];
   }
 
   async mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
-    const parameters = [users.map(({ userId }) => userId), users.map(({ limit }) => limit)];
+    return this.markAs(users, null, null);
+  }
+
+  // A login that was admitted while the statement waited for the slots row is dead like the others, but its row was not
+  // in sight yet.
+  private async markLatecomers(
+    { target, reason, by, limit = NO_LIMIT }: EndOrder,
+    ended: EndedSession[],
+  ): Promise<EndedSession[]> {
+    const userId = target.scope === 'user' ? target.userId : ended[0]?.userId;
+    if (userId === undefined) return [];
+    return this.markAs([{ userId, limit }], target.scope === 'everywhere' ? 'logout-everywhere' : reason, by);
+  }
+
+  private async markAs(
+    users: readonly { userId: string; limit: number }[],
+    reason: EndReason | null,
+    by: string | null,
+  ): Promise<EndedSession[]> {
+    const parameters = [users.map(({ userId }) => userId), users.map(({ limit }) => limit), reason, by];
     const { records } = await this.run<EndedRow>(this.sql.mark, parameters);
     return records.map(toEndedSession);
   }
@@ -107,8 +132,8 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async sweep(): Promise<boolean> {
     const expired = await this.run(this.sql.sweepExpired, []);
-    const ended = await this.run(this.sql.sweepEnded, []);
-    return expired.affected === BATCH || ended.affected === BATCH;
+    const ended = await this.run<{ gone: number }>(this.sql.sweepEnded, []);
+    return expired.affected === BATCH || ended.records[0]?.gone === BATCH;
   }
 
   // The primary, always: with TypeORM's `replication` a replica may still show what was ended.

@@ -21,4 +21,11 @@ export class UserSessionSlots {
   /** Every session that was admitted as exempt at or below this generation is dead. */
   @Column('bigint')
   floor: string;
+
+  /**
+   * The last session that a login in the same browser replaced, and that login: a second click on "Log in", which still
+   * carries the replaced one, makes room of its twin and displaces nobody.
+   */
+  @Column('uuid', { array: true })
+  succession: string[];
 }

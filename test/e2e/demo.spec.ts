@@ -66,19 +66,22 @@ describe('the demo as it starts without settings', () => {
     expect((await browser.get('/me')).body).toEqual(answer.body);
   });
 
-  it.each(['/login', '/token'])('POST %s answers 401 to a wrong password, an unknown user and none', async (path) => {
-    const browser = new Browser(demo.url);
-    const wrong = [
-      { username: 'alice', password: 'bob' },
-      { username: 'nobody', password: 'nobody' },
-      { username: 'user2001', password: 'user2001' },
-      { username: 'user0', password: 'user0' },
-      {},
-      { username: ['alice'], password: ['alice'] },
-    ];
-    for (const body of wrong) expect((await browser.post(path, body)).status).toBe(401);
-    expect(browser.cookie).toBeUndefined();
-  });
+  it.each(['/login', '/token'])(
+    'POST %s answers 401 to a wrong password, an unknown user and none',
+    async (path) => {
+      const browser = new Browser(demo.url);
+      const wrong = [
+        { username: 'alice', password: 'bob' },
+        { username: 'nobody', password: 'nobody' },
+        { username: 'user2001', password: 'user2001' },
+        { username: 'user0', password: 'user0' },
+        {},
+        { username: ['alice'], password: ['alice'] },
+      ];
+      for (const body of wrong) expect((await browser.post(path, body)).status).toBe(401);
+      expect(browser.cookie).toBeUndefined();
+    },
+  );
 
   it('POST /token answers with a JWT that names the session as sid, and /me takes it', async () => {
     const client = new TokenClient(demo.url);
@@ -173,7 +176,11 @@ describe('the demo as it starts without settings', () => {
     const browser = new Browser(demo.url);
     await browser.login('user10');
     await forgetStamps('user10');
-    expect(outcome(await browser.get('/me'))).toEqual({ status: 401, code: 'SESSION_UNKNOWN', reason: undefined });
+    expect(outcome(await browser.get('/me'))).toEqual({
+      status: 401,
+      code: 'SESSION_UNKNOWN',
+      reason: undefined,
+    });
   });
 });
 
@@ -205,10 +212,13 @@ describe('the demo with every variable set', () => {
     expect((await third.login('user20')).status).toBe(200);
   });
 
-  it.each(['user11', 'user12', 'admin', 'root'])('lets %s in a third time (EXEMPT_USERNAMES, EXEMPT_ROLES)', async (username) => {
-    await twoBrowsers(demo, username);
-    expect((await new Browser(demo.url).login(username)).status).toBe(200);
-  });
+  it.each(['user11', 'user12', 'admin', 'root'])(
+    'lets %s in a third time (EXEMPT_USERNAMES, EXEMPT_ROLES)',
+    async (username) => {
+      await twoBrowsers(demo, username);
+      expect((await new Browser(demo.url).login(username)).status).toBe(200);
+    },
+  );
 
   it.each(['grader', 'xqueue-watcher'])('limits %s, who is exempt by default only', async (username) => {
     await endSessionsOf(username);
@@ -251,7 +261,10 @@ const forgetStamps = (username: string) =>
   );
 
 const endSessionsOf = (username: string) =>
-  inDatabase("UPDATE user_session_slots SET active = '{}', floor = generation WHERE user_id IN (SELECT user_id FROM user_session WHERE username = $1)", username);
+  inDatabase(
+    "UPDATE user_session_slots SET active = '{}', floor = generation WHERE user_id IN (SELECT user_id FROM user_session WHERE username = $1)",
+    username,
+  );
 
 async function inDatabase(statement: string, parameter: string): Promise<void> {
   const database = new pg.Client({ connectionString: databaseUrl });

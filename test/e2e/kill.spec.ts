@@ -54,7 +54,11 @@ async function attempt(process: RunningProcess, username: string): Promise<Attem
 }
 
 /** Sends logins of some accounts to all processes at once, and kills one process when so many have been answered. */
-async function loginsWithKill(usernames: string[], victim: RunningProcess, killAfter: number): Promise<Attempt[]> {
+async function loginsWithKill(
+  usernames: string[],
+  victim: RunningProcess,
+  killAfter: number,
+): Promise<Attempt[]> {
   let answered = 0;
   const attempts = Array.from({ length: LOGINS_OF_EACH }, (_, i) =>
     usernames.map(async (username, j) => {
@@ -97,7 +101,11 @@ describe(`kill -9 of a process during logins, ${KILLS} times`, () => {
     await Promise.all(usernames.map(judgeOne));
   }
 
-  async function count(username: string, url: string, credentials: Attempt['credential'][]): Promise<number[]> {
+  async function count(
+    username: string,
+    url: string,
+    credentials: Attempt['credential'][],
+  ): Promise<number[]> {
     const accepted = await acceptedBy(client, url, credentials);
     if (accepted.length > LIMIT) tooMany.push(`${username}: ${accepted.length}`);
     return accepted;
@@ -139,7 +147,13 @@ describe('a process that is stopped during logins and holds on to its connection
     const all = [...(await Promise.all(toStopped)), ...meanwhile];
     expect(all.map(({ status }) => status)).toEqual(Array(30).fill(200));
     for (const { url } of fleet) {
-      expect(await acceptedBy(client, url, all.map(({ credential }) => credential))).toHaveLength(LIMIT);
+      expect(
+        await acceptedBy(
+          client,
+          url,
+          all.map(({ credential }) => credential),
+        ),
+      ).toHaveLength(LIMIT);
     }
   });
 });

@@ -4,7 +4,12 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { endAllProcesses, repository, startProcess, type RunningProcess } from '../support/processes.js';
-import { packPackage, TemporaryApp, temporaryDirectory, type PackedPackage } from '../support/temporary-app.js';
+import {
+  packPackage,
+  TemporaryApp,
+  temporaryDirectory,
+  type PackedPackage,
+} from '../support/temporary-app.js';
 
 const { dir, remove } = temporaryDirectory();
 let packed: PackedPackage;
@@ -21,10 +26,14 @@ describe('the tarball', () => {
   const BESIDE_CODE = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'];
 
   it('holds compiled code with its types, and beside it what npm and people read, nothing else', () => {
-    const others = packed.files.filter((file) => !/^dist\/(src|migrations)\/[\w./-]+\.(js|d\.ts)$/.test(file));
+    const others = packed.files.filter(
+      (file) => !/^dist\/(src|migrations)\/[\w./-]+\.(js|d\.ts)$/.test(file),
+    );
     expect(others.sort()).toEqual(BESIDE_CODE);
     const code = packed.files.filter((file) => file.endsWith('.js'));
-    expect(packed.files.filter((file) => file.endsWith('.d.ts'))).toEqual(code.map((file) => file.replace(/js$/, 'd.ts')));
+    expect(packed.files.filter((file) => file.endsWith('.d.ts'))).toEqual(
+      code.map((file) => file.replace(/js$/, 'd.ts')),
+    );
     expect(packed.files.filter((file) => /spec|test|bench|demo/.test(file))).toEqual([]);
   });
 
@@ -36,8 +45,12 @@ describe('the tarball', () => {
   });
 
   it('names only files that are in it', () => {
-    const { main, types, exports } = packed.manifest as { main: string; types: string; exports: Record<string, unknown> };
-    const named = JSON.stringify([main, types, exports]).match(/\.\/[\w./-]+\.(js|d\.ts|json)/g)!;
+    const { main, types, exports } = packed.manifest as {
+      main: string;
+      types: string;
+      exports: Record<string, unknown>;
+    };
+    const named = JSON.stringify([main, types, exports]).match(/\.\/[\w./-]+\.(json|js|d\.ts)/g)!;
     expect(named.map((file) => file.slice(2)).filter((file) => !packed.files.includes(file))).toEqual([]);
   });
 });
@@ -56,7 +69,11 @@ describe.each([
     app.write('src/main.ts', fixture('consumer.ts'));
     app.write('src/types.ts', fixture('consumer-types.ts'));
     [complaints, databaseUrl] = await Promise.all([app.compile(), freshDatabase()]);
-    server = await startProcess({ program: 'dist/main.js', cwd: app.dir, env: { DATABASE_URL: databaseUrl } });
+    server = await startProcess({
+      program: 'dist/main.js',
+      cwd: app.dir,
+      env: { DATABASE_URL: databaseUrl },
+    });
   }, 60_000);
 
   afterAll(async () => {
@@ -77,7 +94,10 @@ describe.each([
   it('lets a user sign in, and the second login evicts the first, with a cookie', async () => {
     const [first, second] = [new Browser(server.url), new Browser(server.url)];
     expect((await first.login('alice')).status).toBe(200);
-    expect((await first.get('/me')).body).toMatchObject({ user: { username: 'alice' }, verdict: { live: true } });
+    expect((await first.get('/me')).body).toMatchObject({
+      user: { username: 'alice' },
+      verdict: { live: true },
+    });
     expect((await second.login('alice')).status).toBe(200);
     expect((await first.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
     expect((await second.get('/me')).status).toBe(200);
@@ -90,7 +110,10 @@ describe.each([
     await first.login('bob');
     expect((await first.get('/me/token')).status).toBe(200);
     await second.login('bob');
-    expect((await first.get('/me/token')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+    expect((await first.get('/me/token')).body).toMatchObject({
+      code: 'SESSION_ENDED',
+      reason: 'superseded',
+    });
     expect((await second.get('/me/token')).status).toBe(200);
   });
 

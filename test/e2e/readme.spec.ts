@@ -5,7 +5,12 @@ import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { HttpClient, login } from '../support/http-client.js';
 import { endAllProcesses, freePort, repository, startProcess } from '../support/processes.js';
-import { packPackage, TemporaryApp, temporaryDirectory, type PackedPackage } from '../support/temporary-app.js';
+import {
+  packPackage,
+  TemporaryApp,
+  temporaryDirectory,
+  type PackedPackage,
+} from '../support/temporary-app.js';
 import { codeOf, type ReadmeCode } from './readme/applications.js';
 
 // What the README shows is compiled, and its applications are run. How they are marked: readme/applications.ts.
@@ -13,6 +18,9 @@ import { codeOf, type ReadmeCode } from './readme/applications.js';
 const readme = readFileSync(join(repository, 'README.md'), 'utf8');
 const code = codeOf(readme);
 const applications = code.filter(({ kind }) => kind !== 'compiled only');
+
+/** A compiler run each, on a machine that may be busy. */
+const TIMEOUT_MS = 60_000;
 
 const { dir, remove } = temporaryDirectory();
 let packed: PackedPackage;
@@ -44,19 +52,32 @@ describe('the README', () => {
     for (const { files } of applications) expect(Object.keys(files)).toContain('src/main.ts');
   });
 
-  it('shows code that compiles, also where it is not run', async () => {
-    for (const one of code.filter(({ kind }) => kind === 'compiled only')) await compiled(one);
-  });
+  it(
+    'shows code that compiles, also where it is not run',
+    async () => {
+      for (const one of code.filter(({ kind }) => kind === 'compiled only')) await compiled(one);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe.each(applications)('the $kind application in line $line of the README', (application) => {
-  it('compiles, starts on an empty database, and its second login ends the first session', async () => {
-    const app = await compiled(application);
-    databaseUrl = await freshDatabase();
-    const env = { DATABASE_URL: databaseUrl };
-    const { url } = await startProcess({ program: 'dist/main.js', cwd: app.dir, env, port: await freePort() });
-    await secondLoginEndsFirst(url, application.kind === 'jwt' ? 'token' : 'cookie');
-  });
+  it(
+    'compiles, starts on an empty database, and its second login ends the first session',
+    async () => {
+      const app = await compiled(application);
+      databaseUrl = await freshDatabase();
+      const env = { DATABASE_URL: databaseUrl };
+      const { url } = await startProcess({
+        program: 'dist/main.js',
+        cwd: app.dir,
+        env,
+        port: await freePort(),
+      });
+      await secondLoginEndsFirst(url, application.kind === 'jwt' ? 'token' : 'cookie');
+    },
+    TIMEOUT_MS,
+  );
 });
 
 async function secondLoginEndsFirst(url: string, kind: 'cookie' | 'token'): Promise<void> {
@@ -96,12 +117,24 @@ describe('what reads the README', () => {
   });
 
   it.each([
-    ['an application without an end', '<!-- app: jwt -->\n'],
-    ['an application inside of another', '<!-- app: jwt -->\n<!-- app: cookie -->\n<!-- /app -->'],
-    ['a block without an end', `${fence}ts\nexport {};`],
-    ['a block of an application without a name', `<!-- app: jwt -->\n${block('export {};')}<!-- /app -->`],
-    ['a file that is there twice', `${block('// file: src/a.ts')}${block('// file: src/a.ts')}`],
-  ])('refuses %s', (_what, text) => {
-    expect(() => codeOf(text)).toThrow();
+    ['an application without an end', '<!-- app: jwt -->\n', 'ends inside'],
+    [
+      'an application inside of another',
+      '<!-- app: jwt -->\n<!-- app: cookie -->\n<!-- /app -->',
+      'has no <!-- /app -->',
+    ],
+    ['a block without an end', `${fence}ts\nexport {};`, 'ends inside'],
+    [
+      'a block of an application without a name',
+      `<!-- app: jwt -->\n${block('export {};')}<!-- /app -->`,
+      'begins with',
+    ],
+    [
+      'a file that is there twice',
+      `${block('// file: src/a.ts')}${block('// file: src/a.ts')}`,
+      'there already',
+    ],
+  ])('refuses %s', (_what, text, says) => {
+    expect(() => codeOf(text)).toThrow(says);
   });
 });

@@ -3,7 +3,13 @@ import pg from 'pg';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { HttpClient, login } from '../support/http-client.js';
-import { endAllProcesses, runToEnd, startCluster, startProcess } from '../support/processes.js';
+import {
+  endAllProcesses,
+  runToEnd,
+  startCluster,
+  startProcess,
+  type RunningProcess,
+} from '../support/processes.js';
 
 let databaseUrl: string;
 
@@ -24,14 +30,14 @@ const settings = (env: Record<string, string> = {}) => ({
 
 describe('processes that start at the same moment on an empty database', () => {
   it('all come up, as one cluster, and say nothing of an error [S26]', async () => {
-    const cluster = await startCluster(3, settings());
+    const cluster = await startTogether(3);
     const healths = await Promise.all(cluster.map(({ url }) => fetch(`${url}/health`)));
     expect(healths.map(({ status }) => status)).toEqual([200, 200, 200]);
 
     const browser = new Browser(cluster[0]!.url);
     await browser.login('alice');
     for (const { url } of cluster) expect((await browser.copy(url).get('/me')).status).toBe(200);
-    expect(cluster.map(({ stderr }) => stderr())).toEqual(['', '', '']);
+    expect(cluster.map((server) => server.stderr())).toEqual(['', '', '']);
   });
 });
 
@@ -43,7 +49,7 @@ describe('SIGTERM', () => {
     await database.query('BEGIN; LOCK TABLE user_session_slots');
     const browser = new Browser(server.url);
     const underWay = browser.login('alice');
-    await until(() => someoneWaits(database));
+    await until(async () => (await waiting(database)) > 0);
 
     const ended = server.stop();
     await until(async () => !(await accepts(server.url)));
@@ -72,7 +78,9 @@ describe('SIGTERM', () => {
       }
     };
     const { credential } = await login(client, cluster[0]!.url, 'alice');
-    const loops = cluster.flatMap(({ url }) => Array.from({ length: 8 }, () => keepAsking(url, { ...credential! })));
+    const loops = cluster.flatMap(({ url }) =>
+      Array.from({ length: 8 }, () => keepAsking(url, { ...credential! })),
+    );
     await until(async () => answered > 50);
 
     const exits = await Promise.all(cluster.map((server) => server.stop()));
@@ -80,7 +88,7 @@ describe('SIGTERM', () => {
     client.close();
     expect(exits).toEqual(Array(3).fill({ code: 0, signal: null }));
     expect([...statuses]).toEqual([200]);
-    expect(cluster.map(({ stderr }) => stderr())).toEqual(['', '', '']);
+    expect(cluster.map((server) => server.stderr())).toEqual(['', '', '']);
   });
 });
 
@@ -120,7 +128,9 @@ describe('a wrong environment variable', () => {
 
   it('is not one that is empty or absent: the defaults of the contract hold', async () => {
     const empty = Object.fromEntries(
-      ['MAX_SESSIONS', 'ON_LIMIT', 'FRESHNESS', 'LOGOUT_EVERYWHERE', 'UNREGISTERED', 'PLATFORM'].map((name) => [name, '']),
+      ['MAX_SESSIONS', 'ON_LIMIT', 'FRESHNESS', 'LOGOUT_EVERYWHERE', 'UNREGISTERED', 'PLATFORM'].map(
+        (name) => [name, ''],
+      ),
     );
     const server = await startProcess(settings(empty));
     expect(server.stdout()).toMatch(/1 per user, onLimit: evict/);
@@ -137,6 +147,21 @@ describe('without DATABASE_URL', () => {
   });
 });
 
+/** Starts processes that meet the empty database in the same moment: their first statements wait until all have come. */
+async function startTogether(size: number): Promise<RunningProcess[]> {
+  const gate = new pg.Client({ connectionString: databaseUrl });
+  await gate.connect();
+  await gate.query('BEGIN; LOCK TABLE pg_namespace');
+  const starting = startCluster(size, settings());
+  try {
+    await Promise.race([starting, until(async () => (await waiting(gate)) === size)]);
+  } finally {
+    await gate.query('COMMIT');
+    await gate.end();
+  }
+  return starting;
+}
+
 async function until(condition: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!(await condition())) {
@@ -145,11 +170,12 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   }
 }
 
-async function someoneWaits(database: pg.Client): Promise<boolean> {
+/** How many backends of the database wait for a lock. */
+async function waiting(database: pg.Client): Promise<number> {
   const { rows } = await database.query(
     "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
   );
-  return rows.length > 0;
+  return rows.length;
 }
 
 /** Whether a new connection is taken. */

@@ -103,7 +103,10 @@ describe('an ended session', () => {
 
   it('is refused as unknown, with endedAt null, when nobody knows it', async () => {
     const sid = '3b1c0f0e-8d8c-4e5e-9a29-0c37d3d8ad39';
-    const answer = await new TokenClient(application.url, application.sign(newUser({ users }), { sid })).get();
+    const answer = await new TokenClient(
+      application.url,
+      application.sign(newUser({ users }), { sid }),
+    ).get();
     expect(answer.status).toBe(401);
     expect(answer.body).toEqual(ended('unknown', null));
     expect(answer.headers.get('www-authenticate')).toBe(BEARER_CHALLENGE);
@@ -155,25 +158,32 @@ describe("a login without room, where onLimit is 'reject'", () => {
     maxSessions: 2,
   };
 
-  it.each(['/login', '/token'])('answers %s with 409 and the limit, and leaves the others alone [lesson 34]', async (path) => {
-    const user = newUser({ users });
-    const browsers = [new Browser(rejecting.url), new Browser(rejecting.url)];
-    for (const browser of browsers) expect((await browser.login(user.username)).status).toBe(200);
+  it.each(['/login', '/token'])(
+    'answers %s with 409 and the limit, and leaves the others alone [lesson 34]',
+    async (path) => {
+      const user = newUser({ users });
+      const browsers = [new Browser(rejecting.url), new Browser(rejecting.url)];
+      for (const browser of browsers) expect((await browser.login(user.username)).status).toBe(200);
 
-    const third = new Browser(rejecting.url);
-    const refused = await third.login(user.username, path);
-    expect(refused.status).toBe(409);
-    expect(refused.body).toEqual(NO_ROOM);
-    expect(refused.headers.getSetCookie()).toEqual([]);
-    expect(refused.headers.get('www-authenticate')).toBeNull();
-    for (const browser of browsers) expect((await browser.get('/me')).body.user.username).toBe(user.username);
-    expect(await rowsOf(rejecting, user)).toHaveLength(2);
-  });
+      const third = new Browser(rejecting.url);
+      const refused = await third.login(user.username, path);
+      expect(refused.status).toBe(409);
+      expect(refused.body).toEqual(NO_ROOM);
+      expect(refused.headers.getSetCookie()).toEqual([]);
+      expect(refused.headers.get('www-authenticate')).toBeNull();
+      for (const browser of browsers)
+        expect((await browser.get('/me')).body.user.username).toBe(user.username);
+      expect(await rowsOf(rejecting, user)).toHaveLength(2);
+    },
+  );
 
   it('answers a wrong password with 401, not with 409', async () => {
     const user = newUser({ users });
     for (let n = 0; n < 2; n++) await new Browser(rejecting.url).login(user.username);
-    const answer = await new Browser(rejecting.url).post('/login', { username: user.username, password: 'wrong' });
+    const answer = await new Browser(rejecting.url).post('/login', {
+      username: user.username,
+      password: 'wrong',
+    });
     expect(answer.status).toBe(401);
     expect(answer.body).not.toHaveProperty('code');
   });
@@ -188,7 +198,11 @@ describe("a login without room, where onLimit is 'reject'", () => {
     expect((await browser.login(full.username)).status).toBe(409);
     // Passport has destroyed the browser's cookie session: nobody holds a credential for what was in it.
     expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
-    await eventually(() => liveSessionsOf(rejecting, user), (live) => live.length === 1, 2_000);
+    await eventually(
+      () => liveSessionsOf(rejecting, user),
+      (live) => live.length === 1,
+      2_000,
+    );
     expect((await new Browser(rejecting.url).login(user.username)).status).toBe(200);
   });
 });
@@ -196,13 +210,16 @@ describe("a login without room, where onLimit is 'reject'", () => {
 describe('a client of the API that was evicted', () => {
   const ACCEPTS = ['application/json', '*/*', 'text/html,application/xhtml+xml'];
 
-  it.each(ACCEPTS)('gets 401 with JSON, never a redirect or HTML, when it accepts %s [lesson 21]', async (accept) => {
-    const user = newUser({ users });
-    const browser = new Browser(application.url);
-    await browser.login(user.username);
-    await new Browser(application.url).login(user.username);
-    const answer = await browser.get('/me', { accept });
-    expectEnded(answer, 'superseded', null);
-    expect(answer.headers.get('location')).toBeNull();
-  });
+  it.each(ACCEPTS)(
+    'gets 401 with JSON, never a redirect or HTML, when it accepts %s [lesson 21]',
+    async (accept) => {
+      const user = newUser({ users });
+      const browser = new Browser(application.url);
+      await browser.login(user.username);
+      await new Browser(application.url).login(user.username);
+      const answer = await browser.get('/me', { accept });
+      expectEnded(answer, 'superseded', null);
+      expect(answer.headers.get('location')).toBeNull();
+    },
+  );
 });

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, Get, Injectable, Req, UseGuards, type ExecutionContext } from '@nestjs/common';
+import { Controller, Get, Injectable, Post, Req, UseGuards, type ExecutionContext } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
-import { CurrentSession, SkipSingleSession } from '../../src/index.js';
+import { CurrentSession, SingleSessionLogin, SkipSingleSession } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -15,7 +15,9 @@ type Current = { id: string; userId: string };
 /** As an application has it that guards everything with JWTs and leaves public what brings none. */
 @Injectable()
 class GlobalJwtGuard extends AuthGuard('jwt') {
-  override canActivate(context: ExecutionContext): ReturnType<InstanceType<ReturnType<typeof AuthGuard>>['canActivate']> {
+  override canActivate(
+    context: ExecutionContext,
+  ): ReturnType<InstanceType<ReturnType<typeof AuthGuard>>['canActivate']> {
     const { headers } = context.switchToHttp().getRequest<Request>();
     return headers.authorization === undefined ? true : super.canActivate(context);
   }
@@ -51,7 +53,24 @@ class SkippedController {
   }
 }
 
-const CONTROLLERS = [ClassGuardedController, SkippedController];
+/** Logins that take another session of ours for a password: a token renewed by a token, a token in exchange for a cookie. */
+@Controller('exchange')
+class ExchangeController {
+  @UseGuards(AuthGuard('jwt'))
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('token')
+  token(@CurrentSession() session: Current): object {
+    return { session };
+  }
+
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('cookie')
+  cookie(@CurrentSession() session: Current): object {
+    return { session };
+  }
+}
+
+const CONTROLLERS = [ExchangeController, ClassGuardedController, SkippedController];
 const users = new Users();
 let databaseUrl: string;
 let watch: StatementWatch;
@@ -75,6 +94,15 @@ afterAll(async () => {
   await watch?.stop();
   await dropDatabase(databaseUrl);
 });
+
+/** The bookkeeping of a login follows its answer, at once: nothing for a while means that nothing more comes. */
+async function quiet(): Promise<void> {
+  for (let known = -1; known !== watch.statements.length;) {
+    known = watch.statements.length;
+    await new Promise((resolve) => setTimeout(resolve, 80));
+  }
+  watch.clear();
+}
 
 function expectEvicted(answer: Answer): void {
   expect(answer.status).toBe(401);
@@ -126,7 +154,8 @@ describe('a request with a cookie and a token', () => {
     await token.login(tokenUser.username);
   }
 
-  const send = (path = '/token/me'): Promise<Answer> => cookie.get(path, { authorization: `Bearer ${token.token}` });
+  const send = (path = '/token/me'): Promise<Answer> =>
+    cookie.get(path, { authorization: `Bearer ${token.token}` });
 
   it('is refused when the cookie is dead and the token alive', async () => {
     const user = newUser({ users });
@@ -176,9 +205,30 @@ describe('a request with a cookie and a token', () => {
   });
 });
 
+describe('a login that is authenticated by a session of ours', () => {
+  it('is refused to an evicted token, which must not come back as the winner [P2, P3]', async () => {
+    const { username } = newUser({ users });
+    const [loser, winner] = [new TokenClient(application.url), new TokenClient(application.url)];
+    await loser.login(username);
+    await winner.login(username);
+    expect((await loser.post('/exchange/token')).status).toBe(401);
+    expect((await winner.get()).status).toBe(200);
+    expect((await winner.post('/exchange/token')).status).toBe(201);
+  });
+
+  it('is refused to an evicted cookie, which must not come back as the winner [P2, P3]', async () => {
+    const { username } = newUser({ users });
+    const [loser, winner] = [new Browser(application.url), new Browser(application.url)];
+    await loser.login(username);
+    await winner.login(username);
+    expect((await loser.post('/exchange/cookie')).status).toBe(401);
+    expect((await winner.get('/me')).body.user?.username).toBe(username);
+  });
+});
+
 describe('a public route', () => {
   it('lets anonymous callers pass without asking the database', async () => {
-    watch.clear();
+    await quiet();
     const answers = await Promise.all([
       new Browser(application.url).get('/me'),
       new Browser(application.url).post('/echo', { a: 1 }),
@@ -197,7 +247,7 @@ describe('@SkipSingleSession()', () => {
     await browser.login(username);
     await token.login(username);
     await new Browser(application.url).login(username);
-    await expectIdle();
+    await quiet();
     expect((await browser.get('/skipped')).body.user.username).toBe(username);
     const skipped = await token.get('/class-guarded/skipped');
     expect(skipped.status).toBe(200);
@@ -216,14 +266,4 @@ describe('@SkipSingleSession()', () => {
     expect((await browser.get('/all-skipped/cookie')).body.user.username).toBe(username);
     expect((await token.get('/all-skipped/token')).body.user.username).toBe(username);
   });
-
-  /** A login's bookkeeping follows its answer; one statement of the test itself is behind it. */
-  async function expectIdle(): Promise<void> {
-    await new Browser(application.url).login(newUser({ users }).username);
-    for (let seen = -1; seen !== watch.statements.length; ) {
-      seen = watch.statements.length;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    watch.clear();
-  }
 });

@@ -6,6 +6,7 @@ import {
   HttpCode,
   Injectable,
   Post,
+  Redirect,
   Req,
   Res,
   UseFilters,
@@ -20,7 +21,12 @@ import {
 import type { Request, Response } from 'express';
 import { MemoryStore, type SessionData } from 'express-session';
 import { map, of, type Observable } from 'rxjs';
-import { CurrentSession, SingleSessionLogin, SingleSessionService, SkipSingleSession } from '../../src/index.js';
+import {
+  CurrentSession,
+  SingleSessionLogin,
+  SingleSessionService,
+  SkipSingleSession,
+} from '../../src/index.js';
 import {
   LocalGuard,
   LocalLoginGuard,
@@ -161,6 +167,42 @@ class LoginController {
   }
 }
 
+/** Logins of pages: all is well, and the browser is sent on. */
+@Controller('page')
+@UseGuards(LocalLoginGuard)
+class PageController {
+  @SingleSessionLogin()
+  @Redirect('/welcome')
+  @Post('decorated')
+  decorated(): void {}
+
+  @SingleSessionLogin()
+  @Redirect('/welcome')
+  @Post('dynamic')
+  dynamic(): object {
+    return { url: '/elsewhere', statusCode: 303 };
+  }
+
+  @SingleSessionLogin()
+  @Post('at-once')
+  atOnce(@Res() response: Response): void {
+    response.redirect('/welcome');
+  }
+
+  @SingleSessionLogin()
+  @Post('passthrough')
+  passthrough(@Res({ passthrough: true }) response: Response): void {
+    response.status(303).location('/welcome');
+  }
+
+  /** As Passport's documentation has it: the redirect waits for the cookie session. */
+  @SingleSessionLogin()
+  @Post('when-saved')
+  whenSaved(@Req() request: LoginRequest, @Res() response: Response): void {
+    request.session.save(() => response.redirect('/welcome'));
+  }
+}
+
 @SkipSingleSession()
 @UseGuards(LocalGuard)
 @Controller('by-hand')
@@ -181,7 +223,9 @@ class ByHandController {
 
   private async admit(request: LoginRequest): Promise<void> {
     const { user } = request;
-    await new Promise<void>((resolve, reject) => request.logIn(user, (error) => (error ? reject(error) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      request.logIn(user, (error) => (error ? reject(error) : resolve())),
+    );
     await this.service.admit(user, request);
   }
 }
@@ -202,7 +246,8 @@ class RefusingStore extends MemoryStore {
   refuses: (session: SessionData & { singleSession?: string }) => boolean = () => false;
 
   override set(sid: string, session: SessionData, callback?: (error?: unknown) => void): void {
-    if (this.refuses(session)) return void setImmediate(() => callback?.(new Error('the cookie store is full')));
+    if (this.refuses(session))
+      return void setImmediate(() => callback?.(new Error('the cookie store is full')));
     super.set(sid, session, callback);
   }
 }
@@ -217,7 +262,7 @@ beforeAll(async () => {
   application = await startApplication(databaseUrl, {
     users,
     session: { store },
-    controllers: [LoginController, ByHandController, TokenController],
+    controllers: [PageController, LoginController, ByHandController, TokenController],
     configure: (app) => app.useGlobalInterceptors(new OutermostInterceptor()),
   });
 });
@@ -292,6 +337,17 @@ describe('a login that fails after its admission ends its session and gives no u
   });
 });
 
+describe('a login that answers with a redirect of its own is no failure', () => {
+  it.each(['decorated', 'dynamic', 'at-once', 'passthrough', 'when-saved'])('(%s)', async (path) => {
+    const user = newUser({ users });
+    const browser = new Browser(application.url);
+    const answer = await browser.login(user.username, `/page/${path}`);
+    expect([302, 303]).toContain(answer.status);
+    expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
+  });
+});
+
 describe('when the cookie store cannot save', () => {
   it('the stamp, the login answers 500 and the session is not live [lesson 19]', async () => {
     store.refuses = ({ singleSession }) => singleSession !== undefined;
@@ -305,7 +361,9 @@ describe('when the cookie store cannot save', () => {
     const settled = new Browser(application.url);
     await settled.login(user.username);
     store.refuses = () => true;
-    const answer = await new Browser(application.url).login(user.username).finally(() => (store.refuses = () => false));
+    const answer = await new Browser(application.url)
+      .login(user.username)
+      .finally(() => (store.refuses = () => false));
     expect(answer.status).toBe(500);
     expect((await settled.get('/me')).body.user.username).toBe(user.username);
     expect(await rowsOf(application, user)).toHaveLength(1);
@@ -326,29 +384,35 @@ describe('a login that fails before its admission', () => {
     expect(await rowsOf(application, user)).toHaveLength(1);
   });
 
-  it.each(['/login', '/token'])('at %s in a policy that throws answers 500, and the old session lives and no row leaks [lesson 13]', async (path) => {
-    let broken = false;
-    const fails = (): number => {
-      if (broken) throw new Error('the policy is down');
-      return 1;
-    };
-    const picky = await startApplication(databaseUrl, { users, options: { exempt: { when: () => fails() !== 1 } } });
-    try {
-      const user = newUser({ users });
-      const settled = new Browser(picky.url);
-      await settled.login(user.username);
-      broken = true;
-      const browser = new Browser(picky.url);
-      const answer = await browser.login(user.username, path);
-      expect(answer.status).toBe(500);
-      expect(answer.headers.getSetCookie()).toEqual([]);
-      expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
-      expect((await settled.get('/me')).body.user.username).toBe(user.username);
-      expect(await rowsOf(picky, user)).toHaveLength(1);
-    } finally {
-      await picky.close();
-    }
-  });
+  it.each(['/login', '/token'])(
+    'at %s in a policy that throws answers 500, and the old session lives and no row leaks [lesson 13]',
+    async (path) => {
+      let broken = false;
+      const fails = (): number => {
+        if (broken) throw new Error('the policy is down');
+        return 1;
+      };
+      const picky = await startApplication(databaseUrl, {
+        users,
+        options: { exempt: { when: () => fails() !== 1 } },
+      });
+      try {
+        const user = newUser({ users });
+        const settled = new Browser(picky.url);
+        await settled.login(user.username);
+        broken = true;
+        const browser = new Browser(picky.url);
+        const answer = await browser.login(user.username, path);
+        expect(answer.status).toBe(500);
+        expect(answer.headers.getSetCookie()).toEqual([]);
+        expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+        expect((await settled.get('/me')).body.user.username).toBe(user.username);
+        expect(await rowsOf(picky, user)).toHaveLength(1);
+      } finally {
+        await picky.close();
+      }
+    },
+  );
 
   it('in a policy that throws ends what the browser gave up: nobody holds a credential for it any more', async () => {
     let broken = false;
@@ -364,7 +428,11 @@ describe('a login that fails before its admission', () => {
       broken = true;
       expect((await browser.login(user.username)).status).toBe(500);
       expect((await browser.get('/me')).body.user ?? null).toBeNull();
-      await eventually(() => liveSessionsOf(picky, user), (live) => live.length === 0, 2_000);
+      await eventually(
+        () => liveSessionsOf(picky, user),
+        (live) => live.length === 0,
+        2_000,
+      );
     } finally {
       await picky.close();
     }

@@ -17,7 +17,10 @@ import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
-type LoginRequest = Request & { user: { username: string }; session: Request['session'] & { passport?: object } };
+type LoginRequest = Request & {
+  user: { username: string };
+  session: Request['session'] & { passport?: object };
+};
 
 /** As Passport before 0.6 did: the user is written into the session that the browser came with. */
 @Injectable()
@@ -87,15 +90,18 @@ async function visitor(): Promise<Browser> {
 }
 
 describe('a login in a browser whose cookie somebody else knows', () => {
-  it.each(['/login', '/login/regenerating'])('gets a new cookie at %s, and the old one is not logged in [S1]', async (path) => {
-    const { username } = newUser({ users });
-    const victim = await visitor();
-    const attacker = victim.copy();
-    expect((await victim.login(username, path)).status).toBe(200);
-    expect(victim.cookie).not.toBe(attacker.cookie);
-    expect((await victim.get('/me')).body.user.username).toBe(username);
-    expect((await attacker.get('/me')).body).toEqual({ user: null, session: null });
-  });
+  it.each(['/login', '/login/regenerating'])(
+    'gets a new cookie at %s, and the old one is not logged in [S1]',
+    async (path) => {
+      const { username } = newUser({ users });
+      const victim = await visitor();
+      const attacker = victim.copy();
+      expect((await victim.login(username, path)).status).toBe(200);
+      expect(victim.cookie).not.toBe(attacker.cookie);
+      expect((await victim.get('/me')).body.user.username).toBe(username);
+      expect((await attacker.get('/me')).body).toEqual({ user: null, session: null });
+    },
+  );
 
   it('answers 500 when the login kept the id, and neither of them is logged in [S1]', async () => {
     const user = newUser({ users });

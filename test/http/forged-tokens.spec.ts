@@ -92,7 +92,9 @@ describe('a token whose sid is', () => {
     const token = new TokenClient(application.url);
     await token.login(owner.username);
     const { body } = await token.get();
-    await new TokenClient(application.url, application.sign(thief, { sid: body.session.id })).post('/token/logout');
+    await new TokenClient(application.url, application.sign(thief, { sid: body.session.id })).post(
+      '/token/logout',
+    );
     expect((await token.get()).status).toBe(200);
   });
 

@@ -28,7 +28,9 @@ beforeEach(async () => {
   await token.login(user.username);
 });
 
-afterEach(() => jest.restoreAllMocks());
+afterEach(() => {
+  jest.restoreAllMocks();
+});
 
 afterAll(async () => {
   await application?.close();
@@ -132,7 +134,10 @@ describe('when the end of a session cannot be written down', () => {
 
 describe('when the application cannot say who is asking', () => {
   it('answers 500 and not 200, and logs nobody out [S26, lesson 6]', async () => {
-    const nameless = application.sign({ ...user, id: '' }, { sid: (await browser.get('/me')).body.session.id });
+    const nameless = application.sign(
+      { ...user, id: '' },
+      { sid: (await browser.get('/me')).body.session.id },
+    );
     const answer = await new TokenClient(application.url, nameless).get();
     expect(answer.status).toBe(500);
     expect((await browser.get('/me')).status).toBe(200);

@@ -16,7 +16,9 @@ class LogoutController {
   @Post('passport')
   @HttpCode(204)
   async passport(@Req() request: Request & { session: { notice?: string } }): Promise<void> {
-    await new Promise<void>((resolve, reject) => request.logout((error) => (error ? reject(error) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      request.logout((error) => (error ? reject(error) : resolve())),
+    );
     request.session.notice = 'You are signed out.';
   }
 
@@ -50,7 +52,11 @@ let single: TestApplication;
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
   const exempt = { roles: ['service'] };
-  everywhere = await startApplication(databaseUrl, { users, controllers, options: { maxSessions: 3, exempt } });
+  everywhere = await startApplication(databaseUrl, {
+    users,
+    controllers,
+    options: { maxSessions: 3, exempt },
+  });
   alone = await startApplication(databaseUrl, {
     users,
     controllers,
@@ -133,7 +139,11 @@ describe('a logout of an enforced user', () => {
 
   it('ends only its own where logoutEverywhere is false', async () => {
     const user = newUser({ users });
-    const [first, second, third] = [await loggedIn(alone, user), await withToken(alone, user), await withToken(alone, user)];
+    const [first, second, third] = [
+      await loggedIn(alone, user),
+      await withToken(alone, user),
+      await withToken(alone, user),
+    ];
     await first.post('/logout');
     await second.post('/token/logout');
     expect(await usernameOf(first)).toBeUndefined();
@@ -158,7 +168,9 @@ describe('a logout of an exempt user', () => {
 describe("a logout without a live session reaches the handler, whose 204 is the answer, and ends nobody's session", () => {
   it('when the caller is anonymous', async () => {
     expect((await new Browser(single.url).post('/logout')).status).toBe(204);
-    expect((await new Browser(single.url, 'connect.sid=s%3Anonsense.nonsense').post('/logout')).status).toBe(204);
+    expect((await new Browser(single.url, 'connect.sid=s%3Anonsense.nonsense').post('/logout')).status).toBe(
+      204,
+    );
   });
 
   it('when the session has ended already', async () => {
@@ -186,18 +198,23 @@ describe("a logout without a live session reaches the handler, whose 204 is the 
     expect((await settled.get()).status).toBe(200);
   });
 
-  it.each([['garbage'], [7], [{ id: 1 }], [[]]])('when its cookie session is stamped with %j [S15]', async (garbage) => {
-    const user = newUser({ users });
-    const browser = await loggedIn(single, user);
-    const settled = await withToken(single, user);
-    await restamp(browser, garbage);
-    expect((await browser.post('/logout')).status).toBe(204);
-    expect(await usernameOf(browser)).toBeUndefined();
-    expect((await settled.get()).status).toBe(200);
-  });
+  it.each([['garbage'], [7], [{ id: 1 }], [[]]])(
+    'when its cookie session is stamped with %j [S15]',
+    async (garbage) => {
+      const user = newUser({ users });
+      const browser = await loggedIn(single, user);
+      const settled = await withToken(single, user);
+      await restamp(browser, garbage);
+      expect((await browser.post('/logout')).status).toBe(204);
+      expect(await usernameOf(browser)).toBeUndefined();
+      expect((await settled.get()).status).toBe(200);
+    },
+  );
 
   function restamp(browser: Browser, singleSession: unknown): Promise<void> {
-    const sid = decodeURIComponent(browser.cookie!).replace(/^connect\.sid=s:/, '').split('.', 1)[0]!;
+    const sid = decodeURIComponent(browser.cookie!)
+      .replace(/^connect\.sid=s:/, '')
+      .split('.', 1)[0]!;
     return new Promise((resolve) => {
       single.cookieSessions.get(sid, (_, found) => {
         single.cookieSessions.set(sid, { ...found, singleSession } as never, () => resolve());

@@ -89,7 +89,10 @@ describe('a login as another user in the same browser', () => {
     expect(await usernameOf(browser)).toBe(second.username);
     expect(await usernameOf(elsewhere[0]!)).toBe(first.username);
     expect(await usernameOf(elsewhere[1]!)).toBe(second.username);
-    await eventually(() => liveSessionsOf(two, first), (live) => live.length === 1);
+    await eventually(
+      () => liveSessionsOf(two, first),
+      (live) => live.length === 1,
+    );
     expect(await liveSessionsOf(two, second)).toHaveLength(2);
   });
 

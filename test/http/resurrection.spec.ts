@@ -3,7 +3,7 @@ import { Controller, Get, Req } from '@nestjs/common';
 import connectPgSimple from 'connect-pg-simple';
 import type { Request } from 'express';
 import session, { MemoryStore } from 'express-session';
-import { startApplication, type TestApplication } from '../support/application.js';
+import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
@@ -23,6 +23,7 @@ class Gate {
   }
 }
 
+const users = new Users();
 let gate: Gate;
 
 @Controller()
@@ -31,7 +32,9 @@ class SlowController {
   async slow(@Req() request: SlowRequest): Promise<object> {
     await gate.pass();
     request.session.note = 'written at the end of a long request';
-    await new Promise<void>((resolve, reject) => request.session.save((error) => (error ? reject(error) : resolve())));
+    await new Promise<void>((resolve, reject) =>
+      request.session.save((error) => (error ? reject(error) : resolve())),
+    );
     return { saved: true };
   }
 }
@@ -40,7 +43,11 @@ const PgStore = connectPgSimple(session);
 
 describe.each([
   ['MemoryStore', () => new MemoryStore()],
-  ['connect-pg-simple', (conString: string) => new PgStore({ conString, createTableIfMissing: true, pruneSessionInterval: false })],
+  [
+    'connect-pg-simple',
+    (conString: string) =>
+      new PgStore({ conString, createTableIfMissing: true, pruneSessionInterval: false }),
+  ],
 ])('with %s, a request that is under way when its session ends', (_, createStore) => {
   let databaseUrl: string;
   let application: TestApplication;
@@ -48,6 +55,7 @@ describe.each([
   beforeAll(async () => {
     databaseUrl = await freshDatabase();
     application = await startApplication(databaseUrl, {
+      users,
       controllers: [SlowController],
       session: { store: createStore(databaseUrl) },
     });
@@ -60,7 +68,7 @@ describe.each([
   });
 
   it('may finish and save its cookie session again, and the next request is refused all the same [lesson 15, S13, P2]', async () => {
-    const user = newUser(application);
+    const user = newUser({ users });
     const loser = new Browser(application.url);
     await loser.login(user.username);
     gate = new Gate();
@@ -81,7 +89,7 @@ describe.each([
   });
 
   it('does not bring back what was logged out [lesson 15, S13, P2]', async () => {
-    const user = newUser(application);
+    const user = newUser({ users });
     const browser = new Browser(application.url);
     await browser.login(user.username);
     const copy = browser.copy();

@@ -50,7 +50,11 @@ function expectUnavailable({ status, body, headers }: Answer): void {
 }
 
 async function expectAllGoesOnAsBefore(): Promise<void> {
-  const answer = await eventually(() => browser.get('/me'), ({ status }) => status !== 503, 8_000);
+  const answer = await eventually(
+    () => browser.get('/me'),
+    ({ status }) => status !== 503,
+    8_000,
+  );
   expect(answer.body.user?.username).toBe(user.username);
   expect((await token.get()).body.user?.username).toBe(user.username);
   expect(await liveSessionsOf(application, user)).toHaveLength(2);
@@ -66,16 +70,19 @@ describe('with the database gone', () => {
     await expectAllGoesOnAsBefore();
   });
 
-  it.each(['/login', '/token'])('refuses a login at %s with 503 and gives it no usable cookie [P5, S26]', async (path) => {
-    await watch.cut();
-    const newcomer = new Browser(application.url);
-    const refused = await newcomer.login(user.username, path);
-    expectUnavailable(refused);
-    expect(refused.headers.getSetCookie()).toEqual([]);
-    await watch.restore();
-    await expectAllGoesOnAsBefore();
-    expect((await newcomer.get('/me')).body).toEqual({ user: null, session: null });
-  });
+  it.each(['/login', '/token'])(
+    'refuses a login at %s with 503 and gives it no usable cookie [P5, S26]',
+    async (path) => {
+      await watch.cut();
+      const newcomer = new Browser(application.url);
+      const refused = await newcomer.login(user.username, path);
+      expectUnavailable(refused);
+      expect(refused.headers.getSetCookie()).toEqual([]);
+      await watch.restore();
+      await expectAllGoesOnAsBefore();
+      expect((await newcomer.get('/me')).body).toEqual({ user: null, session: null });
+    },
+  );
 
   it('refuses a logout with 503, since it cannot be done, and the session stays [P5]', async () => {
     await watch.cut();
@@ -86,7 +93,10 @@ describe('with the database gone', () => {
 
   it('answers a wrong password with 401 all the same: the store is not asked', async () => {
     await watch.cut();
-    const answer = await new Browser(application.url).post('/login', { username: user.username, password: 'no' });
+    const answer = await new Browser(application.url).post('/login', {
+      username: user.username,
+      password: 'no',
+    });
     expect(answer.status).toBe(401);
   });
 });
@@ -108,7 +118,11 @@ describe('with a database that says nothing any more', () => {
     expect((await new Browser(application.url).get('/me')).status).toBe(200);
 
     watch.unfreeze();
-    const after = await eventually(() => token.get(), ({ status }) => status !== 503, 8_000);
+    const after = await eventually(
+      () => token.get(),
+      ({ status }) => status !== 503,
+      8_000,
+    );
     // The logout and the login reached the database when it came back: the first was answered with an error and may
     // have been done, the second was taken back.
     expect([200, 401]).toContain(after.status);
@@ -122,7 +136,11 @@ describe('with a database that says nothing any more', () => {
     watch.freeze();
     expectUnavailable(await new Browser(application.url).login(other.username, '/token'));
     watch.unfreeze();
-    await eventually(() => liveSessionsOf(application, other), (live) => live.length <= 1, 8_000);
+    await eventually(
+      () => liveSessionsOf(application, other),
+      (live) => live.length <= 1,
+      8_000,
+    );
     expect((await settled.get('/me')).status).toBe(200);
   });
 });

@@ -23,12 +23,13 @@ class Ledger extends FakeStore {
 }
 
 let ledger: Ledger;
+let warn: jest.SpiedFunction<Logger['warn']>;
 let bookkeeper: Bookkeeper;
 
 beforeEach(() => {
   ledger = new Ledger();
   bookkeeper = new Bookkeeper(ledger);
-  jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+  warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
 });
 
 afterEach(() => {
@@ -72,7 +73,7 @@ describe('marks', () => {
     bookkeeper.markLater('a', 1);
     await turn();
     await turn();
-    expect(Logger.prototype.warn).toHaveBeenCalledTimes(1);
+    expect(warn).toHaveBeenCalledTimes(1);
   });
 });
 

@@ -26,12 +26,21 @@ class Desk {
 
   private ask(checks: readonly Check[]): Promise<CheckResult[]> {
     return new Promise((resolve, reject) => {
-      this.questions.push({ checks, answer: (answers = checks.map(liveAs)) => resolve(answers), fail: reject });
+      this.questions.push({
+        checks,
+        answer: (answers = checks.map(liveAs)) => resolve(answers),
+        fail: reject,
+      });
     });
   }
 }
 
-const liveAs = ({ id }: Check): CheckResult => ({ live: true, userId: `user of ${id}`, unmarked: false, unseen: false });
+const liveAs = ({ id }: Check): CheckResult => ({
+  live: true,
+  userId: `user of ${id}`,
+  unmarked: false,
+  unseen: false,
+});
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -70,7 +79,13 @@ describe('checks of one turn', () => {
   });
 
   it('ask the same thing once, and different limits of the same session each', async () => {
-    const answers = Promise.all([desk.verify('a'), desk.verify('b'), desk.verify('a'), desk.verify('a', 2), desk.verify('b')]);
+    const answers = Promise.all([
+      desk.verify('a'),
+      desk.verify('b'),
+      desk.verify('a'),
+      desk.verify('a', 2),
+      desk.verify('b'),
+    ]);
     await turns();
     expect(desk.questions.map(({ checks }) => checks)).toEqual([
       [
@@ -80,7 +95,9 @@ describe('checks of one turn', () => {
       ],
     ]);
     desk.questions[0]!.answer();
-    expect((await answers).map(({ userId }) => userId)).toEqual(['a', 'b', 'a', 'a', 'b'].map((id) => `user of ${id}`));
+    expect((await answers).map(({ userId }) => userId)).toEqual(
+      ['a', 'b', 'a', 'a', 'b'].map((id) => `user of ${id}`),
+    );
   });
 
   it('that are more than 500 are split, none lost', async () => {
@@ -111,7 +128,14 @@ describe('a check that arrives while a question is under way', () => {
     await turns();
     const late = desk.verify('a');
     await turns();
-    const dead: CheckResult = { live: false, reason: 'superseded', endedAt: null, userId: 'u', unmarked: false, unseen: false };
+    const dead: CheckResult = {
+      live: false,
+      reason: 'superseded',
+      endedAt: null,
+      userId: 'u',
+      unmarked: false,
+      unseen: false,
+    };
     desk.questions[1]!.answer([dead]);
     desk.questions[0]!.answer();
     expect((await early).live).toBe(true);

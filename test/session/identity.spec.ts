@@ -11,9 +11,12 @@ describe('a user id', () => {
     expect(toUserId({ id })).toBe(id);
   });
 
-  it.each(['a', '0', 'ü', '\u{1F600}', "'; --", '__proto__', 'a'.repeat(255)])('may be the string %p', (id) => {
-    expect(toUserId({ id })).toBe(id);
-  });
+  it.each(['a', '0', 'ü', '\u{1F600}', "'; --", '__proto__', 'a'.repeat(255)])(
+    'may be the string %p',
+    (id) => {
+      expect(toUserId({ id })).toBe(id);
+    },
+  );
 
   it.each([
     NaN,
@@ -50,13 +53,19 @@ describe('a user id', () => {
   });
 
   it('is not shown in the message that refuses it', () => {
-    expect(() => toUserId({ id: 'secret\0' })).toThrow(expect.objectContaining({ message: expect.not.stringContaining('secret') }));
+    expect(() => toUserId({ id: 'secret\0' })).toThrow(
+      expect.objectContaining({ message: expect.not.stringContaining('secret') }),
+    );
   });
 });
 
 describe('an identity by convention', () => {
   it('takes the username, else the e-mail address, else the id', () => {
-    expect(identifyByConvention({ id: 1, username: 'a', email: 'b', roles: ['c'] })).toEqual({ id: 1, username: 'a', roles: ['c'] });
+    expect(identifyByConvention({ id: 1, username: 'a', email: 'b', roles: ['c'] })).toEqual({
+      id: 1,
+      username: 'a',
+      roles: ['c'],
+    });
     expect(identifyByConvention({ id: 1, email: 'b' })).toEqual({ id: 1, username: 'b', roles: [] });
     expect(identifyByConvention({ id: 1 })).toEqual({ id: 1, username: '1', roles: [] });
   });

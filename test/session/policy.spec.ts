@@ -1,5 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
-import { DEFAULT_POLICY, LARGEST_LIMIT, Policy, toLimit, type PolicySettings } from '../../src/session/policy.js';
+import {
+  DEFAULT_POLICY,
+  LARGEST_LIMIT,
+  Policy,
+  toLimit,
+  type PolicySettings,
+} from '../../src/session/policy.js';
 import { LOOK_ALIKES } from '../support/look-alikes.js';
 
 const policy = (settings: Partial<PolicySettings>): Policy => new Policy({ ...DEFAULT_POLICY, ...settings });
@@ -7,18 +13,26 @@ const user = (username: string, roles: string[] = []): object => ({ id: 1, usern
 const isExempt = async (judge: Policy, who: unknown): Promise<boolean> => (await judge.rule(who)).exempt;
 
 describe('an exemption by name', () => {
-  const byUsername = policy({ exempt: { usernames: LOOK_ALIKES.map(({ looksLike }) => looksLike), roles: [] } });
+  const byUsername = policy({
+    exempt: { usernames: LOOK_ALIKES.map(({ looksLike }) => looksLike), roles: [] },
+  });
   const byRole = policy({ exempt: { usernames: [], roles: LOOK_ALIKES.map(({ looksLike }) => looksLike) } });
 
-  it.each(LOOK_ALIKES)('lets the username in and not what looks like it: $how [lesson 14; S10]', async ({ name, looksLike }) => {
-    expect(await isExempt(byUsername, user(looksLike))).toBe(true);
-    expect(await isExempt(byUsername, user(name))).toBe(false);
-  });
+  it.each(LOOK_ALIKES)(
+    'lets the username in and not what looks like it: $how [lesson 14; S10]',
+    async ({ name, looksLike }) => {
+      expect(await isExempt(byUsername, user(looksLike))).toBe(true);
+      expect(await isExempt(byUsername, user(name))).toBe(false);
+    },
+  );
 
-  it.each(LOOK_ALIKES)('lets the role in and not what looks like it: $how [lesson 14; S10]', async ({ name, looksLike }) => {
-    expect(await isExempt(byRole, user('x', ['y', looksLike]))).toBe(true);
-    expect(await isExempt(byRole, user('x', ['y', name]))).toBe(false);
-  });
+  it.each(LOOK_ALIKES)(
+    'lets the role in and not what looks like it: $how [lesson 14; S10]',
+    async ({ name, looksLike }) => {
+      expect(await isExempt(byRole, user('x', ['y', looksLike]))).toBe(true);
+      expect(await isExempt(byRole, user('x', ['y', name]))).toBe(false);
+    },
+  );
 
   it('compares usernames with usernames and roles with roles only', async () => {
     const both = policy({ exempt: { usernames: ['worker'], roles: ['service'] } });
@@ -47,27 +61,39 @@ describe('an exemption by name', () => {
 describe('an exemption by function', () => {
   it('is exactly what it answers, at once or later', async () => {
     for (const answer of [true, false]) {
-      expect(await isExempt(policy({ exempt: { usernames: [], roles: [], when: () => answer } }), user('x'))).toBe(answer);
-      expect(await isExempt(policy({ exempt: { usernames: [], roles: [], when: async () => answer } }), user('x'))).toBe(answer);
+      expect(
+        await isExempt(policy({ exempt: { usernames: [], roles: [], when: () => answer } }), user('x')),
+      ).toBe(answer);
+      expect(
+        await isExempt(policy({ exempt: { usernames: [], roles: [], when: async () => answer } }), user('x')),
+      ).toBe(answer);
     }
   });
 
-  it.each([undefined, null, 0, 1, 'true', 'false', '', {}, []])('refuses the answer %p [lesson 13]', async (answer) => {
-    const judge = policy({ exempt: { usernames: [], roles: [], when: () => answer as never } });
-    await expect(judge.rule(user('x'))).rejects.toThrow(/exempt\.when/);
-  });
+  it.each([undefined, null, 0, 1, 'true', 'false', '', {}, []])(
+    'refuses the answer %p [lesson 13]',
+    async (answer) => {
+      const judge = policy({ exempt: { usernames: [], roles: [], when: () => answer as never } });
+      await expect(judge.rule(user('x'))).rejects.toThrow(/exempt\.when/);
+    },
+  );
 
   it('throws what it throws [lesson 13]', async () => {
     const fails = (): never => {
       throw new Error('of the application');
     };
-    await expect(policy({ exempt: { usernames: [], roles: [], when: fails } }).rule(user('x'))).rejects.toThrow('of the application');
+    await expect(
+      policy({ exempt: { usernames: [], roles: [], when: fails } }).rule(user('x')),
+    ).rejects.toThrow('of the application');
   });
 });
 
 describe('a limit', () => {
   it.each([1, 2, 999, LARGEST_LIMIT])('of %p is taken as it is', async (limit) => {
-    expect(await policy({ maxSessions: async () => limit }).rule(user('x'))).toMatchObject({ limit, exempt: false });
+    expect(await policy({ maxSessions: async () => limit }).rule(user('x'))).toMatchObject({
+      limit,
+      exempt: false,
+    });
   });
 
   it('of Infinity is no limit', async () => {
@@ -75,15 +101,28 @@ describe('a limit', () => {
     expect((await policy({ maxSessions: Infinity }).rule(user('x'))).exempt).toBe(true);
   });
 
-  it.each([0, -1, 1.5, NaN, -Infinity, LARGEST_LIMIT + 1, 2 ** 53, '2', '1', true, null, undefined, [1], {}, 1n])(
-    'of %p is refused, at a login and at a check [lessons 7, 13]',
-    async (limit) => {
-      const judge = policy({ maxSessions: () => limit as never });
-      await expect(judge.rule(user('x'))).rejects.toThrow(/maxSessions/);
-      await expect(judge.limitAtCheck(user('x'))).rejects.toThrow(/maxSessions/);
-      expect(() => toLimit(limit)).toThrow(/whole number/);
-    },
-  );
+  it.each([
+    0,
+    -1,
+    1.5,
+    NaN,
+    -Infinity,
+    LARGEST_LIMIT + 1,
+    2 ** 53,
+    '2',
+    '1',
+    true,
+    null,
+    undefined,
+    [1],
+    {},
+    1n,
+  ])('of %p is refused, at a login and at a check [lessons 7, 13]', async (limit) => {
+    const judge = policy({ maxSessions: () => limit as never });
+    await expect(judge.rule(user('x'))).rejects.toThrow(/maxSessions/);
+    await expect(judge.limitAtCheck(user('x'))).rejects.toThrow(/maxSessions/);
+    expect(() => toLimit(limit)).toThrow(/whole number/);
+  });
 
   it('that is a number is known at a check without waiting', () => {
     expect(policy({ maxSessions: 3 }).limitAtCheck(user('x'))).toBe(3);

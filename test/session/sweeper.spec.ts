@@ -88,7 +88,9 @@ describe('the sweeper', () => {
   it('keeps no process alive', async () => {
     const sweeper = new URL('../../dist/src/session/sweeper.js', import.meta.url).href;
     const program = `import { Sweeper } from '${sweeper}'; new Sweeper({ sweep: async () => false }, 1).start(); console.log('started');`;
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], { timeout: 10_000 });
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+      timeout: 10_000,
+    });
     expect(stdout).toBe('started\n');
   });
 });

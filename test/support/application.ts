@@ -179,6 +179,8 @@ export interface TestApplicationSettings {
   providers?: ModuleMetadata['providers'];
   /** `null`: no session middleware. */
   session?: Partial<SessionOptions> | null;
+  /** `false`: no Passport serializer, as in an application with JWTs only. */
+  serializer?: boolean;
   build?: (builder: TestingModuleBuilder) => TestingModuleBuilder;
   /** Before it initializes. */
   configure?: (app: INestApplication) => void;
@@ -221,7 +223,7 @@ export async function startApplication(
       { provide: Users, useValue: users },
       LocalStrategy,
       JwtStrategy,
-      Serializer,
+      ...(settings.serializer === false ? [] : [Serializer]),
       ...(settings.providers ?? []),
     ],
   });

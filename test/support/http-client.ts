@@ -71,7 +71,11 @@ export async function login(
   ask: Ask = {},
 ): Promise<LoginReply> {
   const path = kind === 'cookie' ? '/login' : '/token';
-  const reply = await client.send(url + path, { ...ask, method: 'POST', body: { username, password: username } });
+  const reply = await client.send(url + path, {
+    ...ask,
+    method: 'POST',
+    body: { username, password: username },
+  });
   return { ...reply, credential: kind === 'cookie' ? cookieOf(reply) : tokenOf(reply) };
 }
 

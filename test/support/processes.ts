@@ -65,7 +65,9 @@ export async function startProcess(settings: ProcessSettings = {}): Promise<Runn
 }
 
 /** Runs a process to its end, which must come by itself. */
-export async function runToEnd(settings: ProcessSettings): Promise<Exit & { stdout: string; stderr: string }> {
+export async function runToEnd(
+  settings: ProcessSettings,
+): Promise<Exit & { stdout: string; stderr: string }> {
   const { stdout, stderr, ended } = launch(settings);
   const exit = await within(START_WITHIN_MS, ended, () => `It did not end.\n${stdout()}${stderr()}`);
   return { ...exit, stdout: stdout(), stderr: stderr() };

@@ -21,7 +21,10 @@ export function rowsOf({ app }: TestApplication, { id }: Pick<TestUser, 'id'>): 
 }
 
 /** The ids of the user's sessions that a check accepts now, oldest first. */
-export async function liveSessionsOf(application: TestApplication, user: Pick<TestUser, 'id'>): Promise<string[]> {
+export async function liveSessionsOf(
+  application: TestApplication,
+  user: Pick<TestUser, 'id'>,
+): Promise<string[]> {
   const service = application.app.get(SingleSessionService);
   const ids = (await rowsOf(application, user)).map(({ id }) => id);
   const verdicts = await Promise.all(ids.map((id) => service.verify(id)));

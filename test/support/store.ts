@@ -4,7 +4,7 @@ import { singleSessionMigrations } from '../../migrations/index.js';
 import { Bookkeeper } from '../../src/session/bookkeeper.js';
 import { Policy } from '../../src/session/policy.js';
 import { SessionStore } from '../../src/session/session-store.js';
-import { Sessions, type Login } from '../../src/session/sessions.js';
+import { Sessions } from '../../src/session/sessions.js';
 import {
   resolveOptions,
   type ResolvedOptions,
@@ -115,20 +115,32 @@ export class StoreBench {
   }
 }
 
+interface TestLogin {
+  replaces?: unknown;
+  of?: unknown;
+  id?: string;
+}
+
 /** Sessions with the words of a test. */
 export class TestSessions extends Sessions {
   constructor(
     store: SessionStore,
-    readonly bookkeeper: Bookkeeper,
+    readonly keeper: Bookkeeper,
     readonly options: ResolvedOptions,
   ) {
-    super(store, new Policy(options), bookkeeper, options);
+    super(store, new Policy(options), keeper, options);
   }
 
-  /** A login of this user, told by the id of its session. */
-  async login(user: unknown, more: Partial<Login> = {}): Promise<string> {
-    const { id } = await this.admit({ user: userOf(user), origin: NOWHERE, ...more });
+  /** A login of this user, told by the id of its session. The browser carries `replaces`, of the same user unless said. */
+  async login(user: unknown, { replaces, of = user, ...more }: TestLogin = {}): Promise<string> {
+    const carried = replaces === undefined ? undefined : { id: replaces as string, user: userOf(of) };
+    const { id } = await this.admit({ user: userOf(user), origin: NOWHERE, replaces: carried, ...more });
     return id;
+  }
+
+  /** A logout of the own session, or of one whose user is not at hand. */
+  logsOut(sessionId: string, user?: unknown): Promise<EndedSession[]> {
+    return this.logout(sessionId, user, user !== undefined);
   }
 
   async isLive(id: string): Promise<boolean> {
@@ -152,14 +164,19 @@ export class TestSessions extends Sessions {
   }
 
   /** Ends, told by the ids that ended, sorted. */
-  async ends(target: EndTarget, reason: EndedSession['reason'] = 'admin', by: string | null = null): Promise<string[]> {
+  async ends(
+    target: EndTarget,
+    reason: EndedSession['reason'] = 'admin',
+    by: string | null = null,
+  ): Promise<string[]> {
     return idsOf(await this.end({ target, reason, by }));
   }
 }
 
 export const idsOf = (ended: readonly EndedSession[]): string[] => ended.map(({ id }) => id).sort();
 
-const userOf = (user: unknown): unknown => (typeof user === 'string' ? { id: user, username: user, roles: [] } : user);
+const userOf = (user: unknown): unknown =>
+  typeof user === 'string' ? { id: user, username: user, roles: [] } : user;
 
 /** A name that no other test uses. */
 export const someone = (name = 'user'): string => `${name}-${randomUUID().slice(0, 8)}`;
@@ -168,7 +185,8 @@ export const someone = (name = 'user'): string => `${name}-${randomUUID().slice(
 export async function until(condition: () => Promise<boolean> | boolean, withinMs = 5_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`It did not come true within ${withinMs} ms: ${condition}`);
+    if (performance.now() > deadline)
+      throw new Error(`It did not come true within ${withinMs} ms: ${condition.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -1,5 +1,14 @@
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -26,7 +35,16 @@ const APPLICATION_PACKAGES = [
   'passport-jwt',
   'passport-local',
 ];
-const TYPE_PACKAGES = ['connect-pg-simple', 'express', 'express-session', 'node', 'passport', 'passport-jwt', 'passport-local', 'pg'];
+const TYPE_PACKAGES = [
+  'connect-pg-simple',
+  'express',
+  'express-session',
+  'node',
+  'passport',
+  'passport-jwt',
+  'passport-local',
+  'pg',
+];
 
 /** A directory outside of the repository, so that nothing in it is found by looking further up. */
 export function temporaryDirectory(): { dir: string; remove: () => void } {
@@ -39,11 +57,15 @@ export function temporaryDirectory(): { dir: string; remove: () => void } {
  * under the specs that run beside this one. `npm test` has built it just before.
  */
 export async function packPackage(dir: string): Promise<PackedPackage> {
-  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], { cwd: repository });
+  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], {
+    cwd: repository,
+  });
   const [{ filename, files }] = JSON.parse(stdout) as [{ filename: string; files: { path: string }[] }];
   await run('tar', ['-xzf', join(dir, filename), '-C', dir]);
   const unpacked = join(dir, 'package');
-  const manifest = JSON.parse(readFileSync(join(unpacked, 'package.json'), 'utf8')) as PackedPackage['manifest'];
+  const manifest = JSON.parse(
+    readFileSync(join(unpacked, 'package.json'), 'utf8'),
+  ) as PackedPackage['manifest'];
   return { files: files.map(({ path }) => path), manifest, dir: unpacked };
 }
 
@@ -62,7 +84,8 @@ export class TemporaryApp {
   ) {
     this.write('package.json', JSON.stringify({ name: 'application', private: true, type }));
     cpSync(packed.dir, join(dir, 'node_modules', 'nestjs-single-session'), { recursive: true });
-    for (const name of [...Object.keys(packed.manifest.peerDependencies), ...APPLICATION_PACKAGES]) this.link(name);
+    for (const name of [...Object.keys(packed.manifest.peerDependencies), ...APPLICATION_PACKAGES])
+      this.link(name);
     for (const name of TYPE_PACKAGES) this.link(`@types/${name}`);
   }
 

@@ -35,7 +35,9 @@ async function round(processes: TestSessions[], user = someone()): Promise<Round
   const logins = times(AT_ONCE, (place) => processes[place % processes.length]!.login(user));
   const outcomes = await Promise.allSettled(logins);
   const admitted = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-  const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+  const refused = outcomes.flatMap((outcome) =>
+    outcome.status === 'rejected' ? [outcome.reason as unknown] : [],
+  );
   return { user, admitted, refused, live: await processes[0]!.liveOf(admitted) };
 }
 
@@ -76,12 +78,17 @@ describe.each([1, 2, 3])('32 parallel logins of one user with a limit of %i', (m
 });
 
 describe('the check itself', () => {
-  it.each(['evict', 'reject'] as const)('fails for a store that reads and then writes, with %s [lesson 1]', async (onLimit) => {
-    const processes = [one, other].map((bench) => bench.sessions({ onLimit }, new NaiveStore(bench.dataSource)));
-    const live = [];
-    for (let count = 0; count < 5; count++) live.push((await round(processes)).live.length);
-    expect(live.some((count) => count !== 1)).toBe(true);
-  });
+  it.each(['evict', 'reject'] as const)(
+    'fails for a store that reads and then writes, with %s [lesson 1]',
+    async (onLimit) => {
+      const processes = [one, other].map((bench) =>
+        bench.sessions({ onLimit }, new NaiveStore(bench.dataSource)),
+      );
+      const live = [];
+      for (let count = 0; count < 5; count++) live.push((await round(processes)).live.length);
+      expect(live.some((count) => count !== 1)).toBe(true);
+    },
+  );
 });
 
 describe('parallel logins', () => {
@@ -99,7 +106,10 @@ describe('parallel logins', () => {
     const before = one.sessions({ maxSessions: 50 });
     const old = [];
     for (let count = 0; count < 12; count++) old.push(await before.login(user));
-    const { live } = await round([one.sessions({ maxSessions: 2 }), other.sessions({ maxSessions: 2 })], user);
+    const { live } = await round(
+      [one.sessions({ maxSessions: 2 }), other.sessions({ maxSessions: 2 })],
+      user,
+    );
     expect(live).toHaveLength(2);
     expect(await before.liveOf(old)).toEqual([]);
   });

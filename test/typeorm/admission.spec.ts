@@ -59,6 +59,28 @@ describe('a limit that is lowered', () => {
     expect(await bench.sessions({ maxSessions: 5 }).liveOf([...ids, last])).toEqual([last]);
   });
 
+  it('never lets an evicted session return, although the process died before it marked it [P2; P6]', async () => {
+    const user = someone();
+    const admitted: string[] = [];
+    for (const limit of [5, 5, 5, 2, 1]) {
+      const id = randomUUID();
+      const identity = { id: user, username: user, roles: [] };
+      await bench.store.admit({
+        id,
+        identity,
+        limit,
+        exempt: false,
+        onLimit: 'evict',
+        replaces: null,
+        origin: NOWHERE,
+      });
+      admitted.unshift(id);
+      expect(await bench.activeOf(user)).toEqual(admitted.slice(0, limit));
+    }
+    expect((await bench.rowsOf(user)).filter(({ ended_at }) => ended_at !== null)).toEqual([]);
+    expect(await bench.sessions({ maxSessions: 5 }).liveOf(admitted)).toEqual([admitted[0]]);
+  });
+
   it('evicts all of the surplus at the next login and never leaves none [lesson 2]', async () => {
     const user = someone();
     const ids = await logins(bench.sessions({ maxSessions: 5 }), user, 5);
@@ -87,18 +109,21 @@ describe('a limit that is lowered', () => {
 });
 
 describe.each(BOTH)('a login from a browser that carries a session of its own, with %s', (onLimit) => {
-  it.each([1, 2, 3])('replaces that one and displaces nobody, with a limit of %i [lessons 3, 4]', async (maxSessions) => {
-    const sessions = bench.sessions({ maxSessions, onLimit });
-    for (let place = 0; place < maxSessions; place++) {
-      const user = someone();
-      const ids = await logins(sessions, user, maxSessions);
-      const own = ids[place]!;
-      const next = await sessions.login(user, { replaces: own });
-      const kept = ids.filter((id) => id !== own);
-      expect(await sessions.liveOf([...ids, next])).toEqual([...kept, next]);
-      await until(async () => (await bench.row(own))!.end_reason === 'superseded');
-    }
-  });
+  it.each([1, 2, 3])(
+    'replaces that one and displaces nobody, with a limit of %i [lessons 3, 4]',
+    async (maxSessions) => {
+      const sessions = bench.sessions({ maxSessions, onLimit });
+      for (let place = 0; place < maxSessions; place++) {
+        const user = someone();
+        const ids = await logins(sessions, user, maxSessions);
+        const own = ids[place]!;
+        const next = await sessions.login(user, { replaces: own });
+        const kept = ids.filter((id) => id !== own);
+        expect(await sessions.liveOf([...ids, next])).toEqual([...kept, next]);
+        await until(async () => (await bench.row(own))!.end_reason === 'superseded');
+      }
+    },
+  );
 
   it('can do so again and again without locking itself out [lesson 3]', async () => {
     const sessions = bench.sessions({ maxSessions: 2, onLimit });
@@ -109,34 +134,59 @@ describe.each(BOTH)('a login from a browser that carries a session of its own, w
     expect(await sessions.liveOf([elsewhere, own])).toEqual([elsewhere, own]);
   });
 
-  it('counts as one after a double click [lesson 4]', async () => {
-    const sessions = bench.sessions({ maxSessions: 2, onLimit });
+  it.each([2, 3, 8])(
+    'counts as one after %i clicks at once, and displaces nobody [lesson 4]',
+    async (clicks) => {
+      const sessions = bench.sessions({ maxSessions: 2, onLimit });
+      const user = someone();
+      const elsewhere = await sessions.login(user);
+      const own = await sessions.login(user);
+      const admitted = await Promise.all(times(clicks, () => sessions.login(user, { replaces: own })));
+      const live = await sessions.liveOf([elsewhere, own, ...admitted]);
+      expect(live).toHaveLength(2);
+      expect(live).toContain(elsewhere);
+      expect(live).not.toContain(own);
+    },
+  );
+
+  it('displaces nobody when its second click comes after other logins of the user [lesson 4; P1]', async () => {
+    const sessions = bench.sessions({ maxSessions: 3, onLimit });
     const user = someone();
-    const elsewhere = await sessions.login(user);
     const own = await sessions.login(user);
-    const clicks = await Promise.allSettled(times(2, () => sessions.login(user, { replaces: own })));
-    const admitted = clicks.flatMap((click) => (click.status === 'fulfilled' ? [click.value] : []));
-    const live = await sessions.liveOf([elsewhere, own, ...admitted]);
-    expect(live.length).toBeLessThanOrEqual(2);
-    expect(admitted.some((id) => live.includes(id))).toBe(true);
-    if (onLimit === 'reject') expect(live).toContain(elsewhere);
+    const first = await sessions.login(user, { replaces: own });
+    const elsewhere = await logins(sessions, user, 2);
+    const second = await sessions.login(user, { replaces: own });
+    expect(await sessions.liveOf([own, first, ...elsewhere, second])).toEqual([...elsewhere, second]);
   });
 });
 
-describe('a login that says it replaces what is not its own', () => {
-  it.each(BOTH)('leaves a session of another user alone, with %s [P3]', async (onLimit) => {
-    const sessions = bench.sessions({ maxSessions: 1, onLimit });
-    const foreign = await sessions.login(someone());
-    const own = await sessions.login(someone(), { replaces: foreign });
-    expect(await sessions.liveOf([foreign, own])).toEqual([foreign, own]);
+describe('a login from a browser that carries what is not the own session', () => {
+  it.each(BOTH)('leaves the other sessions of that user alone, with %s [P3]', async (onLimit) => {
+    const sessions = bench.sessions({ maxSessions: 2, onLimit });
+    const neighbour = someone();
+    const [carried, elsewhere] = await logins(sessions, neighbour, 2);
+    const own = await sessions.login(someone(), { replaces: carried, of: neighbour });
+    await until(async () => !(await sessions.isLive(carried!)));
+    expect(await sessions.liveOf([elsewhere!, own])).toEqual([elsewhere, own]);
   });
 
-  it('leaves a session of another user alone when it is exempt itself [P3]', async () => {
-    const exempt = someone();
-    const sessions = bench.sessions({ exempt: { usernames: [exempt] } });
-    const foreign = await sessions.login(someone());
-    await sessions.login(exempt, { replaces: foreign });
-    expect(await sessions.isLive(foreign)).toBe(true);
+  it('leaves even the carried one alone when it is refused itself [P3]', async () => {
+    const sessions = bench.sessions({ onLimit: 'reject' });
+    const neighbour = someone();
+    const carried = await sessions.login(neighbour);
+    const user = someone();
+    await sessions.login(user);
+    await expect(sessions.login(user, { replaces: carried, of: neighbour })).rejects.toThrow(NoRoomError);
+    expect(await sessions.isLive(carried)).toBe(true);
+  });
+
+  it('gives up its own session when it is exempt, and no other [P3]', async () => {
+    const worker = someone();
+    const sessions = bench.sessions({ exempt: { usernames: [worker] } });
+    const [carried, elsewhere] = await logins(sessions, worker, 2);
+    const next = await sessions.login(worker, { replaces: carried });
+    await until(async () => !(await sessions.isLive(carried!)));
+    expect(await sessions.liveOf([elsewhere!, next])).toEqual([elsewhere, next]);
   });
 
   it('displaces as any login does when that session is dead, and with reject finds no room [P3]', async () => {
@@ -150,21 +200,26 @@ describe('a login that says it replaces what is not its own', () => {
     expect(await evicting.liveOf([second!, third!, next])).toEqual([third, next]);
   });
 
-  it.each(['', 'x', "'; DROP TABLE user_session; --", '\0', 'a'.repeat(1_000_000), randomUUID(), `${randomUUID()} `])(
-    'is admitted with garbage of %#, and harms nobody',
-    async (replaces) => {
-      const sessions = bench.sessions({ maxSessions: 2 });
-      const user = someone();
-      const first = await sessions.login(user);
-      const second = await sessions.login(user, { replaces });
-      expect(await sessions.liveOf([first, second])).toEqual([first, second]);
-    },
-  );
+  it.each([
+    '',
+    'x',
+    "'; DROP TABLE user_session; --",
+    '\0',
+    'a'.repeat(1_000_000),
+    randomUUID(),
+    `${randomUUID()} `,
+  ])('is admitted with garbage of %#, and harms nobody', async (replaces) => {
+    const sessions = bench.sessions({ maxSessions: 2 });
+    const user = someone();
+    const first = await sessions.login(user);
+    const second = await sessions.login(user, { replaces });
+    expect(await sessions.liveOf([first, second])).toEqual([first, second]);
+  });
 
   it('is admitted with something that is no string', async () => {
     const sessions = bench.sessions();
     for (const replaces of [7, null, {}, ['x'], Symbol('x'), [randomUUID()]])
-      expect(await sessions.isLive(await sessions.login(someone(), { replaces: replaces as never }))).toBe(true);
+      expect(await sessions.isLive(await sessions.login(someone(), { replaces }))).toBe(true);
   });
 });
 
@@ -206,17 +261,20 @@ describe.each(LAPSES)('an $how session that nobody has swept', ({ lapse, reason 
     expect(await sessions.liveOf([...ids, next])).toEqual([...rest, next]);
   });
 
-  it.each([2, 3])('displaces no live one with evict and a limit of %i, newest or not [lesson 5]', async (limit) => {
-    const sessions = withLimit(limit, 'evict');
-    for (let place = 0; place < limit; place++) {
-      const user = someone();
-      const ids = await logins(sessions, user, limit);
-      await lapse(ids[place]!);
-      const next = await sessions.login(user);
-      const rest = ids.filter((id) => id !== ids[place]);
-      expect(await sessions.liveOf([...ids, next])).toEqual([...rest, next]);
-    }
-  });
+  it.each([2, 3])(
+    'displaces no live one with evict and a limit of %i, newest or not [lesson 5]',
+    async (limit) => {
+      const sessions = withLimit(limit, 'evict');
+      for (let place = 0; place < limit; place++) {
+        const user = someone();
+        const ids = await logins(sessions, user, limit);
+        await lapse(ids[place]!);
+        const next = await sessions.login(user);
+        const rest = ids.filter((id) => id !== ids[place]);
+        expect(await sessions.liveOf([...ids, next])).toEqual([...rest, next]);
+      }
+    },
+  );
 
   it('still leaves room when its row was swept away before the next login [lesson 5]', async () => {
     const retaining = await StoreBench.open(url, { idleTimeout: HOUR, retention: DAY });
@@ -277,7 +335,7 @@ describe('what expires', () => {
     const id = await sessions.login(someone());
     await idling.age(id, HOUR - 20_000);
     await sessions.state(id);
-    await sessions.bookkeeper.close();
+    await sessions.keeper.close();
     await idling.age(id, 60_000);
     expect(await sessions.state(id)).toBe('live');
   });
@@ -299,8 +357,18 @@ describe('what is recorded of a login', () => {
     const user = { id: someone(), username: 'Ärger "quoted" \'n\' more', roles: ['a,b', '{c}', '"d"', ''] };
     const { id } = await sessions.admit({ user, origin });
     const row = await bench.row(id);
-    expect(row).toMatchObject({ user_id: user.id, username: user.username, roles: user.roles, exempt: false });
-    expect(row).toMatchObject({ ip: origin.ip, user_agent: origin.userAgent, ended_at: null, end_reason: null });
+    expect(row).toMatchObject({
+      user_id: user.id,
+      username: user.username,
+      roles: user.roles,
+      exempt: false,
+    });
+    expect(row).toMatchObject({
+      ip: origin.ip,
+      user_agent: origin.userAgent,
+      ended_at: null,
+      end_reason: null,
+    });
     expect(row!.expires_at.getTime() - row!.created_at.getTime()).toBe(14 * DAY);
   });
 
@@ -308,7 +376,9 @@ describe('what is recorded of a login', () => {
     const sessions = bench.sessions({ maxSessions: 3 });
     const id = randomUUID();
     const user = someone();
-    await Promise.all(times(16, () => sessions.admit({ user: { id: user, username: user }, origin: NOWHERE, id })));
+    await Promise.all(
+      times(16, () => sessions.admit({ user: { id: user, username: user }, origin: NOWHERE, id })),
+    );
     expect(await bench.rowsOf(user)).toHaveLength(1);
     expect(await bench.activeOf(user)).toEqual([id]);
     expect(await sessions.isLive(id)).toBe(true);

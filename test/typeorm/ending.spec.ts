@@ -21,7 +21,11 @@ afterAll(async () => {
   await dropDatabase(url);
 });
 
-async function loggedIn(count: number, sessions = three, user = someone()): Promise<{ user: string; ids: string[] }> {
+async function loggedIn(
+  count: number,
+  sessions = three,
+  user = someone(),
+): Promise<{ user: string; ids: string[] }> {
   const ids: string[] = [];
   for (let place = 0; place < count; place++) ids.push(await sessions.login(user));
   return { user, ids };
@@ -38,7 +42,11 @@ describe('ending', () => {
     const bystander = await loggedIn(1);
     expect(await three.ends({ scope: 'session', sessionId: ids[1]! }, 'admin', 'root')).toEqual([ids[1]]);
     expect(await three.states([...ids, ...bystander.ids])).toEqual(['live', 'admin', 'live', 'live']);
-    expect(await bench.row(ids[1]!)).toMatchObject({ end_reason: 'admin', ended_by: 'root', replaced_by: null });
+    expect(await bench.row(ids[1]!)).toMatchObject({
+      end_reason: 'admin',
+      ended_by: 'root',
+      replaced_by: null,
+    });
   });
 
   it('everywhere ends all of the user of an enforced session, and nobody else', async () => {
@@ -60,7 +68,9 @@ describe('ending', () => {
     const exempt = await loggedIn(2, bench.sessions({ exempt: { usernames: [user] } }), user);
     expect(await three.ends({ scope: 'everywhere', sessionId: exempt.ids[0]! })).toEqual([exempt.ids[0]]);
     expect(await three.liveOf([...ids, ...exempt.ids])).toEqual([ids[0], exempt.ids[1]]);
-    expect(await three.ends({ scope: 'everywhere', sessionId: ids[0]! })).toEqual([ids[0]!, exempt.ids[1]!].toSorted());
+    expect(await three.ends({ scope: 'everywhere', sessionId: ids[0]! })).toEqual(
+      [ids[0]!, exempt.ids[1]!].toSorted(),
+    );
   });
 
   it('others ends all but the one, and nobody else', async () => {
@@ -68,7 +78,13 @@ describe('ending', () => {
     const bystander = await loggedIn(2);
     const ended = await three.ends({ scope: 'others', sessionId: ids[1]!, userId: user });
     expect(ended).toEqual([ids[0]!, ids[2]!].toSorted());
-    expect(await three.states([...ids, ...bystander.ids])).toEqual(['admin', 'live', 'admin', 'live', 'live']);
+    expect(await three.states([...ids, ...bystander.ids])).toEqual([
+      'admin',
+      'live',
+      'admin',
+      'live',
+      'live',
+    ]);
   });
 
   it('others works for and among sessions that were opened under an exemption', async () => {
@@ -130,11 +146,19 @@ describe('what is dead', () => {
     const { user, ids } = await loggedIn(2);
     const [dead, winner] = ids as [string, string];
     await die(dead, user);
-    await until(async () => (await bench.query('SELECT FROM pg_stat_activity WHERE state = $1 AND datname = current_database() AND pid <> pg_backend_pid()', ['active'])).length === 0);
+    await until(
+      async () =>
+        (
+          await bench.query(
+            'SELECT FROM pg_stat_activity WHERE state = $1 AND datname = current_database() AND pid <> pg_backend_pid()',
+            ['active'],
+          )
+        ).length === 0,
+    );
     const before = await everything();
     for (const scope of ['session', 'everywhere', 'others'] as const)
       expect(await three.ends({ scope, sessionId: dead, userId: user })).toEqual([]);
-    expect(await three.logout(dead, { id: user, username: user })).toEqual([]);
+    expect(await three.logsOut(dead, { id: user, username: user })).toEqual([]);
     expect(await everything()).toEqual(before);
     expect(await three.isLive(winner)).toBe(true);
   });
@@ -143,20 +167,30 @@ describe('what is dead', () => {
     const { user, ids } = await loggedIn(2);
     const lowered = bench.sessions({ maxSessions: 1 });
     const [surplus, winner] = ids as [string, string];
-    await lowered.logout(surplus, { id: user, username: user });
+    await lowered.logsOut(surplus, { id: user, username: user });
     expect(await lowered.states([winner, surplus])).toEqual(['live', 'superseded']);
   });
 
-  it.each([randomUUID(), '', 'x', '\0', "' OR true --", '../..', 'a'.repeat(36), null, undefined, 7, {}, [randomUUID()]])(
-    'or never was, as %p, ends nothing',
-    async (sessionId) => {
-      const { user, ids } = await loggedIn(1);
-      for (const scope of ['session', 'everywhere', 'others'] as const)
-        expect(await three.ends({ scope, sessionId: sessionId as string, userId: user })).toEqual([]);
-      expect(await three.state(sessionId as string)).toBe('unknown');
-      expect(await three.liveOf(ids)).toEqual(ids);
-    },
-  );
+  it.each([
+    randomUUID(),
+    '',
+    'x',
+    '\0',
+    "' OR true --",
+    '../..',
+    'a'.repeat(36),
+    null,
+    undefined,
+    7,
+    {},
+    [randomUUID()],
+  ])('or never was, as %p, ends nothing', async (sessionId) => {
+    const { user, ids } = await loggedIn(1);
+    for (const scope of ['session', 'everywhere', 'others'] as const)
+      expect(await three.ends({ scope, sessionId: sessionId as string, userId: user })).toEqual([]);
+    expect(await three.state(sessionId as string)).toBe('unknown');
+    expect(await three.liveOf(ids)).toEqual(ids);
+  });
 
   it('stays dead after its row was swept: unknown [P2]', async () => {
     const { user, ids } = await loggedIn(2);
@@ -177,7 +211,9 @@ describe('what is dead', () => {
     await bench.query('DELETE FROM user_session_slots WHERE user_id = $1', [user]);
     expect(await three.liveOf([...ids, ...exempted.ids])).toEqual([]);
     const next = await three.login(user);
-    expect(await bench.sessions({ maxSessions: 1_000 }).liveOf([...ids, ...exempted.ids, next])).toEqual([next]);
+    expect(await bench.sessions({ maxSessions: 1_000 }).liveOf([...ids, ...exempted.ids, next])).toEqual([
+      next,
+    ]);
   });
 
   it('stays dead after the winner logged out [P2]', async () => {
@@ -206,7 +242,12 @@ describe('a row says', () => {
       const row = (await bench.row(id))!;
       expect(row).toMatchObject({ end_reason: 'superseded', replaced_by: winner, ended_by: null });
       expect(row.ended_at!.getTime()).toBeGreaterThanOrEqual(start - 1);
-      expect(await three.verify({ id, limit: 3 })).toMatchObject({ live: false, reason: 'superseded', endedAt: row.ended_at, userId: user });
+      expect(await three.verify({ id, limit: 3 })).toMatchObject({
+        live: false,
+        reason: 'superseded',
+        endedAt: row.ended_at,
+        userId: user,
+      });
     }
     expect(await bench.row(winner)).toMatchObject({ ended_at: null, end_reason: null, replaced_by: null });
   });
@@ -230,10 +271,20 @@ describe('a row says', () => {
   it('the same to the process that marked it and to no other, so that it is told once', async () => {
     const { user, ids } = await loggedIn(3);
     const marks = await Promise.all(times(8, () => bench.store.mark([{ userId: user, limit: 1 }])));
-    expect(marks.flat().map(({ id }) => id).toSorted()).toEqual(ids.slice(0, 2).toSorted());
+    expect(
+      marks
+        .flat()
+        .map(({ id }) => id)
+        .toSorted(),
+    ).toEqual(ids.slice(0, 2).toSorted());
   });
 
   it('unknown, and no time, for a session that nobody knows', async () => {
-    expect(await three.verify({ id: randomUUID(), limit: 1 })).toMatchObject({ live: false, reason: 'unknown', endedAt: null, userId: null });
+    expect(await three.verify({ id: randomUUID(), limit: 1 })).toMatchObject({
+      live: false,
+      reason: 'unknown',
+      endedAt: null,
+      userId: null,
+    });
   });
 });

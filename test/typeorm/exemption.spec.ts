@@ -80,7 +80,9 @@ describe('when an exemption ends', () => {
     const next = await enforcing.login(worker);
     expect(await enforcing.liveOf([...ids, ...others, next])).toEqual([...others, next]);
     expect(await exempted.liveOf(ids)).toEqual([]);
-    await until(async () => (await bench.rowsOf(worker)).filter(({ ended_at }) => ended_at === null).length === 1);
+    await until(
+      async () => (await bench.rowsOf(worker)).filter(({ ended_at }) => ended_at === null).length === 1,
+    );
     const rows = (await bench.rowsOf(worker)).filter(({ id }) => id !== next);
     for (const row of rows) expect(row).toMatchObject({ end_reason: 'superseded', replaced_by: next });
   });
@@ -131,7 +133,9 @@ describe('a logout of an exempt user', () => {
     const worker = { id: someone('worker'), username: 'worker' };
     const sessions = exempting('worker');
     const ids = await Promise.all(times(8, () => sessions.login(worker)));
-    expect(await sessions.logout(ids[3]!, worker)).toEqual([{ id: ids[3], userId: worker.id, reason: 'logout' }]);
+    expect(await sessions.logsOut(ids[3]!, worker)).toEqual([
+      { id: ids[3], userId: worker.id, reason: 'logout' },
+    ]);
     expect(await sessions.liveOf(ids)).toEqual(ids.filter((id) => id !== ids[3]));
   });
 
@@ -141,9 +145,9 @@ describe('a logout of an exempt user', () => {
     const when = (): never => {
       throw new Error('no');
     };
-    await exempting('worker').logout(ids[0]!, undefined);
-    await bench.sessions({ exempt: { when } }).logout(ids[1]!, worker);
-    await bench.sessions().logout(ids[2]!, worker);
+    await exempting('worker').logsOut(ids[0]!);
+    await bench.sessions({ exempt: { when } }).logsOut(ids[1]!, worker);
+    await bench.sessions().logsOut(ids[2]!, worker);
     expect(await bench.sessions().states(ids)).toEqual(['logout', 'logout', 'logout', 'live']);
   });
 
@@ -151,7 +155,7 @@ describe('a logout of an exempt user', () => {
     const worker = { id: someone('worker'), username: 'worker' };
     const before = await bench.sessions().login(worker);
     const during = await exempting('worker').login(worker);
-    await exempting('worker').logout(before, worker);
+    await exempting('worker').logsOut(before, worker);
     expect(await bench.sessions().states([before, during])).toEqual(['logout', 'live']);
   });
 });
@@ -171,31 +175,46 @@ describe('a login that cannot be judged', () => {
     ['exempt.when answers 1', { exempt: { when: () => 1 as never } }],
     ['exempt.when answers nothing', { exempt: { when: () => undefined as never } }],
     ['identify throws', { identify: boom }],
-    ['identify answers a promise', { identify: (async () => ({ id: 1, username: 'x', roles: [] })) as never }],
+    [
+      'identify answers a promise',
+      { identify: (async () => ({ id: 1, username: 'x', roles: [] })) as never },
+    ],
     ['identify answers nothing', { identify: () => undefined as never }],
-    ['identify answers a number as username', { identify: () => ({ id: 1, username: 1 as never, roles: [] }) }],
-    ['identify answers one role as a string', { identify: () => ({ id: 1, username: 'x', roles: 'admin' as never }) }],
+    [
+      'identify answers a number as username',
+      { identify: () => ({ id: 1, username: 1 as never, roles: [] }) },
+    ],
+    [
+      'identify answers one role as a string',
+      { identify: () => ({ id: 1, username: 'x', roles: 'admin' as never }) },
+    ],
   ];
 
-  it.each(WRONG)('because %s is refused, leaves no row, and the old session lives [lesson 13]', async (_, options) => {
-    const user = someone();
-    const old = await bench.sessions().login(user);
-    const snapshot = async (): Promise<unknown> => [
-      await bench.query('SELECT * FROM user_session ORDER BY id'),
-      await bench.query('SELECT * FROM user_session_slots ORDER BY user_id'),
-    ];
-    const before = await snapshot();
-    await expect(bench.sessions(options).login(user)).rejects.toThrow(/of the application|maxSessions|exempt\.when|identify|undefined/);
-    expect(await snapshot()).toEqual(before);
-    expect(await bench.sessions().isLive(old)).toBe(true);
-  });
+  it.each(WRONG)(
+    'because %s is refused, leaves no row, and the old session lives [lesson 13]',
+    async (_, options) => {
+      const user = someone();
+      const old = await bench.sessions().login(user);
+      const snapshot = async (): Promise<unknown> => [
+        await bench.query('SELECT * FROM user_session ORDER BY id'),
+        await bench.query('SELECT * FROM user_session_slots ORDER BY user_id'),
+      ];
+      const before = await snapshot();
+      await expect(bench.sessions(options).login(user)).rejects.toThrow(
+        /of the application|maxSessions|exempt\.when|identify|undefined/,
+      );
+      expect(await snapshot()).toEqual(before);
+      expect(await bench.sessions().isLive(old)).toBe(true);
+    },
+  );
 });
 
 describe('a user id', () => {
   it('as number and as string is one user to the limit [lesson 6]', async () => {
     const sessions = bench.sessions();
     const ids: string[] = [];
-    for (const id of [987_654_321, '987654321', 987_654_321n]) ids.push(await sessions.login({ id, username: 'x' }));
+    for (const id of [987_654_321, '987654321', 987_654_321n])
+      ids.push(await sessions.login({ id, username: 'x' }));
     expect(await sessions.liveOf(ids)).toEqual([ids[2]]);
   });
 

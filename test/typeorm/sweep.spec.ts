@@ -39,19 +39,31 @@ async function rows(count: number, kind: 'ended' | 'expired', ageMs: number): Pr
 }
 
 const count = async (condition = 'true'): Promise<number> => {
-  const [row] = await bench.query<{ count: number }>(`SELECT count(*)::int AS count FROM user_session WHERE ${condition}`);
+  const [row] = await bench.query<{ count: number }>(
+    `SELECT count(*)::int AS count FROM user_session WHERE ${condition}`,
+  );
   return row!.count;
 };
 
 describe('a sweep', () => {
   it('removes what ended longer ago than the retention, and nothing else', async () => {
-    const [ended, just, live, expired] = (await Promise.all(times(4, () => sessions.login(someone())))) as [string, string, string, string];
+    const [ended, just, live, expired] = (await Promise.all(times(4, () => sessions.login(someone())))) as [
+      string,
+      string,
+      string,
+      string,
+    ];
     for (const id of [ended, just]) await sessions.ends({ scope: 'session', sessionId: id });
     await bench.age(ended, 30 * DAY + MINUTE);
     await bench.age(just, 30 * DAY - MINUTE);
     await bench.age(expired, 15 * DAY);
     expect(await bench.store.sweep()).toBe(false);
-    expect(await sessions.states([ended, just, live, expired])).toEqual(['unknown', 'admin', 'live', 'expired']);
+    expect(await sessions.states([ended, just, live, expired])).toEqual([
+      'unknown',
+      'admin',
+      'live',
+      'expired',
+    ]);
   });
 
   it('records what expired as ended at the moment at which it expired', async () => {
@@ -80,14 +92,21 @@ describe('a sweep', () => {
     expect(await sessions.states([id, next])).toEqual(['unknown', 'live']);
   });
 
-  it.each(['ended', 'expired'] as const)('takes 2,500 %s rows in batches of 1,000 and says when it is done', async (kind) => {
-    await rows(2_500, kind, kind === 'ended' ? 31 * DAY : MINUTE);
-    const left = kind === 'ended' ? 'true' : 'ended_at IS NULL';
-    for (const [more, rest] of [[true, 1_500], [true, 500], [false, 0]] as const) {
-      expect(await bench.store.sweep()).toBe(more);
-      expect(await count(left)).toBe(rest);
-    }
-  });
+  it.each(['ended', 'expired'] as const)(
+    'takes 2,500 %s rows in batches of 1,000 and says when it is done',
+    async (kind) => {
+      await rows(2_500, kind, kind === 'ended' ? 31 * DAY : MINUTE);
+      const left = kind === 'ended' ? 'true' : 'ended_at IS NULL';
+      for (const [more, rest] of [
+        [true, 1_500],
+        [true, 500],
+        [false, 0],
+      ] as const) {
+        expect(await bench.store.sweep()).toBe(more);
+        expect(await count(left)).toBe(rest);
+      }
+    },
+  );
 
   it('by several processes at once harms nothing and takes every row', async () => {
     await rows(3_000, 'ended', 31 * DAY);
@@ -147,7 +166,11 @@ describe('a sweep', () => {
 
 describe('last-seen times', () => {
   it('are written when they are due and not before, and for nothing that ended', async () => {
-    const [fresh, due, ended] = (await Promise.all(times(3, () => sessions.login(someone())))) as [string, string, string];
+    const [fresh, due, ended] = (await Promise.all(times(3, () => sessions.login(someone())))) as [
+      string,
+      string,
+      string,
+    ];
     for (const id of [due, ended]) await bench.age(id, MINUTE + 1_000);
     await sessions.ends({ scope: 'session', sessionId: ended });
     const before = await Promise.all([fresh, due, ended].map((id) => bench.row(id)));

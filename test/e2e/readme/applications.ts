@@ -38,7 +38,8 @@ export function codeOf(readme: string): ReadmeCode[] {
     const [, kind] = APP.exec(text) ?? [];
     if (language !== undefined) block = { language, line, text: [] };
     else if (kind !== undefined) {
-      if (current !== loose) throw new Error(`line ${line}: the application of line ${current.line} has no <!-- /app -->`);
+      if (current !== loose)
+        throw new Error(`line ${line}: the application of line ${current.line} has no <!-- /app -->`);
       found.push((current = { kind: kind as 'cookie' | 'jwt', line, files: {} }));
     } else if (APP_END.test(text)) current = loose;
   });

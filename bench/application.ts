@@ -1,0 +1,156 @@
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  Controller,
+  type DynamicModule,
+  type ExecutionContext,
+  Get,
+  HttpCode,
+  Injectable,
+  Module,
+  Post,
+  Req,
+  type Type,
+  UnauthorizedException,
+  UseGuards,
+  UseInterceptors,
+} from '@nestjs/common';
+import { JwtModule, JwtService } from '@nestjs/jwt';
+import { AuthGuard, PassportSerializer, PassportStrategy } from '@nestjs/passport';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { CurrentSession, SingleSessionLogin, SingleSessionModule } from 'nestjs-single-session';
+import { singleSessionMigrations } from 'nestjs-single-session/migrations';
+import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
+import { Strategy as LocalStrategyBase } from 'passport-local';
+import { GuardByHand, LoginByHand, type RequestByHand, SessionByHand } from './by-hand.js';
+
+/** `none`: no limit of sessions at all. `module`: this package. `by-hand`: what people write themselves. */
+export type Variant = 'none' | 'module' | 'by-hand';
+export type CredentialKind = 'cookie' | 'jwt';
+
+export interface ApplicationSettings {
+  variant: Variant;
+  kind: CredentialKind;
+  databaseUrl: string;
+}
+
+export const SECRET = 'a secret for benchmarks only';
+export const POOL_SIZE = 10;
+
+interface User {
+  id: string;
+  username: string;
+  roles: string[];
+}
+
+/** Whoever knows that the password is the username. A slow hash would hide what a login costs beside it. */
+const userOf = (username: string): User => ({ id: username, username, roles: ['user'] });
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+@Injectable()
+class LocalStrategy extends PassportStrategy(LocalStrategyBase) {
+  constructor() {
+    super();
+  }
+
+  validate(username: string, password: string): User | null {
+    return digest(username) === digest(password) ? userOf(username) : null;
+  }
+}
+
+@Injectable()
+class JwtStrategy extends PassportStrategy(JwtStrategyBase) {
+  constructor() {
+    super({ jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(), secretOrKey: SECRET });
+  }
+
+  validate({ sub, sid }: { sub: string; sid: string }): User & { sid: string } {
+    return { ...userOf(sub), sid };
+  }
+}
+
+@Injectable()
+class Serializer extends PassportSerializer {
+  serializeUser(user: User, done: (error: null, id: string) => void): void {
+    done(null, user.id);
+  }
+
+  deserializeUser(id: string, done: (error: null, user: User) => void): void {
+    done(null, userOf(id));
+  }
+}
+
+@Injectable()
+class CookieLoginGuard extends AuthGuard('local') {
+  override async canActivate(context: ExecutionContext): Promise<boolean> {
+    await super.canActivate(context);
+    await super.logIn(context.switchToHttp().getRequest());
+    return true;
+  }
+}
+
+@Injectable()
+class CookieGuard {
+  canActivate(context: ExecutionContext): boolean {
+    if (context.switchToHttp().getRequest<{ user?: User }>().user) return true;
+    throw new UnauthorizedException();
+  }
+}
+
+/** The whole application: it is the same in all variants, but for what limits the sessions. */
+@Module({})
+export class BenchApplication {
+  static register({ variant, kind, databaseUrl }: ApplicationSettings): DynamicModule {
+    return {
+      module: BenchApplication,
+      imports: [
+        TypeOrmModule.forRoot({
+          type: 'postgres',
+          url: databaseUrl,
+          poolSize: POOL_SIZE,
+          autoLoadEntities: true,
+          ...(variant === 'module' && { migrations: singleSessionMigrations, migrationsRun: true }),
+          synchronize: variant === 'by-hand',
+        }),
+        JwtModule.register({ secret: SECRET, signOptions: { expiresIn: '1h' } }),
+        ...(variant === 'module' ? [SingleSessionModule.forRoot()] : []),
+        ...(variant === 'by-hand' ? [TypeOrmModule.forFeature([SessionByHand])] : []),
+      ],
+      controllers: [controllerOf(variant, kind)],
+      providers: [LocalStrategy, JwtStrategy, Serializer],
+    };
+  }
+}
+
+function controllerOf(variant: Variant, kind: CredentialKind): Type {
+  const authenticate = kind === 'cookie' ? CookieGuard : AuthGuard('jwt');
+  const Guarded = UseGuards(authenticate, ...(variant === 'by-hand' ? [GuardByHand] : []));
+  const admissions: Record<Variant, MethodDecorator> = {
+    none: () => undefined,
+    module: SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' }),
+    'by-hand': UseInterceptors(LoginByHand),
+  };
+
+  const Admitted = admissions[variant];
+
+  @Controller()
+  class BenchController {
+    constructor(private readonly jwt: JwtService) {}
+
+    @Post('login')
+    @HttpCode(200)
+    @UseGuards(kind === 'cookie' ? CookieLoginGuard : AuthGuard('local'))
+    @Admitted
+    login(@Req() request: RequestByHand, @CurrentSession() current?: CurrentSession): object {
+      if (kind === 'cookie') return { user: request.user };
+      const sid = current?.id ?? request.admittedId ?? randomUUID();
+      return { accessToken: this.jwt.sign({ sub: request.user.id, sid }) };
+    }
+
+    @Get('me')
+    @Guarded
+    me(@Req() { user }: { user: User }): object {
+      return { user: { id: user.id, username: user.username, roles: user.roles } };
+    }
+  }
+  return BenchController;
+}

@@ -1,0 +1,85 @@
+import autocannon from 'autocannon';
+import type { Variant } from './application.js';
+import type { BenchServer } from './servers.js';
+
+/** How long and how often each variant is loaded. */
+export interface Effort {
+  rounds: number;
+  sliceSeconds: number;
+  warmUpSeconds: number;
+}
+
+/** What makes the requests of one slice. */
+export interface Load {
+  connections: number;
+  /** The request of a connection; asked again for each request when `fresh`. */
+  request: (connection: number) => {
+    path: string;
+    method?: 'GET' | 'POST';
+    headers?: Record<string, string>;
+    body?: string;
+  };
+  fresh?: boolean;
+}
+
+/** What was measured of one variant. */
+export interface Measured {
+  /** The median of the slices, in requests per second. */
+  rate: number;
+  /** The median of the ratios to the first variant, each taken within one round. */
+  ratio: number;
+}
+
+/**
+ * Loads the variants by turns in short slices, each round in another order, so that what else the machine does meets
+ * all of them alike. Ratios are taken within a round.
+ */
+export async function compare(
+  servers: BenchServer[],
+  loadOf: (server: BenchServer) => Load,
+  { rounds, sliceSeconds }: Effort,
+): Promise<Map<Variant, Measured>> {
+  const rates = new Map<Variant, number[]>(servers.map(({ variant }) => [variant, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < servers.length; turn++) {
+      const server = servers[(round + turn) % servers.length]!;
+      rates.get(server.variant)!.push(await slice(server.url, loadOf(server), sliceSeconds));
+    }
+  }
+  const yardstick = rates.get(servers[0]!.variant)!;
+  const measured = ([variant, own]: [Variant, number[]]): [Variant, Measured] => [
+    variant,
+    { rate: median(own), ratio: median(own.map((rate, round) => rate / yardstick[round]!)) },
+  ];
+  return new Map([...rates].map(measured));
+}
+
+/** Requests per second. Throws when one was refused: a refusal is fast, and would count as speed. */
+export async function slice(
+  url: string,
+  { connections, request, fresh = false }: Load,
+  seconds: number,
+): Promise<number> {
+  let connection = 0;
+  const next = () => request(connection++);
+  const result = await autocannon({
+    url,
+    connections,
+    duration: seconds,
+    ...(fresh
+      ? { requests: [{ setupRequest: (given) => ({ ...given, ...next() }) }] }
+      : { setupClient: (client) => client.setRequests([next()]) }),
+  });
+  const { non2xx, errors, timeouts } = result;
+  if (non2xx + errors + timeouts > 0)
+    throw new Error(
+      `${url}: ${non2xx} refusals, ${errors} errors, ${timeouts} timeouts. This is no benchmark.`,
+    );
+  return result['2xx'] / result.duration;
+}
+
+function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import os from 'node:os';
+import { DataSource } from 'typeorm';
+import { POOL_SIZE } from './application.js';
+import type { Effort, Measured } from './load.js';
+
+// As seen from bench/dist, where this file runs.
+const LOCK_FILE = new URL('../../package-lock.json', import.meta.url);
+
+interface LockFile {
+  packages: Record<string, { version: string } | undefined>;
+}
+
+/** A table of results. */
+export interface Table {
+  title: string;
+  columns: string[];
+  rows: string[][];
+}
+
+export const rateOf = ({ rate }: Measured): string => Math.round(rate).toLocaleString('en-US');
+export const ratioOf = ({ ratio }: Measured): string => ratio.toFixed(2);
+
+/** The tables with what they were measured on, as Markdown. */
+export async function report(tables: Table[], effort: Effort, databaseUrl: string): Promise<string> {
+  const configuration = await configurationOf(effort, databaseUrl);
+  return [
+    '# Benchmarks',
+    'Written by `npm run bench -- --write`. Rates are medians of the slices; ratios are medians of the ratios within a round.',
+    '"By hand" is what people write themselves: `find`, `delete` and `insert` at a login, one `existsBy` for each request. It does not hold the limit when logins arrive together.',
+    ...tables.flatMap(({ title, columns, rows }) => [`## ${title}`, table(columns, rows)]),
+    '## Configuration',
+    table(['what', 'value'], configuration),
+    '',
+  ].join('\n\n');
+}
+
+function table(columns: string[], rows: string[][]): string {
+  const lines = [columns, columns.map((_, i) => (i === 0 ? '---' : '--:')), ...rows];
+  return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+}
+
+async function configurationOf(
+  { rounds, sliceSeconds, warmUpSeconds }: Effort,
+  databaseUrl: string,
+): Promise<string[][]> {
+  const { packages: installed } = JSON.parse(readFileSync(LOCK_FILE, 'utf8')) as LockFile;
+  const packages = ['@nestjs/core', 'typeorm', 'pg', 'express', 'express-session', 'autocannon'];
+  return [
+    ['date', new Date().toISOString().slice(0, 10)],
+    [
+      'machine',
+      `${os.availableParallelism()} cores (${os.cpus()[0]?.model.trim() ?? 'unknown'}), ${Math.round(os.totalmem() / 2 ** 30)} GB; load, servers and database share it`,
+    ],
+    ['Node', process.version],
+    ['PostgreSQL', await describeDatabase(databaseUrl)],
+    ['packages', packages.map((name) => `${name} ${installed[`node_modules/${name}`]?.version}`).join(', ')],
+    [
+      'servers',
+      `one process for each variant, all alive, loaded by turns; a pool of ${POOL_SIZE} connections; cookie sessions in a MemoryStore`,
+    ],
+    [
+      'rounds',
+      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up`,
+    ],
+  ];
+}
+
+async function describeDatabase(url: string): Promise<string> {
+  const dataSource = await new DataSource({ type: 'postgres', url }).initialize();
+  const [row] = (await dataSource.query(
+    "SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS commit",
+  )) as [{ version: string; fsync: string; commit: string }];
+  await dataSource.destroy();
+  return `${row.version}, fsync ${row.fsync}, synchronous_commit ${row.commit}`;
+}

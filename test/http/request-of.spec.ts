@@ -1,0 +1,49 @@
+import { describe, expect, it } from '@jest/globals';
+import type { ExecutionContext } from '@nestjs/common';
+import { requestOf, stateOf, type SessionRequest } from '../../src/http/request.js';
+
+const request: SessionRequest = { headers: {} };
+
+function contextOf(type: string, args: unknown[]): ExecutionContext {
+  return {
+    getType: () => type,
+    getArgByIndex: (index: number) => args[index],
+    switchToHttp: () => ({ getRequest: () => args[0] }),
+  } as unknown as ExecutionContext;
+}
+
+describe('requestOf()', () => {
+  it('is the first argument of an HTTP handler', () => {
+    expect(requestOf(contextOf('http', [request, {}]))).toBe(request);
+  });
+
+  it('is `req` of the context, the third argument, of a GraphQL resolver', () => {
+    expect(requestOf(contextOf('graphql', [{}, {}, { req: request }, {}]))).toBe(request);
+  });
+
+  it.each([undefined, {}, { request }])(
+    'says what to write when a GraphQL context %j has no request, and does not let it pass [P8]',
+    (graphQlContext) => {
+      expect(() => requestOf(contextOf('graphql', [{}, {}, graphQlContext, {}]))).toThrow(
+        /GraphQLModule\.forRoot\(\{ context: \(\{ req \}\) => \(\{ req \}\) \}\)/,
+      );
+    },
+  );
+
+  it.each(['rpc', 'ws'])('is undefined for %s', (type) => {
+    expect(requestOf(contextOf(type, [request]))).toBeUndefined();
+  });
+});
+
+describe('stateOf()', () => {
+  it('keeps what the request arrived with, whatever a login changes', () => {
+    const arriving: SessionRequest = {
+      headers: {},
+      sessionID: 'before',
+      session: { singleSession: 'stamp', save: () => {}, destroy: () => {} },
+    };
+    stateOf(arriving);
+    Object.assign(arriving, { sessionID: 'after', session: null });
+    expect(stateOf(arriving).arrivedWith).toMatchObject({ sessionID: 'before', stamp: 'stamp' });
+  });
+});

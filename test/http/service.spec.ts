@@ -1,0 +1,183 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Body, Controller, HttpCode, Post, Req, UnauthorizedException } from '@nestjs/common';
+import type { Request } from 'express';
+import { SessionLimitReachedException, SingleSessionService } from '../../src/index.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import { Browser, TokenClient } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+
+type Credentials = { username: string; password: string };
+
+const users = new Users();
+
+/** Logins that no interceptor sees. */
+@Controller('by-hand')
+class ByHandController {
+  constructor(private readonly service: SingleSessionService) {}
+
+  @Post('login')
+  @HttpCode(200)
+  async login(@Req() request: Request, @Body() credentials: Credentials): Promise<object> {
+    const user = this.authenticate(credentials);
+    await new Promise<void>((resolve, reject) =>
+      request.logIn(user, (error) => (error ? reject(error) : resolve())),
+    );
+    return { session: await this.service.admit(user, request) };
+  }
+
+  @Post('login-without-passport')
+  @HttpCode(200)
+  async withoutLogIn(@Req() request: Request, @Body() credentials: Credentials): Promise<object> {
+    return { session: await this.service.admit(this.authenticate(credentials), request) };
+  }
+
+  @Post('token')
+  @HttpCode(200)
+  async token(@Req() request: Request, @Body() credentials: Credentials): Promise<object> {
+    const user = this.authenticate(credentials);
+    return { session: await this.service.admit(user, request, { credential: 'token' }) };
+  }
+
+  private authenticate({ username, password }: Credentials): TestUser {
+    const user = users.get(username);
+    if (!user || password !== username) throw new UnauthorizedException();
+    return user;
+  }
+}
+
+let databaseUrl: string;
+let application: TestApplication;
+let rejecting: TestApplication;
+let service: SingleSessionService;
+let user: TestUser;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  const shared = { users, controllers: [ByHandController] };
+  application = await startApplication(databaseUrl, { ...shared, options: { maxSessions: 3 } });
+  rejecting = await startApplication(databaseUrl, { ...shared, options: { onLimit: 'reject' } });
+  service = application.app.get(SingleSessionService);
+});
+
+beforeEach(() => {
+  user = newUser({ users });
+});
+
+afterAll(async () => {
+  await rejecting?.close();
+  await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+describe('SingleSessionService.admit()', () => {
+  it('in a handler that logs in itself stamps the cookie session, and the session is a session like others', async () => {
+    const browser = new Browser(application.url);
+    const { body } = await browser.login(user.username, '/by-hand/login');
+    expect(body.session).toEqual({ id: expect.any(String), userId: String(user.id) });
+    expect((await browser.get('/me')).body.session).toEqual(body.session);
+    for (let n = 0; n < 3; n++) await new Browser(application.url).login(user.username);
+    expect((await browser.get('/me')).body.reason).toBe('superseded');
+  });
+
+  it('replaces the session of the same browser and displaces no other [lesson 3]', async () => {
+    const others = [new Browser(application.url), new Browser(application.url)];
+    for (const other of others) await other.login(user.username);
+    const browser = new Browser(application.url);
+    for (let n = 0; n < 3; n++)
+      expect((await browser.login(user.username, '/by-hand/login')).status).toBe(200);
+    for (const other of others) expect((await other.get('/me')).body.user.username).toBe(user.username);
+    expect(await liveSessionsOf(application, user)).toHaveLength(3);
+  });
+
+  it('without req.logIn() answers 500 and records nothing: the cookie session would keep its id [S1]', async () => {
+    const answer = await new Browser(application.url).login(user.username, '/by-hand/login-without-passport');
+    expect(answer.status).toBe(500);
+    expect(await rowsOf(application, user)).toEqual([]);
+  });
+
+  it('for a token gives the id to sign, and touches no cookie', async () => {
+    const answer = await new Browser(application.url).login(user.username, '/by-hand/token');
+    expect(answer.headers.getSetCookie()).toEqual([]);
+    const token = new TokenClient(application.url, application.sign(user, { sid: answer.body.session.id }));
+    expect((await token.get()).body.session).toEqual(answer.body.session);
+  });
+
+  it.each(['login', 'token'])(
+    'answers 409 to a %s without room, and the first session stays [lesson 34]',
+    async (path) => {
+      const first = new Browser(rejecting.url);
+      await first.login(user.username, '/by-hand/login');
+      const second = new Browser(rejecting.url);
+      const refused = await second.login(user.username, `/by-hand/${path}`);
+      expect(refused.status).toBe(409);
+      expect(refused.body).toMatchObject({ code: 'SESSION_LIMIT_REACHED', maxSessions: 1 });
+      expect((await second.get('/me')).body).toEqual({ user: null, session: null });
+      expect((await first.get('/me')).body.user.username).toBe(user.username);
+    },
+  );
+
+  it('works without a request of HTTP at all, and throws what says why', async () => {
+    const other = rejecting.app.get(SingleSessionService);
+    const { id } = await other.admit(user, { headers: {} });
+    expect(await other.verify(id)).toEqual({ live: true, userId: String(user.id) });
+    await expect(other.admit(user, { headers: {} })).rejects.toThrow(SessionLimitReachedException);
+  });
+});
+
+describe('SingleSessionService', () => {
+  const admit = async (who = user): Promise<string> =>
+    (await service.admit(who, { headers: {} }, { credential: 'token' })).id;
+
+  it('.verify() says live, or why not and since when', async () => {
+    const id = await admit();
+    expect(await service.verify(id)).toEqual({ live: true, userId: String(user.id) });
+    await service.end(id);
+    expect(await service.verify(id)).toEqual({
+      live: false,
+      reason: 'admin',
+      endedAt: expect.any(Date),
+      userId: String(user.id),
+    });
+  });
+
+  it.each(['5f2c1c9e-6a53-4b0b-9e6f-2f7a0b5a7c11', 'garbage', '', '\0', undefined, 7, {}])(
+    '.verify(%j) and .end() of it know nothing and fail nothing',
+    async (id) => {
+      const unknown = { live: false, reason: 'unknown', endedAt: null, userId: null };
+      expect(await service.verify(id as string)).toEqual(unknown);
+      expect(await service.end(id as string)).toEqual({ ended: 0 });
+    },
+  );
+
+  it('.end() ends one session, once, and writes down by whom and why', async () => {
+    const [first, second] = [await admit(), await admit()];
+    expect(await service.end(first, { reason: 'cut-off', by: 'root' })).toEqual({ ended: 1 });
+    expect(await service.end(first, { by: 'somebody else' })).toEqual({ ended: 0 });
+    expect(await liveSessionsOf(application, user)).toEqual([second]);
+    expect((await rowsOf(application, user))[0]).toMatchObject({ endReason: 'cut-off', endedBy: 'root' });
+  });
+
+  it('.endUser() ends all of a user, says how many, and leaves other users alone', async () => {
+    const other = newUser({ users });
+    await admit(other);
+    for (let n = 0; n < 5; n++) await admit();
+    expect(await service.endUser(user.id)).toEqual({ ended: 3 });
+    expect(await service.endUser(String(user.id))).toEqual({ ended: 0 });
+    expect(await liveSessionsOf(application, user)).toEqual([]);
+    expect(await liveSessionsOf(application, other)).toHaveLength(1);
+  });
+
+  it('.endOthers() keeps one session, and does nothing for one that is dead or of another user [P3]', async () => {
+    const other = newUser({ users });
+    const foreign = await admit(other);
+    const [dead, kept] = [await admit(), await admit()];
+    await service.end(dead);
+    await admit();
+    expect(await service.endOthers(user.id, dead)).toEqual({ ended: 0 });
+    expect(await service.endOthers(user.id, foreign)).toEqual({ ended: 0 });
+    expect(await service.endOthers(user.id, kept)).toEqual({ ended: 1 });
+    expect(await liveSessionsOf(application, user)).toEqual([kept]);
+    expect(await liveSessionsOf(application, other)).toEqual([foreign]);
+  });
+});

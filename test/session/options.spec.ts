@@ -1,0 +1,232 @@
+import { inspect } from 'node:util';
+import { describe, expect, it } from '@jest/globals';
+import { SingleSessionModule } from '../../src/single-session.module.js';
+import { checkExtras, resolveOptions, type SingleSessionOptions } from '../../src/single-session.options.js';
+
+const DAY = 86_400_000;
+const resolve = (options: unknown): unknown => resolveOptions(options as SingleSessionOptions);
+const fn = (): never => {
+  throw new Error('must not be called at start');
+};
+
+describe('options that are right', () => {
+  it('may be none: a limit of one, the newest wins', () => {
+    const defaults = {
+      maxSessions: 1,
+      onLimit: 'evict',
+      exempt: { usernames: [], roles: [] },
+      logoutEverywhere: true,
+      unregistered: 'reject',
+      idleTimeout: undefined,
+      maxAge: 14 * DAY,
+      retention: 30 * DAY,
+    };
+    expect(resolveOptions()).toMatchObject(defaults);
+    expect(resolveOptions({})).toMatchObject(defaults);
+    expect(
+      resolveOptions({ maxSessions: undefined, exempt: undefined, idleTimeout: undefined } as never),
+    ).toMatchObject(defaults);
+  });
+
+  it.each([
+    { maxSessions: 1 },
+    { maxSessions: 1_000 },
+    { maxSessions: Infinity },
+    { maxSessions: fn },
+    { maxSessions: fn, onLimit: 'reject' },
+    { onLimit: 'reject' },
+    { exempt: {} },
+    { exempt: { usernames: [], roles: [] } },
+    { exempt: { usernames: ['a'], roles: ['b'], when: fn } },
+    { identify: fn },
+    { logoutEverywhere: false },
+    { unregistered: 'adopt' },
+    { idleTimeout: 1 },
+    { idleTimeout: 14 * DAY - 1 },
+    { idleTimeout: 1, maxAge: 2, retention: 1 },
+    { freshness: 'strong' },
+    JSON.parse('{ "maxSessions": 3, "exempt": { "roles": ["service"] } }') as object,
+    Object.freeze(Object.assign(Object.create(null) as object, { maxSessions: 2 })),
+  ])('are taken: %p', (options) => {
+    const { freshness: _, ...kept } = options as SingleSessionOptions;
+    expect(resolve(options)).toMatchObject(kept);
+  });
+
+  it('are copied: changing them later changes nothing, and the copy cannot be changed [S18]', () => {
+    const given = { exempt: { usernames: ['a'], roles: ['b'] } };
+    const options = resolveOptions(given);
+    given.exempt.usernames.push('x');
+    given.exempt.roles = ['y'];
+    expect(options.exempt).toEqual({ usernames: ['a'], roles: ['b'] });
+    for (const part of [options, options.exempt, options.exempt.usernames, options.exempt.roles])
+      expect(Object.isFrozen(part)).toBe(true);
+  });
+
+  it('of the caller are never changed, deeply frozen or not [S18]', () => {
+    const given = (): SingleSessionOptions => ({
+      maxSessions: 2,
+      exempt: { usernames: ['a'], roles: ['b'], when: fn },
+      identify: fn,
+      idleTimeout: 5,
+    });
+    const frozen = deepFrozen(given());
+    resolveOptions(frozen);
+    SingleSessionModule.forRoot(frozen);
+    SingleSessionModule.forRootAsync(deepFrozen({ useFactory: () => frozen, isGlobal: false }));
+    const open = given();
+    resolveOptions(open);
+    SingleSessionModule.forRoot(open);
+    expect(open).toEqual(given());
+  });
+});
+
+function deepFrozen<Value extends object>(value: Value): Value {
+  for (const inner of Object.values(value))
+    if (typeof inner === 'object' && inner !== null) deepFrozen(inner);
+  return Object.freeze(value);
+}
+
+/** What is wrong, and what the message must name. */
+const WRONG: [string, unknown, RegExp][] = [
+  ['a key that we do not know', { maxSession: 1 }, /"maxSession".*maxSessions/s],
+  ['an empty key', { '': 1 }, /unknown option ""/],
+  ['an option of a later version', { storm: {} }, /"storm"/],
+  ['another one', { admin: { roles: ['admin'] } }, /"admin"/],
+  ['an unknown key inside exempt', { exempt: { users: ['a'] } }, /"exempt\.users"/],
+  ['__proto__ from JSON', JSON.parse('{"__proto__":{"exempt":true}}'), /"__proto__"/],
+  ['constructor from JSON', JSON.parse('{"constructor":{"prototype":{"x":1}}}'), /"constructor"/],
+  ['__proto__ inside exempt', JSON.parse('{"exempt":{"__proto__":{"when":1}}}'), /"exempt\.__proto__"/],
+  ['an extra in what a factory returns', { isGlobal: true }, /"isGlobal".*beside useFactory/],
+  ['another one', { dataSource: 'x' }, /"dataSource".*beside useFactory/],
+  ['another one', { enforceGlobally: false }, /"enforceGlobally".*beside useFactory/],
+  ...[0, -1, 1.5, NaN, -Infinity, 1_001, '1', '2', true, false, null, [], [1], {}, 1n].map(
+    (value): [string, unknown, RegExp] => [
+      `maxSessions: ${inspect(value)}`,
+      { maxSessions: value },
+      /maxSessions/,
+    ],
+  ),
+  ...['Evict', 'evict ', '', 'kick', true, null, ['evict'], 0].map((value): [string, unknown, RegExp] => [
+    `onLimit: ${JSON.stringify(value)}`,
+    { onLimit: value },
+    /onLimit.*'evict' or 'reject'/,
+  ]),
+  ...['worker', true, null, [], ['worker'], fn, 0, new Set(['worker']), new Map([['roles', ['a']]])].map(
+    (value): [string, unknown, RegExp] => [
+      `exempt: ${Object.prototype.toString.call(value)}`,
+      { exempt: value },
+      /exempt/,
+    ],
+  ),
+  ...['usernames', 'roles'].flatMap((key) =>
+    ['service', '', null, {}, [1], ['a', ''], [['a']], [null], [/a/], /a/, new Set(['a']), fn, true].map(
+      (value): [string, unknown, RegExp] => [
+        `exempt.${key}: ${Object.prototype.toString.call(value)} ${JSON.stringify(value)}`,
+        { exempt: { [key]: value } },
+        new RegExp(`exempt\\.${key} must be an array of strings`),
+      ],
+    ),
+  ),
+  ...[true, 'x', null, {}, []].map((value): [string, unknown, RegExp] => [
+    `exempt.when: ${JSON.stringify(value)}`,
+    { exempt: { when: value } },
+    /exempt\.when must be a function/,
+  ]),
+  ...['id', null, {}, 7].map((value): [string, unknown, RegExp] => [
+    `identify: ${JSON.stringify(value)}`,
+    { identify: value },
+    /identify must be a function/,
+  ]),
+  ...['false', 0, 1, null, 'yes', {}].map((value): [string, unknown, RegExp] => [
+    `logoutEverywhere: ${JSON.stringify(value)}`,
+    { logoutEverywhere: value },
+    /logoutEverywhere must be exactly true or false/,
+  ]),
+  ...['Adopt', true, null, 'ignore'].map((value): [string, unknown, RegExp] => [
+    `unregistered: ${JSON.stringify(value)}`,
+    { unregistered: value },
+    /unregistered.*'reject' or 'adopt'/,
+  ]),
+  ...['idleTimeout', 'maxAge', 'retention'].flatMap((key) =>
+    [0, -1, 1.5, NaN, Infinity, '1000', '14d', null, true, new Date(), 101 * 365 * DAY, 10n].map(
+      (value): [string, unknown, RegExp] => [
+        `${key}: ${typeof value} ${String(value)}`,
+        { [key]: value },
+        new RegExp(`${key} must be a whole number of milliseconds`),
+      ],
+    ),
+  ),
+  ...['weak', 0, { maxStalenessMs: 500 }, null].map((value): [string, unknown, RegExp] => [
+    `freshness: ${JSON.stringify(value)}`,
+    { freshness: value },
+    /freshness.*'strong'/,
+  ]),
+  ['an idle timeout that the age always beats', { idleTimeout: 1_000, maxAge: 1_000 }, /idleTimeout.*maxAge/],
+  ['an idle timeout beyond the default age', { idleTimeout: 15 * DAY }, /idleTimeout.*maxAge/],
+  ['reject without a limit', { onLimit: 'reject', maxSessions: Infinity }, /reject.*Infinity/],
+  ...[null, 'x', 7, [], true, fn].map((value): [string, unknown, RegExp] => [
+    `${String(value)} instead of options`,
+    value,
+    /options|forRoot/,
+  ]),
+];
+
+describe('options that are wrong', () => {
+  it.each(WRONG)(
+    'stop the start with a message that names them: %s [lesson 9; P8]',
+    (_, options, message) => {
+      expect(() => resolve(options)).toThrow(message);
+      expect(() => resolve(options)).toThrow(/SingleSessionModule|maxSessions must be/);
+    },
+  );
+
+  it('stop forRoot itself, not only a later moment', () => {
+    expect(() => SingleSessionModule.forRoot({ maxSessions: 0 })).toThrow(/maxSessions/);
+    expect(() => SingleSessionModule.forRoot({ exempt: { roles: 'service' as never } })).toThrow(
+      /exempt\.roles/,
+    );
+  });
+
+  it('pollute nothing [S18]', () => {
+    for (const json of [
+      '{"__proto__":{"polluted":1}}',
+      '{"exempt":{"__proto__":{"polluted":1}}}',
+      '{"constructor":{"prototype":{"polluted":1}}}',
+    ])
+      expect(() => resolve(JSON.parse(json))).toThrow(/unknown option/);
+    expect(({} as { polluted?: unknown }).polluted).toBeUndefined();
+  });
+});
+
+describe('what shapes the module', () => {
+  it.each([{}, { dataSource: 'x', isGlobal: true, enforceGlobally: false }, { dataSource: undefined }])(
+    'may be %p',
+    (extras) => {
+      expect(() => checkExtras(extras)).not.toThrow();
+    },
+  );
+
+  it.each([
+    { dataSource: '' },
+    { dataSource: 7 },
+    { dataSource: {} },
+    { dataSource: null },
+    { isGlobal: 'true' },
+    { isGlobal: 0 },
+    { enforceGlobally: null },
+    { enforceGlobally: 1 },
+  ])('may not be %p, given to forRoot or beside a factory', (extras) => {
+    const key = Object.keys(extras)[0]!;
+    expect(() => SingleSessionModule.forRoot(extras as never)).toThrow(key);
+    expect(() => SingleSessionModule.forRootAsync({ useFactory: () => ({}), ...extras } as never)).toThrow(
+      key,
+    );
+  });
+
+  it('beside a factory is refused when it belongs into it, instead of doing nothing [P8]', () => {
+    for (const options of [{ maxSessions: 3 }, { exempt: { roles: ['service'] } }, { useFactroy: fn }])
+      expect(() => SingleSessionModule.forRootAsync({ useFactory: () => ({}), ...options } as never)).toThrow(
+        Object.keys(options)[0]!,
+      );
+  });
+});

@@ -1,0 +1,222 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import {
+  Inject,
+  Injectable,
+  Module,
+  type MiddlewareConsumer,
+  type ModuleMetadata,
+  type NestModule,
+  type Type,
+} from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import session from 'express-session';
+import passport from 'passport';
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { SingleSessionModule, SingleSessionService, singleSessionEntities } from '../../src/index.js';
+import {
+  startApplication,
+  type TestApplication,
+  type TestApplicationSettings,
+} from '../support/application.js';
+import { Browser } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+
+type Next = (error?: unknown) => void;
+
+let databaseUrl: string;
+let application: TestApplication | undefined;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+});
+
+afterEach(async () => {
+  await application?.close();
+  application = undefined;
+});
+
+afterAll(() => dropDatabase(databaseUrl));
+
+async function start(settings: TestApplicationSettings = {}, url = databaseUrl): Promise<TestApplication> {
+  return (application = await startApplication(url, settings));
+}
+
+/** What fails this early leaves no application to close: the data source is closed here. */
+async function compile(...imports: NonNullable<ModuleMetadata['imports']>): Promise<void> {
+  const options = { type: 'postgres', url: databaseUrl, autoLoadEntities: true, retryAttempts: 0 } as const;
+  const dataSources: DataSource[] = [];
+  const dataSourceFactory = async (given?: DataSourceOptions): Promise<DataSource> => {
+    const dataSource = await new DataSource(given!).initialize();
+    dataSources.push(dataSource);
+    return dataSource;
+  };
+  const database = TypeOrmModule.forRootAsync({ useFactory: () => options, dataSourceFactory });
+  try {
+    await Test.createTestingModule({ imports: [database, ...imports] }).compile();
+  } finally {
+    for (const dataSource of dataSources) await dataSource.destroy();
+  }
+}
+
+describe('an application that cannot hold the limit does not start, and is told what to write [lesson 32]', () => {
+  it('when the entities are unknown to the data source', async () => {
+    const started = start({ typeorm: { autoLoadEntities: false } });
+    await expect(started).rejects.toThrow(
+      /entity UserSession .*`autoLoadEntities: true`.*singleSessionEntities/,
+    );
+  });
+
+  it('when only one of the entities is known to the data source', async () => {
+    const started = start({ typeorm: { autoLoadEntities: false, entities: [singleSessionEntities[0]!] } });
+    await expect(started).rejects.toThrow(/entity UserSessionSlots .*singleSessionEntities/);
+  });
+
+  it('when the migrations were not run', async () => {
+    const empty = await freshDatabase();
+    try {
+      const started = start({ typeorm: { migrationsRun: false } }, empty);
+      await expect(started).rejects.toThrow(
+        /user_session.* missing or out of date.*singleSessionMigrations.*migrationsRun: true/s,
+      );
+    } finally {
+      await dropDatabase(empty);
+    }
+  });
+
+  it('when a column is missing, as of an older version', async () => {
+    const old = await freshDatabase();
+    try {
+      await (
+        await start({}, old)
+      ).app
+        .get(DataSource)
+        .query('ALTER TABLE user_session DROP COLUMN replaced_by');
+      await application!.close();
+      application = undefined;
+      await expect(start({}, old)).rejects.toThrow(/user_session.* missing or out of date.*replaced_by/s);
+    } finally {
+      await dropDatabase(old);
+    }
+  });
+
+  it('when the data source is not PostgreSQL', async () => {
+    const build: TestApplicationSettings['build'] = (builder) =>
+      builder.overrideProvider(DataSource).useFactory({
+        factory: async () => {
+          const dataSource = new DataSource({
+            type: 'postgres',
+            url: databaseUrl,
+            entities: singleSessionEntities,
+          });
+          await dataSource.initialize();
+          return Object.assign(dataSource, { options: { ...dataSource.options, type: 'mysql' } });
+        },
+      });
+    await expect(start({ build })).rejects.toThrow(/PostgreSQL.*"mysql".*dataSource: 'sessions'/);
+  });
+
+  it('when users are kept in cookie sessions but there is no session middleware', async () => {
+    await expect(start({ session: null })).rejects.toThrow(
+      /PassportSerializer is provided.*no session middleware.*app\.use\(session\(\{.*express-session/,
+    );
+  });
+
+  it('when there are other middlewares, but none for sessions', async () => {
+    const configure: TestApplicationSettings['configure'] = (app) => {
+      app.enableCors();
+      app.use(passport.initialize());
+    };
+    await expect(start({ session: null, configure })).rejects.toThrow(/no session middleware/);
+  });
+
+  it.each<[string, () => object | Promise<object>, RegExp]>([
+    [
+      'a string where a list is meant',
+      () => ({ exempt: { usernames: 'root' } }),
+      /exempt\.usernames must be an array of strings/,
+    ],
+    ['an unknown key', () => ({ maxSession: 1 }), /unknown option "maxSession".*maxSessions/],
+    ['what shapes the module', () => ({ isGlobal: false }), /beside useFactory in forRootAsync/],
+    ['a limit of 0', () => Promise.resolve({ maxSessions: 0 }), /maxSessions must be a whole number from 1/],
+  ])('when the factory of forRootAsync() gives %s [P8]', async (_, useFactory, message) => {
+    await expect(compile(SingleSessionModule.forRootAsync({ useFactory }))).rejects.toThrow(message);
+  });
+
+  it('when isGlobal is false and a module that wants the service does not import it', async () => {
+    @Injectable()
+    class Reader {
+      constructor(@Inject(SingleSessionService) readonly service: SingleSessionService) {}
+    }
+    @Module({ providers: [Reader] })
+    class Feature {}
+    const started = compile(SingleSessionModule.forRoot({ isGlobal: false }), Feature);
+    await expect(started).rejects.toThrow(/dependencies of the Reader.*SingleSessionService/s);
+  });
+
+  it('when an option is wrong, at once and before anything is asked [P8]', () => {
+    expect(() => SingleSessionModule.forRoot({ maxSessions: 0 })).toThrow(
+      /maxSessions must be a whole number from 1/,
+    );
+    expect(() => SingleSessionModule.forRoot({ admin: {} } as never)).toThrow(
+      /unknown option "admin"\. Known: /,
+    );
+  });
+
+  it('and leaves no connection behind', async () => {
+    const url = await freshDatabase();
+    await expect(start({ session: null }, url)).rejects.toThrow();
+    await dropDatabase(url);
+  });
+});
+
+describe('an application with the session middleware starts, and its limit holds', () => {
+  const sessions = session({ secret: 'test', resave: false, saveUninitialized: false });
+  const login = passport.session();
+
+  @Module({ imports: [SingleSessionModule.forRoot()] })
+  class ThroughConsumer implements NestModule {
+    configure(consumer: MiddlewareConsumer): void {
+      consumer.apply(sessions, passport.initialize(), login).forRoutes('{*path}');
+    }
+  }
+
+  const authentication = (request: never, response: never, next: Next): void => {
+    sessions(request, response, (error?: unknown) => (error ? next(error) : login(request, response, next)));
+  };
+
+  const WAYS: [string, TestApplicationSettings][] = [
+    ['through app.use', {}],
+    ['through MiddlewareConsumer', { session: null, module: ThroughConsumer as Type }],
+    [
+      'wrapped in an arrow function',
+      {
+        session: null,
+        configure: (app) => {
+          app.use((request: never, response: never, next: Next) => sessions(request, response, next));
+          app.use(login);
+        },
+      },
+    ],
+    [
+      'wrapped in a function of any name',
+      { session: null, configure: (app) => void app.use(authentication) },
+    ],
+  ];
+
+  it.each(WAYS)('when it comes %s [lesson 32]', async (_, settings) => {
+    const { url } = await start(settings);
+    const [first, second] = [new Browser(url), new Browser(url)];
+    expect((await first.login('alice')).status).toBe(200);
+    expect((await second.login('alice')).status).toBe(200);
+    expect((await first.get('/me')).body.reason).toBe('superseded');
+    expect((await second.get('/me')).body.user.username).toBe('alice');
+  });
+
+  it('with entities: singleSessionEntities in place of autoLoadEntities', async () => {
+    const { url } = await start({
+      typeorm: { autoLoadEntities: false, entities: [...singleSessionEntities] },
+    });
+    expect((await new Browser(url).login('bob')).status).toBe(200);
+  });
+});
