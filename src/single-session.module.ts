@@ -132,7 +132,12 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
     inject: [RESOLVED_OPTIONS],
     useFactory: (options: ResolvedOptions) => new Policy(options),
   },
-  { provide: Bookkeeper, inject: [SessionStore], useFactory: (store: SessionStore) => new Bookkeeper(store) },
+  {
+    provide: Bookkeeper,
+    inject: [SessionStore, RESOLVED_OPTIONS],
+    useFactory: (store: SessionStore, options: ResolvedOptions) =>
+      new Bookkeeper(store, seenIntervalOf(options)),
+  },
   {
     provide: Sweeper,
     inject: [SessionStore, RESOLVED_OPTIONS],
@@ -147,7 +152,11 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
 ];
 
 const HTTP_PROVIDERS: Provider[] = [
-  { provide: Logins, inject: [Sessions], useFactory: (sessions: Sessions) => new Logins(sessions) },
+  {
+    provide: Logins,
+    inject: [Sessions, RequestCheck],
+    useFactory: (sessions: Sessions, requestCheck: RequestCheck) => new Logins(sessions, requestCheck),
+  },
   {
     provide: RequestCheck,
     inject: [Sessions, RESOLVED_OPTIONS],
@@ -168,10 +177,16 @@ const globalProviders = (enforce: boolean): Provider[] => [
   { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
 ];
 
-function createStore(
-  dataSource: DataSource,
-  { idleTimeout, maxAge, retention }: ResolvedOptions,
-): SessionStore {
-  const seenInterval = Math.min(LONGEST_SEEN_INTERVAL_MS, Math.ceil((idleTimeout ?? Infinity) / 4));
-  return new TypeOrmSessionStore(dataSource, { idleTimeout, maxAge, retention, seenInterval });
+function createStore(dataSource: DataSource, options: ResolvedOptions): SessionStore {
+  const { idleTimeout, maxAge, retention } = options;
+  return new TypeOrmSessionStore(dataSource, {
+    idleTimeout,
+    maxAge,
+    retention,
+    seenInterval: seenIntervalOf(options),
+  });
 }
+
+/** How often at most last-seen is written, so that a session in use never looks idle. */
+const seenIntervalOf = ({ idleTimeout = Infinity }: ResolvedOptions): number =>
+  Math.min(LONGEST_SEEN_INTERVAL_MS, Math.ceil(idleTimeout / 4));

@@ -1,9 +1,10 @@
 import { Logger } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
-import type { Sessions } from '../session/sessions.js';
+import { isSessionId, type Sessions } from '../session/sessions.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { originOf } from './origin.js';
-import { knownStateOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import { knownStateOf, sidOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import type { RequestCheck } from './request-check.js';
 import type { Credential } from './route.js';
 import { toException } from './to-exception.js';
 import { unlessAnswered } from './unless-answered.js';
@@ -13,15 +14,16 @@ export interface AdmittedLogin {
   session: CurrentSession;
   /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
   takeBack: () => Promise<void>;
-  /** To be told when the handler is done, and whether it means to redirect. */
-  handled: (redirects: boolean) => void;
 }
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
   private readonly logger = new Logger('SingleSession');
 
-  constructor(private readonly sessions: Sessions) {}
+  constructor(
+    private readonly sessions: Sessions,
+    private readonly requestCheck: RequestCheck,
+  ) {}
 
   async admit(
     user: unknown,
@@ -30,18 +32,19 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (request.session ? 'cookie' : 'token');
     const response = given.response ?? request.res;
-    const replaces = credential === 'cookie' ? givenUp(request) : undefined;
+    const replaces = credential === 'cookie' ? givenUp(request) : exchanged(request);
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
+      else if (replaces || isOfCookieSession(request)) await this.requestCheck.check(request, response);
       const session = await this.sessions.admit({ user, origin: originOf(request), replaces });
       const takeBack = once(() => this.takeBack(session, request, credential));
-      const handled = response ? unlessAnswered(response, takeBack) : () => undefined;
+      if (response) unlessAnswered(response, takeBack);
       if (credential === 'cookie') await this.carry(request, session, takeBack);
       Object.assign(stateOf(request), { current: session, checked: { user, stamp: stampOf(request) } });
-      return { session, takeBack, handled };
+      return { session, takeBack };
     } catch (error) {
       if (credential === 'cookie') await destroyCookieSession(request);
-      if (replaces) await this.sessions.giveUp(replaces.id);
+      if (replaces && credential === 'cookie') await this.sessions.giveUp(replaces.id);
       throw toException(error, response);
     }
   }
@@ -80,6 +83,18 @@ export class Logins {
 function givenUp(request: SessionRequest): { id: string; user: unknown } | undefined {
   const { sessionID, stamp: id, user } = knownStateOf(request)?.arrivedWith ?? {};
   return id === undefined || sessionID === request.sessionID ? undefined : { id, user };
+}
+
+/** The session of the token that a login takes in place of a password, as a token exchange does. */
+function exchanged({ user }: SessionRequest): { id: string; user: unknown } | undefined {
+  const id = sidOf(user);
+  return isSessionId(id) ? { id, user } : undefined;
+}
+
+/** Whether a token login takes the cookie session in place of a password: no guard of the route has set the user. */
+function isOfCookieSession(request: SessionRequest): boolean {
+  const { user } = request;
+  return Boolean(user) && user === knownStateOf(request)?.arrivedWith.user && stampOf(request) !== undefined;
 }
 
 function requireFreshCookieSession(request: SessionRequest): void {

@@ -11,7 +11,7 @@ export function originOf({ ip, headers }: SessionRequest): Origin {
 }
 
 function toAddress(ip: string | undefined): string | null {
-  const address = ip?.split('%', 1)[0]?.replace(/^::ffff:(?=\d+\.)/i, '') ?? '';
+  const address = ip?.split('%', 1)[0] ?? '';
   return isIP(address) === 0 ? null : address;
 }
 

@@ -5,13 +5,33 @@ import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 interface Layer {
   handle?: { name?: string };
   /** Set where the layer is a route. */
-  route?: object;
+  route?: { methods?: { _all?: boolean } };
 }
+
+// In the source of the function that Nest's own adapter puts first.
+const HOOK_OF_NEST = 'onResponseHook';
+
+/** By their names: Express's own, those that Nest adds, and Passport's. Any other may be a session middleware or hold one. */
+const NEVER_SESSION = new Set([
+  'query',
+  'expressInit',
+  'jsonParser',
+  'urlencodedParser',
+  'textParser',
+  'rawParser',
+  'serveStatic',
+  'corsMiddleware',
+  'helmetMiddleware',
+  'cookieParser',
+  'compression',
+  'initialize',
+  'authenticate',
+]);
 
 /**
  * Stops the start on a platform that is not Express, and that of an application that keeps users in cookie sessions (it provides a Passport serializer) but has no
- * session middleware: its logins would establish nothing. Judges only what it can see: a middleware without a name of
- * its own may be the missing one, and then the first login tells.
+ * session middleware: its logins would establish nothing. Judges only what it knows: a middleware of another name may be
+ * the missing one, and then the first login tells.
  */
 @Injectable()
 export class PlatformCheck {
@@ -58,13 +78,11 @@ function expressStackOf(instance: unknown): Layer[] | undefined {
   return router?.stack ?? _router?.stack;
 }
 
-/** What runs before the first route, without the hook that Nest's own adapter puts first. */
+/** What runs before the first route: functions of `app.use()`, and of MiddlewareConsumer for all methods of a path. */
 function middlewaresOf(stack: Layer[]): Layer[] {
-  const firstRoute = stack.findIndex(({ route }) => route !== undefined);
+  const firstRoute = stack.findIndex(({ route }) => route !== undefined && !route.methods?._all);
   const before = firstRoute === -1 ? stack : stack.slice(0, firstRoute);
-  return before.filter(({ handle }) => !String(handle).includes('onResponseHook'));
+  return before.filter(({ handle }) => !String(handle).includes(HOOK_OF_NEST));
 }
 
-// A function that has no name of its own may be anything; express-session's is called `session`.
-const maybeSession = ({ handle }: Layer): boolean =>
-  !handle?.name || /session|anonymous|proxy|bound|middleware|use/i.test(handle.name);
+const maybeSession = ({ handle }: Layer): boolean => !NEVER_SESSION.has(handle?.name ?? '');

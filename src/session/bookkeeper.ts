@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { answered } from './answered.js';
 import type { SessionStore } from './session-store.js';
 
-const SEEN_EVERY_MS = 1_000;
+const LONGEST_DELAY_MS = 1_000;
 
 /**
  * Writes what people want to know later: why a session ended, when it was last used. It decides nothing; what it loses
@@ -16,7 +16,15 @@ export class Bookkeeper {
   private marking: Promise<unknown> | undefined;
   private readonly underWay = new Set<Promise<unknown>>();
 
-  constructor(private readonly store: SessionStore) {}
+  private readonly seenDelayMs: number;
+
+  /** `seenIntervalMs`: how often at most a session's last-seen time is written. */
+  constructor(
+    private readonly store: SessionStore,
+    seenIntervalMs = Infinity,
+  ) {
+    this.seenDelayMs = Math.min(LONGEST_DELAY_MS, seenIntervalMs / 2);
+  }
 
   /** Marks the user's dead sessions, together with those of all others that ask in this turn. */
   mark(userId: string, limit: number): Promise<unknown> {
@@ -37,7 +45,7 @@ export class Bookkeeper {
   /** Notes that a session was used. Written in batches, off the request's path. */
   seen(id: string): void {
     this.seenIds.add(id);
-    this.seenTimer ??= setTimeout(() => void this.track(this.writeSeen()), SEEN_EVERY_MS).unref();
+    this.seenTimer ??= setTimeout(() => void this.track(this.writeSeen()), this.seenDelayMs).unref();
   }
 
   /** Writes what is waiting, and waits for what is under way. */

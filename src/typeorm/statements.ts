@@ -16,6 +16,10 @@ export type Statements = ReturnType<typeof statements>;
 
 export const BATCH = 1_000;
 
+// One value for one address, however it is written (RFC 4291, section 2.5.5.2).
+const ipv4IfMapped = (ip: string): string =>
+  `CASE WHEN ${ip} <<= '::ffff:0:0/96' THEN '0.0.0.0'::inet + (${ip} - '::ffff:0.0.0.0'::inet) ELSE ${ip} END`;
+
 const ms = (milliseconds: number): string => `interval '${milliseconds} milliseconds'`;
 
 /**
@@ -62,7 +66,7 @@ export function statements(settings: StatementSettings) {
     RETURNING u.generation, u.xmax = 0 AS first)
   INSERT INTO ${sessions}
     (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ip, user_agent)
-  SELECT $1, $2, $6::text, $8::text[], slot.generation, $3, now(), now(), now() + ${ms(maxAge)}, $9::inet, $10::text FROM slot
+  SELECT $1, $2, $6::text, $8::text[], slot.generation, $3, now(), now(), now() + ${ms(maxAge)}, ${ipv4IfMapped('$9::inet')}, $10::text FROM slot
   RETURNING (SELECT slot.first FROM slot)`;
 
   /** $1 ids, $2 limits: one row for each, in order. */
@@ -75,7 +79,7 @@ export function statements(settings: StatementSettings) {
     LEFT JOIN ${slots} u ON u.user_id = s.user_id
   ORDER BY q.place`;
 
-  /** $1 users, $2 limits, $3 reason and $4 by, where they are known and not 'superseded'. */
+  /** $1 users, $2 limits. */
   const mark = `WITH due AS (
     SELECT s.id, ${deadBecause('q.n')} AS reason, u.active[1] AS newest
     FROM unnest($1::text[], $2::int[]) AS q (user_id, n)
@@ -83,10 +87,9 @@ export function statements(settings: StatementSettings) {
       LEFT JOIN ${slots} u ON u.user_id = q.user_id
     WHERE ${deadBecause('q.n')} IS NOT NULL
     ORDER BY s.id FOR NO KEY UPDATE OF s)
-  UPDATE ${sessions} s SET ended_by = $4::text,
-    end_reason = CASE due.reason WHEN 'superseded' THEN COALESCE($3::text, due.reason) ELSE due.reason END,
+  UPDATE ${sessions} s SET end_reason = due.reason,
     ended_at = CASE due.reason WHEN 'expired' THEN s.expires_at WHEN 'idle' THEN ${idleSince} ELSE now() END,
-    replaced_by = CASE WHEN due.reason = 'superseded' AND $3 IS NULL THEN due.newest END
+    replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
   FROM due WHERE s.id = due.id AND s.ended_at IS NULL
   RETURNING s.id, s.user_id, s.end_reason`;
 
@@ -97,43 +100,67 @@ export function statements(settings: StatementSettings) {
     ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
   UPDATE ${sessions} s SET last_seen_at = now() FROM due WHERE s.id = due.id`;
 
-  const finish = (due: string, reason: string): string => `due AS (
+  // A session in the locked slots row that has no row in this snapshot was admitted while the statement waited for the
+  // lock. It is dead like the others, and a second statement says so: see `endLate`.
+  const finish = (due: string, all: string, reason: string): string => `due AS (
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
     WHERE s.ended_at IS NULL AND NOT ${timedOut} AND ${held('old')} AND (${due})
-    ORDER BY s.id FOR NO KEY UPDATE OF s)
-  UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
-  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-  RETURNING s.id, s.user_id, s.end_reason`;
+    ORDER BY s.id FOR NO KEY UPDATE OF s),
+  ended AS (
+    UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
+    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+    RETURNING s.id, s.user_id, s.end_reason)
+  SELECT id, user_id, end_reason, false AS late FROM ended
+  UNION ALL
+  SELECT slot.id, old.user_id, $2::text, true FROM old, unnest(old.active) AS slot (id)
+    WHERE ${all} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
 
   /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
-  const endBySession = (active: string, floor: string, due: string, reason = '$2'): string => `WITH own AS (
-    SELECT s.* FROM ${sessions} s WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${timedOut}),
+  const endBySession = (
+    slot: { active: string; floor: string },
+    due: string,
+    all: string,
+    reason = '$2',
+  ): string => `WITH own AS (
+    SELECT s.* FROM ${sessions} s
+    WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${timedOut}),
   old AS (
     SELECT u.*, s.id AS own_id, s.exempt AS own_exempt FROM ${slots} u JOIN own s ON s.user_id = u.user_id
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   slot AS (
-    UPDATE ${slots} u SET active = ${active}, floor = ${floor} FROM old WHERE u.user_id = old.user_id),
-  ${finish(due, reason)}`;
+    UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
+  ${finish(due, all, reason)}`;
+
+  const floorUnlessExempt = 'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END';
 
   /** By the scope of the target. */
   const end: Record<EndTarget['scope'], string> = {
-    session: endBySession('array_remove(old.active, old.own_id)', 'old.floor', 's.id = old.own_id'),
+    session: endBySession(
+      { active: 'array_remove(old.active, old.own_id)', floor: 'old.floor' },
+      's.id = old.own_id',
+      'false',
+    ),
     everywhere: endBySession(
-      `CASE WHEN old.own_exempt THEN old.active ELSE '{}' END`,
-      'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END',
+      { active: `CASE WHEN old.own_exempt THEN old.active ELSE '{}' END`, floor: floorUnlessExempt },
       's.id = old.own_id OR NOT old.own_exempt',
+      'NOT old.own_exempt',
       `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
     ),
     others: endBySession(
-      `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
-      'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END',
+      { active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`, floor: floorUnlessExempt },
       's.id <> old.own_id',
+      'true',
     ),
     user: `WITH old AS (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
   slot AS (
     UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
-  ${finish('true', '$2')}`,
+  ${finish('true', 'true', '$2')}`,
   };
+
+  /** $1 ids, $2 reason, $3 by. */
+  const endLate = `UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
+  WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL
+  RETURNING s.id, s.user_id, s.end_reason`;
 
   // One worker at a time is enough; a second gained nothing. The lock is held for the statement only.
   const elected = `(SELECT pg_try_advisory_xact_lock(hashtext('nestjs-single-session:sweep'), hashtext('${sessions}')))`;
@@ -156,5 +183,5 @@ export function statements(settings: StatementSettings) {
     WHERE u.user_id = g.user_id AND u.active && g.ids)
   SELECT count(*)::int AS gone FROM gone`;
 
-  return { admit, verify, mark, seen, end, sweepExpired, sweepEnded };
+  return { admit, verify, mark, seen, end, endLate, sweepExpired, sweepEnded };
 }

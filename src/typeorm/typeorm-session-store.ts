@@ -28,6 +28,8 @@ interface EndedRow {
   id: string;
   user_id: string;
   end_reason: EndReason;
+  /** Not in sight of the statement that ended it. */
+  late?: boolean;
 }
 
 const UNIQUE_VIOLATION = '23505';
@@ -90,38 +92,23 @@ export class TypeOrmSessionStore extends SessionStore {
     return records.map(toCheckResult);
   }
 
-  async end(order: EndOrder): Promise<EndedSession[]> {
-    const { target, reason, by, limit = NO_LIMIT } = order;
+  async end({ target, reason, by, limit = NO_LIMIT }: EndOrder): Promise<EndedSession[]> {
     const parameters =
       target.scope === 'user'
         ? [target.userId, reason, by]
         : [target.sessionId, reason, by, target.userId ?? null, limit];
     const { records } = await this.run<EndedRow>(this.sql.end[target.scope], parameters);
-    const ended = records.map(toEndedSession);
-    return target.scope === 'session' ? ended : [...ended, ...(await this.markLatecomers(order, ended))];
+    const ended = records.filter(({ late }) => !late);
+    const late = records.filter((row) => row.late).map(({ id }) => id);
+    if (late.length > 0)
+      ended.push(
+        ...(await this.endLate(late, target.scope === 'everywhere' ? 'logout-everywhere' : reason, by)),
+      );
+    return ended.map(toEndedSession);
   }
 
   async mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
-    return this.markAs(users, null, null);
-  }
-
-  // A login that was admitted while the statement waited for the slots row is dead like the others, but its row was not
-  // in sight yet.
-  private async markLatecomers(
-    { target, reason, by, limit = NO_LIMIT }: EndOrder,
-    ended: EndedSession[],
-  ): Promise<EndedSession[]> {
-    const userId = target.scope === 'user' ? target.userId : ended[0]?.userId;
-    if (userId === undefined) return [];
-    return this.markAs([{ userId, limit }], target.scope === 'everywhere' ? 'logout-everywhere' : reason, by);
-  }
-
-  private async markAs(
-    users: readonly { userId: string; limit: number }[],
-    reason: EndReason | null,
-    by: string | null,
-  ): Promise<EndedSession[]> {
-    const parameters = [users.map(({ userId }) => userId), users.map(({ limit }) => limit), reason, by];
+    const parameters = [users.map(({ userId }) => userId), users.map(({ limit }) => limit)];
     const { records } = await this.run<EndedRow>(this.sql.mark, parameters);
     return records.map(toEndedSession);
   }
@@ -134,6 +121,11 @@ export class TypeOrmSessionStore extends SessionStore {
     const expired = await this.run(this.sql.sweepExpired, []);
     const ended = await this.run<{ gone: number }>(this.sql.sweepEnded, []);
     return expired.affected === BATCH || ended.records[0]?.gone === BATCH;
+  }
+
+  private async endLate(ids: string[], reason: EndReason, by: string | null): Promise<EndedRow[]> {
+    const { records } = await this.run<EndedRow>(this.sql.endLate, [ids, reason, by]);
+    return records;
   }
 
   // The primary, always: with TypeORM's `replication` a replica may still show what was ended.

@@ -172,6 +172,8 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 
 /** How many backends of the database wait for a lock. */
 async function waiting(database: pg.Client): Promise<number> {
+  // A transaction goes on seeing what it saw first.
+  await database.query('SELECT pg_stat_clear_snapshot()');
   const { rows } = await database.query(
     "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
   );

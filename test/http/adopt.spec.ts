@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, HttpCode, Post, UseGuards } from '@nestjs/common';
+import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
 import type { Request } from 'express';
 import { SkipSingleSession, SingleSessionService } from '../../src/index.js';
 import {
@@ -22,6 +22,11 @@ class BeforeController {
   @Post('login')
   @HttpCode(200)
   login(): void {}
+
+  @Post('visit')
+  visit(@Req() request: Request & { session: { cart?: string } }): void {
+    request.session.cart = 'a book';
+  }
 }
 
 const users = new Users();
@@ -106,7 +111,7 @@ describe("with unregistered: 'adopt'", () => {
     expect(await rowsOf(application, user)).toEqual([]);
   });
 
-  it('a user who brings neither cookie nor bearer, as with an API key, gets 401 and no row', async () => {
+  it('a user who was logged in by neither, as with an API key, gets 401 and no row, also beside an anonymous cookie', async () => {
     const keyed = await startApplication(databaseUrl, {
       ...shared,
       options: { unregistered: 'adopt' },
@@ -117,9 +122,11 @@ describe("with unregistered: 'adopt'", () => {
         }),
     });
     try {
+      const visitor = new Browser(keyed.url);
+      await visitor.post('/before/visit');
       const before = await countRows(keyed);
-      for (let n = 0; n < 3; n++) {
-        const answer = await new Browser(keyed.url).get('/me', { 'x-api-key': 'k' });
+      for (const caller of [new Browser(keyed.url), new Browser(keyed.url), visitor]) {
+        const answer = await caller.get('/me', { 'x-api-key': 'k' });
         expect(answer.status).toBe(401);
         expect(answer.body.code).toBe('SESSION_UNKNOWN');
       }

@@ -166,6 +166,16 @@ describe('a request with a cookie and a token', () => {
     expect((await send()).status).toBe(200);
   });
 
+  it('is refused when the cookie is dead and the token alive, under a global AuthGuard that runs before ours too', async () => {
+    const { username } = newUser({ users });
+    const dead = new Browser(guarded.url);
+    const alive = new TokenClient(guarded.url);
+    await dead.login(username);
+    await alive.login(username);
+    expectEvicted(await dead.get('/me', { authorization: `Bearer ${alive.token}` }));
+    expect((await alive.get('/me')).status).toBe(200);
+  });
+
   it('is refused when the cookie is alive and the token dead, and the cookie stays', async () => {
     const user = newUser({ users });
     token = new TokenClient(application.url);

@@ -32,7 +32,7 @@ afterAll(async () => {
 const KINDS: [string, RegExp][] = [
   ['admission', /^WITH slot AS \(\s*INSERT INTO "user_session_slots"/],
   ['check', /^SELECT [^;]*FROM unnest\(\$1::uuid\[\]/],
-  ['marking', /^WITH due AS [^;]*UPDATE "user_session" s SET end_reason/],
+  ['marking', /^WITH due AS [^;]*UPDATE "user_session" s SET\s+end_reason/],
   ['ending', /^WITH own AS [^;]*UPDATE "user_session" s SET ended_at/],
 ];
 

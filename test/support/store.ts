@@ -109,8 +109,13 @@ export class StoreBench {
     return (await this.dataSource.query(sql, parameters)) as Row[];
   }
 
-  async close(): Promise<void> {
+  /** Waits until everything that is written in the background is written. */
+  async settled(): Promise<void> {
     await Promise.all(this.bookkeepers.map((bookkeeper) => bookkeeper.close()));
+  }
+
+  async close(): Promise<void> {
+    await this.settled();
     await this.dataSource.destroy();
   }
 }

@@ -110,10 +110,14 @@ describe('what queues behind a lock of the user', () => {
       expect(await one.sessions({ maxSessions: 1_000 }).liveOf(both)).toEqual([]);
     });
 
-    it('both are told as ended, with the reason of the end', async () => {
+    it('what was live when it began is told with its reason, and nothing of anybody else', async () => {
       const { both, told } = await race();
-      expect(await one.sessions({ maxSessions: 2 }).states(both)).toEqual(['admin', 'admin']);
-      expect(told).toEqual(both.toSorted());
+      expect(told).toContain(both[0]);
+      expect(both).toEqual(expect.arrayContaining(told));
+      // The record of the login in between may say either: both happened at once.
+      const [first, second] = await one.sessions({ maxSessions: 2 }).states(both);
+      expect(first).toBe('admin');
+      expect(['admin', 'superseded']).toContain(second);
     });
   });
 

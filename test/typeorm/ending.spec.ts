@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { EndTarget } from '../../src/session/session.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
+import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
 const DAY = 86_400_000;
 
@@ -113,6 +113,27 @@ describe('ending', () => {
     expect(await three.liveOf([...ids, ...exempt.ids, ...bystander.ids])).toEqual(bystander.ids);
   });
 
+  it('tells only what was live, and says superseded of what a login evicted and nobody has marked yet', async () => {
+    for (const scope of ['user', 'everywhere', 'others'] as const) {
+      const user = someone();
+      const identity = { id: user, username: user, roles: [] };
+      const [evicted, other, own] = times(3, () => randomUUID()) as [string, string, string];
+      for (const id of [evicted, other, own])
+        await bench.store.admit({
+          id,
+          identity,
+          limit: 2,
+          exempt: false,
+          onLimit: 'evict',
+          replaces: null,
+          origin: NOWHERE,
+        });
+      const ended = await three.ends({ scope, sessionId: own, userId: user });
+      expect(ended).toEqual((scope === 'others' ? [other] : [other, own]).toSorted());
+      expect(await three.state(evicted)).toBe('superseded');
+    }
+  });
+
   it('tells each session once, with its user and reason', async () => {
     const { user, ids } = await loggedIn(1);
     const order = { target: { scope: 'user', userId: user }, reason: 'admin', by: 'root' } as const;
@@ -146,15 +167,7 @@ describe('what is dead', () => {
     const { user, ids } = await loggedIn(2);
     const [dead, winner] = ids as [string, string];
     await die(dead, user);
-    await until(
-      async () =>
-        (
-          await bench.query(
-            'SELECT FROM pg_stat_activity WHERE state = $1 AND datname = current_database() AND pid <> pg_backend_pid()',
-            ['active'],
-          )
-        ).length === 0,
-    );
+    await bench.settled();
     const before = await everything();
     for (const scope of ['session', 'everywhere', 'others'] as const)
       expect(await three.ends({ scope, sessionId: dead, userId: user })).toEqual([]);
