@@ -48,7 +48,8 @@ export class Users {
     const user = this.byUsername.get(username);
     // Compared for an unknown name too: the time that an answer takes tells nothing about who exists.
     const matches = timingSafeEqual(sha256(password), sha256(user?.username ?? ''));
-    return matches ? user : undefined;
+    // A copy, as a database would give: the user of this login is not the one of an older cookie session.
+    return matches && user ? { ...user } : undefined;
   }
 }
 

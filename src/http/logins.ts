@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
-import { isSessionId, type Sessions } from '../session/sessions.js';
+import { isSessionId, type Replaced, type Sessions } from '../session/sessions.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { originOf } from './origin.js';
 import { knownStateOf, sidOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
@@ -44,7 +44,7 @@ export class Logins {
       return { session, takeBack };
     } catch (error) {
       if (credential === 'cookie') await destroyCookieSession(request);
-      if (replaces && credential === 'cookie') await this.sessions.giveUp(replaces.id);
+      if (replaces?.givenUp) await this.sessions.giveUp(replaces.id);
       throw toException(error, response);
     }
   }
@@ -80,15 +80,15 @@ export class Logins {
 }
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
-function givenUp(request: SessionRequest): { id: string; user: unknown } | undefined {
+function givenUp(request: SessionRequest): Replaced | undefined {
   const { sessionID, stamp: id, user } = knownStateOf(request)?.arrivedWith ?? {};
-  return id === undefined || sessionID === request.sessionID ? undefined : { id, user };
+  return id === undefined || sessionID === request.sessionID ? undefined : { id, user, givenUp: true };
 }
 
 /** The session of the token that a login takes in place of a password, as a token exchange does. */
-function exchanged({ user }: SessionRequest): { id: string; user: unknown } | undefined {
+function exchanged({ user }: SessionRequest): Replaced | undefined {
   const id = sidOf(user);
-  return isSessionId(id) ? { id, user } : undefined;
+  return isSessionId(id) ? { id, user, givenUp: false } : undefined;
 }
 
 /** Whether a token login takes the cookie session in place of a password: no guard of the route has set the user. */

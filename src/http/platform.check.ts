@@ -3,7 +3,7 @@ import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 
 /** A layer of Express's router. */
 interface Layer {
-  handle?: { name?: string };
+  handle?: (...parameters: never[]) => unknown;
   /** Set where the layer is a route. */
   route?: { methods?: { _all?: boolean } };
 }

@@ -3,7 +3,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
-import type { Policy, Ruling } from './policy.js';
+import { LARGEST_LIMIT, type Policy, type Ruling } from './policy.js';
 import type {
   AdmissionResult,
   Check,
@@ -20,10 +20,19 @@ import type { SessionStore } from './session-store.js';
 export interface Login {
   user: unknown;
   origin: Origin;
-  /** The session that the same browser carried, if any, and its user, if known. The browser gives it up. */
-  replaces?: { id: string; user: unknown } | undefined;
+  /** The session that the same client carried, if any. */
+  replaces?: Replaced | undefined;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
+}
+
+/** The session that a client carried to a login. */
+export interface Replaced {
+  id: string;
+  /** `undefined` when not known. */
+  user: unknown;
+  /** The client has lost its credential for it: it must end even where the login makes no room of it. */
+  givenUp: boolean;
 }
 
 export interface SessionsSettings {
@@ -71,11 +80,12 @@ export class Sessions {
     const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
     const session = { id: login.id ?? randomUUID(), userId: ruling.identity.id };
-    const result = await this.admitAs(session.id, ruling, login);
-    if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId, ruling.limit);
+    // Before the admission: it calls the application's code, which may throw.
     const replaced =
       !ruling.exempt && replaces?.user && this.policy.userIdOf(replaces.user) === session.userId;
-    if (replaces && !replaced && replaces.id !== session.id) void this.giveUp(replaces.id);
+    const result = await this.admitAs(session.id, ruling, login);
+    if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId, ruling.limit);
+    if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return session;
   }
 
@@ -97,7 +107,7 @@ export class Sessions {
     const limit = await this.policy.limitAtCheck(user);
     const known = await this.verify({ id, limit });
     if (known.live || known.reason !== 'unknown') return { ...known, id };
-    await this.admit({ user, origin, id, replaces: { id, user } });
+    await this.admit({ user, origin, id, replaces: { id, user, givenUp: false } });
     return { ...(await this.verify({ id, limit })), id };
   }
 
@@ -123,7 +133,7 @@ export class Sessions {
   async end(order: Omit<EndOrder, 'limit'>, user?: unknown): Promise<EndedSession[]> {
     const { target } = order;
     if (target.scope !== 'user' && !isSessionId(target.sessionId)) return [];
-    const limit = await this.policy.limitAtCheck(user);
+    const limit = await this.limitToEnd(user);
     return answered(this.store.end({ ...order, limit }));
   }
 
@@ -162,6 +172,15 @@ export class Sessions {
       .catch(() => undefined)
       .then(() => this.end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null }))
       .catch(() => undefined);
+  }
+
+  // Who cannot be judged may still log out.
+  private async limitToEnd(user: unknown): Promise<number> {
+    try {
+      return await this.policy.limitAtCheck(user);
+    } catch {
+      return LARGEST_LIMIT;
+    }
   }
 
   // Who cannot be judged logs out alone: the session ends either way.

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { setTimeout as pause } from 'node:timers/promises';
+import { answered } from './answered.js';
 import type { SessionStore } from './session-store.js';
 
 const LONGEST_INTERVAL_MS = 10 * 60_000;
@@ -24,10 +25,10 @@ export class Sweeper {
     this.running ??= this.run();
   }
 
-  /** Resolves when the batch under way, if any, is done. */
+  /** Resolves when the batch under way, if any, is done, or the store has stopped answering. */
   async stop(): Promise<void> {
     this.stopping.abort();
-    await this.running;
+    await answered(Promise.resolve(this.running)).catch(() => undefined);
   }
 
   /** Batch after batch, until nothing is left to sweep. */

@@ -8,6 +8,7 @@ import type {
   Page,
   Route,
 } from 'playwright-core';
+import { Browser as ApiBrowser } from '../support/client.js';
 import { findChromium, launchChromium } from '../support/chromium.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { endAllProcesses, startProcess, type RunningProcess } from '../support/processes.js';
@@ -16,6 +17,8 @@ import { endAllProcesses, startProcess, type RunningProcess } from '../support/p
 
 const MARKUP = '<img id="injected" src="/injected">';
 const PATIENCE_MS = 10_000;
+/** How often the page asks whether it is still signed in. */
+const POLL_MS = 2_000;
 
 const ADD_AN_IMAGE_FROM_ELSEWHERE =
   "document.body.append(Object.assign(new Image(), { src: 'https://elsewhere.invalid/' }))";
@@ -23,11 +26,14 @@ const ADD_A_SCRIPT =
   "document.body.append(Object.assign(document.createElement('script'), { text: 'window.ran = true' }))";
 
 const executablePath = findChromium();
-const inChromium = executablePath === undefined ? describe.skip : describe;
-const why =
-  executablePath === undefined ? ' (skipped: no Chromium on this machine; apt-get install chromium)' : '';
+const [inChromium, title] =
+  executablePath === undefined
+    ? [describe.skip, 'skipped: no Chromium on this machine; apt-get install chromium']
+    : [describe, 'the page of the demo in a browser'];
+// Jest prints no title of a file of which it ran nothing.
+if (executablePath === undefined) process.stderr.write(`test/e2e/page.spec.ts ${title}\n`);
 
-inChromium(`the page of the demo in a browser${why}`, () => {
+inChromium(title, () => {
   let databaseUrl: string;
   let demo: RunningProcess;
   let chromium: Browser;
@@ -60,6 +66,11 @@ inChromium(`the page of the demo in a browser${why}`, () => {
     return page;
   }
 
+  async function signInElsewhere(username: string): Promise<void> {
+    const answer = await new ApiBrowser(demo.url).login(username);
+    expect(answer.status).toBe(200);
+  }
+
   it('throws the first browser out without a reload and tells it why, and the second goes on [P1]', async () => {
     const [first, second] = [await openPage(), await openPage()];
     await signIn(first, 'alice');
@@ -79,14 +90,16 @@ inChromium(`the page of the demo in a browser${why}`, () => {
 
   it('signs out in one browser, in all of its tabs, and leaves the browser of another user alone', async () => {
     const browser = await openBrowser();
-    const [tab, otherTab, other] = [await openPage(browser), await openPage(browser), await openPage()];
+    await browser.clock.install();
+    const [tab, other] = [await openPage(browser), await openPage()];
     await signIn(other, 'bob');
     await signIn(tab, 'alice');
-    await otherTab.reload();
+    const otherTab = await openPage(browser);
     await says(otherTab, 'Signed in as alice');
 
     await tab.getByRole('button', { name: 'Sign out' }).click();
     await says(tab, 'Signed out');
+    await browser.clock.fastForward(POLL_MS);
     await says(otherTab, 'Not signed in any more');
     await tab.reload();
     await says(tab, 'Not signed in', 'Sign in to begin.');
@@ -100,7 +113,7 @@ inChromium(`the page of the demo in a browser${why}`, () => {
     await signIn(page, 'user2');
     // A page that is closed does not ask, so the next one is the first to be told.
     await page.close();
-    await signIn(await openPage(), 'user2');
+    await signInElsewhere('user2');
 
     const visitor = await browser.newPage();
     const visited = visits(visitor);
@@ -115,12 +128,14 @@ inChromium(`the page of the demo in a browser${why}`, () => {
 
   it('asks for nothing elsewhere and gives the browser nothing to complain about', async () => {
     const browser = await openBrowser();
+    await browser.clock.install();
     const { requests, complaints } = watch(browser);
     const page = await openPage(browser);
     await tryToSignIn(page, 'alice', 'wrong');
     await says(page, 'Not signed in', 'Username or password is wrong.');
     await signIn(page, 'alice');
-    await signIn(await openPage(), 'alice');
+    await signInElsewhere('alice');
+    await browser.clock.fastForward(POLL_MS);
     await says(page, 'Signed out by a newer sign-in');
     await signIn(page, 'alice');
     await page.getByRole('button', { name: 'Sign out' }).click();

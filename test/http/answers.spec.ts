@@ -144,7 +144,7 @@ describe('an authenticated request whose login was not recorded', () => {
     const all = await new Promise<Record<string, { singleSession?: unknown }>>((resolve, reject) => {
       cookieSessions.all!((error, found) => (error ? reject(error) : resolve(found as never)));
     });
-    for (const [id, { singleSession, ...rest }] of Object.entries(all))
+    for (const [id, { singleSession: _, ...rest }] of Object.entries(all))
       await new Promise<void>((resolve) => cookieSessions.set(id, rest as never, () => resolve()));
   }
 });

@@ -3,7 +3,6 @@ import {
   BadRequestException,
   Catch,
   Controller,
-  HttpCode,
   Injectable,
   Post,
   Redirect,
@@ -137,21 +136,6 @@ class LoginController {
     throw new Error('after the login');
   }
 
-  @UseFilters(RedirectFilter)
-  @SingleSessionLogin()
-  @Post('works-or-redirect')
-  @HttpCode(200)
-  worksOrRedirect(): object {
-    return {};
-  }
-
-  @UseFilters(RedirectFilter)
-  @SingleSessionLogin()
-  @Post('circular-to-redirect')
-  circularToRedirect(): object {
-    return this.circular();
-  }
-
   @UseInterceptors(FailingInterceptor)
   @SingleSessionLogin()
   @Post('interceptor-outside')
@@ -213,12 +197,6 @@ class ByHandController {
   async throws(@Req() request: LoginRequest): Promise<void> {
     await this.admit(request);
     throw new Error('after the login');
-  }
-
-  @UseFilters(RedirectFilter)
-  @Post('throws-to-redirect')
-  async throwsToRedirect(@Req() request: LoginRequest): Promise<void> {
-    await this.throws(request);
   }
 
   private async admit(request: LoginRequest): Promise<void> {
@@ -301,8 +279,6 @@ describe('a login that fails after its admission ends its session and gives no u
     ['an interceptor of the route outside ours fails', '/login/interceptor-outside', 500],
     ['an interceptor of the route inside ours fails', '/login/interceptor-inside', 500],
     ['the handler throws after SingleSessionService.admit()', '/by-hand/throws', 500],
-    ['the same, and a filter turns it into a redirect', '/by-hand/throws-to-redirect', 302],
-    ['the body is circular and a filter turns it into a redirect', '/login/circular-to-redirect', 302],
   ];
 
   it.each(FAILURES)('when %s [lesson 19]', async (_, path, status) => {
@@ -314,12 +290,6 @@ describe('a login that fails after its admission ends its session and gives no u
   it('when a global interceptor outside of ours fails [lesson 19]', async () => {
     const answer = await failToLogIn('/login', { [FAIL_IN_MAP]: '1' });
     expect(answer.status).toBe(500);
-    expect(answer.headers.getSetCookie()).toEqual([]);
-  });
-
-  it('when a global interceptor outside of ours fails and a filter turns it into a redirect [lesson 19]', async () => {
-    const answer = await failToLogIn('/login/works-or-redirect', { [FAIL_IN_MAP]: '1' });
-    expect(answer.status).toBe(302);
     expect(answer.headers.getSetCookie()).toEqual([]);
   });
 

@@ -119,21 +119,20 @@ describe('the user agent of a session', () => {
     );
   });
 
-  const SAME = (text: string): RegExp => new RegExp(`^${text}$`);
+  const SAME = (text: string): unknown => expect.stringMatching(new RegExp(`^${text}$`, 'u'));
 
   it.each([
     ['control characters', 'a\x01b\x1b[31mc\x7f\r\nd', SAME('ab\\[31mcd')],
     ['NUL', 'a\0b', SAME('ab')],
     ['C1 control characters', 'a\x85\x9bb', SAME('ab')],
     ['a lone surrogate', 'a\ud800b', SAME('a.?b')],
-    ['a pair that the cut divides', `${'x'.repeat(511)}😀`, /^x{511}.?$/u],
+    ['a pair that the cut divides', `${'x'.repeat(511)}😀`, SAME('x{511}.?')],
     ['nothing but control characters', '\x01\x02', null],
     ['nothing', '', null],
     ['a list', ['a', 'b'], null],
     ['no string', 7, null],
   ])('with %s is stored without harm [S8]', async (_, agent, stored) => {
     const { userAgent } = await admitFrom({ headers: { 'user-agent': agent } });
-    if (stored === null) expect(userAgent).toBeNull();
-    else expect(userAgent).toMatch(stored);
+    expect(userAgent).toEqual(stored);
   });
 });

@@ -84,6 +84,6 @@ describe('however its path is written, a request', () => {
       return dice < 0.5 ? character.toUpperCase() : character;
     };
     const TAILS = ['', '', '', '/', '?a=1', ';v=1', '%20'];
-    return [...path].map(spell).join('') + TAILS[Math.floor(random() * TAILS.length)];
+    return Array.from(path, spell).join('') + TAILS[Math.floor(random() * TAILS.length)];
   }
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, Req } from '@nestjs/common';
 import connectPgSimple from 'connect-pg-simple';
 import type { Request } from 'express';
@@ -60,6 +60,9 @@ describe.each([
       session: { store: createStore(databaseUrl) },
     });
   });
+
+  // A request that still waits would be waited for.
+  afterEach(() => gate.open());
 
   afterAll(async () => {
     await application?.close();

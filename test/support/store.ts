@@ -138,7 +138,8 @@ export class TestSessions extends Sessions {
 
   /** A login of this user, told by the id of its session. The browser carries `replaces`, of the same user unless said. */
   async login(user: unknown, { replaces, of = user, ...more }: TestLogin = {}): Promise<string> {
-    const carried = replaces === undefined ? undefined : { id: replaces as string, user: userOf(of) };
+    const carried =
+      replaces === undefined ? undefined : { id: replaces as string, user: userOf(of), givenUp: true };
     const { id } = await this.admit({ user: userOf(user), origin: NOWHERE, replaces: carried, ...more });
     return id;
   }

@@ -1,6 +1,7 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { get } from 'node:http';
 import { getActiveResourcesInfo } from 'node:process';
+import { DataSource } from 'typeorm';
 import { startApplication } from '../support/application.js';
 import { TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -34,6 +35,22 @@ const statusOf = (url: string, headers: Record<string, string>): Promise<number>
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('a closed application', () => {
+  it('asks its database nothing any more: neither the sweeper nor the last-seen times go on', async () => {
+    // The shortest interval of each is a second, the longest pause a second and a half.
+    const options = { retention: 1, idleTimeout: 400 };
+    const application = await startApplication(databaseUrl, { options });
+    const token = new TokenClient(application.url);
+    await token.login(newUser(application).username);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect((await token.get()).status).toBe(200);
+    const dataSource = application.app.get(DataSource);
+    await application.close();
+    const asked = jest.spyOn(dataSource, 'createQueryRunner');
+    await new Promise((resolve) => setTimeout(resolve, 1_700));
+    expect(asked).not.toHaveBeenCalled();
+    await dropDatabase(databaseUrl);
+  });
+
   it('leaves no connection and no timer behind, and its database can be dropped', async () => {
     const before = timers();
     const application = await startApplication(databaseUrl, { options: { idleTimeout: 400 } });
