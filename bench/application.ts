@@ -116,7 +116,7 @@ export class BenchApplication {
         ...(variant === 'by-hand' ? [TypeOrmModule.forFeature([SessionByHand])] : []),
       ],
       controllers: [controllerOf(variant, kind)],
-      providers: [LocalStrategy, JwtStrategy, Serializer],
+      providers: [LocalStrategy, kind === 'cookie' ? Serializer : JwtStrategy],
     };
   }
 }

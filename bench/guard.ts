@@ -1,7 +1,7 @@
 import type { CredentialKind, Variant } from './application.js';
 import { compare, type Effort, type Load, slice } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
-import { type BenchServer, startServers } from './servers.js';
+import { type BenchServer, startServers, stopServers } from './servers.js';
 
 const VARIANTS: Variant[] = ['none', 'module', 'by-hand'];
 const KINDS: CredentialKind[] = ['cookie', 'jwt'];
@@ -16,7 +16,7 @@ export async function benchGuard(databaseUrl: string, effort: Effort): Promise<T
     try {
       rows.push(...(await benchKind(kind, servers, effort)));
     } finally {
-      await Promise.all(servers.map((server) => server.stop()));
+      await stopServers(servers);
     }
   }
   return {

@@ -1,7 +1,7 @@
 import type { Variant } from './application.js';
 import { compare, type Effort, type Load, slice } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
-import { startServers } from './servers.js';
+import { startServers, stopServers } from './servers.js';
 
 const VARIANTS: Variant[] = ['none', 'module', 'by-hand'];
 const CONNECTIONS = [1, 16];
@@ -26,7 +26,7 @@ export async function benchLogin(databaseUrl: string, effort: Effort): Promise<T
       }
     }
   } finally {
-    await Promise.all(servers.map((server) => server.stop()));
+    await stopServers(servers);
   }
   return {
     title: 'bench/login: logins per second',

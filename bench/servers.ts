@@ -19,9 +19,18 @@ export async function startServers(
   databaseUrl: string,
 ): Promise<BenchServer[]> {
   const servers: BenchServer[] = [];
-  // One after the other: they make their tables.
-  for (const variant of variants) servers.push(await startServer(variant, kind, databaseUrl));
-  return servers;
+  try {
+    // One after the other: they make their tables.
+    for (const variant of variants) servers.push(await startServer(variant, kind, databaseUrl));
+    return servers;
+  } catch (error) {
+    await stopServers(servers);
+    throw error;
+  }
+}
+
+export async function stopServers(servers: BenchServer[]): Promise<void> {
+  await Promise.all(servers.map((server) => server.stop()));
 }
 
 async function startServer(

@@ -1,5 +1,6 @@
 import {
   Inject,
+  Logger,
   Module,
   type DynamicModule,
   type OnApplicationBootstrap,
@@ -31,6 +32,7 @@ import {
 } from './single-session.module-definition.js';
 import {
   checkAsyncKeys,
+  DEFAULT_MAX_AGE,
   checkExtras,
   resolveOptions,
   type ResolvedOptions,
@@ -56,6 +58,7 @@ export class SingleSessionModule
     @Inject(SessionStore) private readonly store: SessionStore,
     @Inject(Bookkeeper) private readonly bookkeeper: Bookkeeper,
     @Inject(Sweeper) private readonly sweeper: Sweeper,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(PlatformCheck) private readonly platformCheck: PlatformCheck,
   ) {
     super();
@@ -77,8 +80,18 @@ export class SingleSessionModule
   /** Stops the start when the application is not fit to hold the limit. */
   async onApplicationBootstrap(): Promise<void> {
     this.platformCheck.run();
+    this.warnOfLockOut();
     await this.store.prepare();
     this.sweeper.start();
+  }
+
+  private warnOfLockOut(): void {
+    const { onLimit, idleTimeout, maxAge } = this.options;
+    if (onLimit !== 'reject' || idleTimeout !== undefined || maxAge < DEFAULT_MAX_AGE) return;
+    new Logger('SingleSession').warn(
+      "onLimit: 'reject' without idleTimeout: who closes the browser, or whose token runs out, cannot sign in again for " +
+        `${Math.round(maxAge / 86_400_000)} days. Give idleTimeout, or a maxAge as long as your cookies or tokens live.`,
+    );
   }
 
   async onModuleDestroy(): Promise<void> {
@@ -152,11 +165,7 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
 ];
 
 const HTTP_PROVIDERS: Provider[] = [
-  {
-    provide: Logins,
-    inject: [Sessions, RequestCheck],
-    useFactory: (sessions: Sessions, requestCheck: RequestCheck) => new Logins(sessions, requestCheck),
-  },
+  { provide: Logins, inject: [Sessions], useFactory: (sessions: Sessions) => new Logins(sessions) },
   {
     provide: RequestCheck,
     inject: [Sessions, RESOLVED_OPTIONS],

@@ -58,6 +58,8 @@ export interface ResolvedOptions {
 }
 
 const DAY = 86_400_000;
+/** Milliseconds. */
+export const DEFAULT_MAX_AGE = 14 * DAY;
 const LONGEST = 100 * 365 * DAY;
 const EXTRAS: readonly string[] = [
   'dataSource',
@@ -98,7 +100,7 @@ export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOption
     logoutEverywhere: read('logoutEverywhere') ?? true,
     unregistered: read('unregistered') ?? 'reject',
     idleTimeout: read('idleTimeout'),
-    maxAge: read('maxAge') ?? 14 * DAY,
+    maxAge: read('maxAge') ?? DEFAULT_MAX_AGE,
     retention: read('retention') ?? 30 * DAY,
   };
   read('freshness');

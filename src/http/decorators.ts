@@ -19,17 +19,17 @@ import { ROUTE, type Credential, type Route } from './route.js';
  * which the handler signs the `id` of {@link CurrentSession} as `sid`). Default: `'cookie'` where the request has a
  * cookie session, else `'token'`; so an application with both says `'token'` on its token route.
  */
-export const SingleSessionLogin = (
-  options: { credential?: Credential } = {},
-): MethodDecorator & ClassDecorator =>
-  applyDecorators(
+export const SingleSessionLogin = (options: { credential?: Credential } = {}): MethodDecorator =>
+  onMethod(
+    'SingleSessionLogin',
     SetMetadata(ROUTE, { kind: 'login', ...options } satisfies Route),
     UseInterceptors(SingleSessionLoginInterceptor),
   );
 
 /** Marks a route as a logout: the session of the request is ended before the handler runs, and its cookie session destroyed after. Ended, unknown and anonymous callers reach the handler too. */
-export const SingleSessionLogout = (): MethodDecorator & ClassDecorator =>
-  applyDecorators(
+export const SingleSessionLogout = (): MethodDecorator =>
+  onMethod(
+    'SingleSessionLogout',
     SetMetadata(ROUTE, { kind: 'logout' } satisfies Route),
     UseInterceptors(SingleSessionLogoutInterceptor),
   );
@@ -48,3 +48,14 @@ export const CurrentSession: () => ParameterDecorator = createParamDecorator(
     return request && knownStateOf(request)?.current;
   },
 );
+
+// On a class it would take every route of the controller out of the guard.
+function onMethod(name: string, ...decorators: MethodDecorator[]): MethodDecorator {
+  return (target, key, descriptor) => {
+    if ((descriptor as unknown) === undefined)
+      throw new Error(
+        `@${name}() belongs on the method that signs in or out, not on the class ${(target as Function).name}.`,
+      );
+    applyDecorators(...decorators)(target, key, descriptor);
+  };
+}

@@ -1,12 +1,14 @@
 import { Logger } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
-import { isSessionId, type Replaced, type Sessions } from '../session/sessions.js';
+import { LARGEST_LIMIT } from '../session/policy.js';
+import { isSessionId, NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
+import { SessionEndedException } from './exceptions.js';
 import { originOf } from './origin.js';
 import { knownStateOf, sidOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
-import type { RequestCheck } from './request-check.js';
 import type { Credential } from './route.js';
-import { toException } from './to-exception.js';
+import { StoreUnavailableError } from '../session/session-store.js';
+import { challengeBearer, toException } from './to-exception.js';
 import { unlessAnswered } from './unless-answered.js';
 
 /** An admitted login, and the way back. */
@@ -20,10 +22,7 @@ export interface AdmittedLogin {
 export class Logins {
   private readonly logger = new Logger('SingleSession');
 
-  constructor(
-    private readonly sessions: Sessions,
-    private readonly requestCheck: RequestCheck,
-  ) {}
+  constructor(private readonly sessions: Sessions) {}
 
   async admit(
     user: unknown,
@@ -32,21 +31,47 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (request.session ? 'cookie' : 'token');
     const response = given.response ?? request.res;
-    const replaces = credential === 'cookie' ? givenUp(request) : exchanged(request);
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
-      else if (replaces || isOfCookieSession(request)) await this.requestCheck.check(request, response);
-      const session = await this.sessions.admit({ user, origin: originOf(request), replaces });
+      const session = await this.sessions.admit({
+        user,
+        origin: originOf(request),
+        replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
+        entitledBy: takenForPassword(user, request, credential),
+      });
       const takeBack = once(() => this.takeBack(session, request, credential));
       if (response) unlessAnswered(response, takeBack);
       if (credential === 'cookie') await this.carry(request, session, takeBack);
       Object.assign(stateOf(request), { current: session, checked: { user, stamp: stampOf(request) } });
       return { session, takeBack };
     } catch (error) {
-      if (credential === 'cookie') await destroyCookieSession(request);
-      if (replaces?.givenUp) await this.sessions.giveUp(replaces.id);
-      throw toException(error, response);
+      if (credential === 'cookie') await this.discardCookieSession(request, error);
+      throw error instanceof NotEntitledError
+        ? await this.ended(error.sessionId, request, response)
+        : toException(error, response);
     }
+  }
+
+  // With it goes the session that the browser came with, live or not: nobody holds a credential for it any more.
+  private async discardCookieSession(request: SessionRequest, error: unknown): Promise<void> {
+    await destroyCookieSession(request);
+    const carried = knownStateOf(request)?.arrivedWith.stamp;
+    const given = carried !== undefined && this.sessions.giveUp(carried);
+    // A store that has just not answered is not waited for again.
+    if (!(error instanceof StoreUnavailableError)) await given;
+  }
+
+  private async ended(
+    sessionId: string,
+    request: SessionRequest,
+    response: SessionResponse | undefined,
+  ): Promise<unknown> {
+    if (stampOf(request) === sessionId) await destroyCookieSession(request);
+    challengeBearer(request, response);
+    const verdict = await this.sessions.verify({ id: sessionId, limit: LARGEST_LIMIT });
+    return verdict.live
+      ? new SessionEndedException('unknown', null)
+      : new SessionEndedException(verdict.reason, verdict.endedAt);
   }
 
   private async carry(
@@ -85,16 +110,25 @@ function givenUp(request: SessionRequest): Replaced | undefined {
   return id === undefined || sessionID === request.sessionID ? undefined : { id, user, givenUp: true };
 }
 
-/** The session of the token that a login takes in place of a password, as a token exchange does. */
-function exchanged({ user }: SessionRequest): Replaced | undefined {
+/** The session of the token that a login renews. The client still holds the token. */
+function exchanged(user: unknown): Replaced | undefined {
   const id = sidOf(user);
   return isSessionId(id) ? { id, user, givenUp: false } : undefined;
 }
 
-/** Whether a token login takes the cookie session in place of a password: no guard of the route has set the user. */
-function isOfCookieSession(request: SessionRequest): boolean {
-  const { user } = request;
-  return Boolean(user) && user === knownStateOf(request)?.arrivedWith.user && stampOf(request) !== undefined;
+/**
+ * The session that a login takes in place of a password, as a token exchange does: the one of the token that the user
+ * came from, or that of the cookie session when no guard of the route has set the user of a token login.
+ */
+function takenForPassword(
+  user: unknown,
+  request: SessionRequest,
+  credential: Credential,
+): string | undefined {
+  const sid = sidOf(user);
+  if (isSessionId(sid)) return sid;
+  const isOfCookieSession = Boolean(user) && user === knownStateOf(request)?.arrivedWith.user;
+  return credential === 'token' && isOfCookieSession ? stampOf(request) : undefined;
 }
 
 function requireFreshCookieSession(request: SessionRequest): void {

@@ -42,6 +42,7 @@ export class PlatformCheck {
 
   run(): void {
     this.requireExpress();
+    this.requireRequestUser();
     if (!this.usesPassportSessions() || this.mayHaveSessionMiddleware()) return;
     throw new Error(
       'A PassportSerializer is provided, so users are kept in cookie sessions, but there is no session middleware. Write ' +
@@ -53,6 +54,18 @@ export class PlatformCheck {
     if (this.adapterHost.httpAdapter?.getType?.() !== 'fastify') return;
     throw new Error(
       'nestjs-single-session works on Express; Fastify is not supported yet. Write NestFactory.create(AppModule) with @nestjs/platform-express.',
+    );
+  }
+
+  // `PassportModule.register({ property })`: what is not in `request.user` would pass unseen.
+  private requireRequestUser(): void {
+    const options = this.discovery.getProviders().filter(({ name }) => name === 'AuthModuleOptions');
+    const property = options
+      .map(({ instance }) => (instance as { property?: string } | undefined)?.property)
+      .find((name) => name !== undefined && name !== 'user');
+    if (property === undefined) return;
+    throw new Error(
+      `PassportModule.register({ property: '${property}' }) puts the user where nestjs-single-session does not look. Leave \`property\` out: the user must be in request.user.`,
     );
   }
 

@@ -35,13 +35,12 @@ export class RequestCheck {
   }
 
   private async decide(request: SessionRequest): Promise<true> {
-    const [main, other] = claimsOf(request);
     const state = stateOf(request);
-    const [current] = await Promise.all([
-      main === undefined ? this.adopt(request) : this.confirm(main, request.user, request),
-      other !== undefined && other.id !== state.checked?.stamp && this.confirm(other, undefined, request),
-    ]);
-    state.current = current;
+    const [main, other] = claimsOf(request);
+    if (other !== undefined && other.id !== state.checked?.stamp)
+      await this.confirm(other, undefined, request);
+    state.current =
+      main === undefined ? await this.adopt(request) : await this.confirm(main, request.user, request);
     state.checked = { user: request.user, stamp: stampOf(request) };
     return true;
   }
@@ -58,8 +57,18 @@ export class RequestCheck {
     });
     if (!verdict.live) return refuseEnded(verdict, credential, request);
     const { userId } = verdict;
-    if (user && this.sessions.userIdOf(user) !== userId) return refuseEnded(FOREIGN, credential, request);
+    if (user && this.sessions.userIdOf(user) !== userId) return this.refuseForeign(id, credential, request);
     return { id, userId };
+  }
+
+  // The cookie session is destroyed with this answer, so its session must not stay behind and hold a slot.
+  private async refuseForeign(
+    id: string,
+    credential: Claim['credential'],
+    request: SessionRequest,
+  ): Promise<never> {
+    if (credential === 'cookie') await this.sessions.giveUp(id);
+    return refuseEnded({ reason: 'unknown', endedAt: null }, credential, request);
   }
 
   private async adopt(request: SessionRequest): Promise<CurrentSession> {
@@ -96,7 +105,6 @@ export class RequestCheck {
 }
 
 type Dead = Extract<CheckResult, { live: false }>;
-const FOREIGN: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
 
 async function refuseEnded(
   { reason, endedAt }: Pick<Dead, 'reason' | 'endedAt'>,

@@ -28,6 +28,7 @@ export interface SessionResponse {
   statusCode: number;
   headersSent: boolean;
   readonly writableFinished: boolean;
+  readonly destroyed: boolean;
   setHeader(name: string, value: string): unknown;
   once(event: 'close', listener: () => void): unknown;
   end: (...parts: unknown[]) => unknown;

@@ -1,5 +1,14 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { CurrentSession, EndedSession, EndReason, EndTarget, Verdict } from '../session/session.js';
+import { toUserId } from '../session/identity.js';
+import {
+  END_REASONS,
+  isEndReason,
+  type CurrentSession,
+  type EndedSession,
+  type EndReason,
+  type EndTarget,
+  type Verdict,
+} from '../session/session.js';
 import { Sessions } from '../session/sessions.js';
 import { Logins } from './logins.js';
 import type { SessionRequest } from './request.js';
@@ -37,9 +46,9 @@ export class SingleSessionService {
     return session;
   }
 
-  /** Whether a session is live now. */
-  async verify(sessionId: string): Promise<Verdict> {
-    const limit = await this.sessions.limitAtCheck(undefined);
+  /** Whether a session is live now. Give its user where `maxSessions` is a function: without, only the slots that its last login left are looked at. */
+  async verify(sessionId: string, user?: unknown): Promise<Verdict> {
+    const limit = await this.sessions.limitAtCheck(user);
     const result = await this.sessions.verify({ id: sessionId, limit });
     if (result.live) return { live: true, userId: result.userId };
     const { reason, endedAt, userId } = result;
@@ -53,7 +62,7 @@ export class SingleSessionService {
 
   /** Ends all sessions of a user. */
   endUser(userId: string | number | bigint, options: EndOptions = {}): Promise<{ ended: number }> {
-    return this.endAll({ scope: 'user', userId: String(userId) }, options);
+    return this.endAll({ scope: 'user', userId: toUserId({ id: userId }) }, options);
   }
 
   /** Ends all sessions of a user but one; none when that one is not live itself. */
@@ -62,10 +71,15 @@ export class SingleSessionService {
     keepSessionId: string,
     options: EndOptions = {},
   ): Promise<{ ended: number }> {
-    return this.endAll({ scope: 'others', sessionId: keepSessionId, userId: String(userId) }, options);
+    return this.endAll(
+      { scope: 'others', sessionId: keepSessionId, userId: toUserId({ id: userId }) },
+      options,
+    );
   }
 
   private async endAll(target: EndTarget, { reason = 'admin', by }: EndOptions): Promise<{ ended: number }> {
+    if (!isEndReason(reason))
+      throw new TypeError(`The reason ${String(reason)} is none of ${END_REASONS.join(', ')}.`);
     const ended: EndedSession[] = await this.sessions.end({ target, reason, by: by ?? null });
     return { ended: ended.length };
   }

@@ -6,6 +6,8 @@ import type { SessionResponse } from './request.js';
  * the serialization of the body come later, and a client can be gone before it has its cookie.
  */
 export function unlessAnswered(response: SessionResponse, undo: () => Promise<void>): void {
+  // Its 'close' has been and gone.
+  if (response.destroyed) return void undo();
   const { end } = response;
   response.end = (...parts: unknown[]) => {
     response.end = end;

@@ -12,7 +12,7 @@ export class Bookkeeper {
   private readonly logger = new Logger('SingleSession');
   private readonly seenIds = new Set<string>();
   private seenTimer: NodeJS.Timeout | undefined;
-  private unmarked = new Map<string, number>();
+  private readonly unmarked = new Set<string>();
   private marking: Promise<unknown> | undefined;
   private readonly underWay = new Set<Promise<unknown>>();
 
@@ -26,20 +26,10 @@ export class Bookkeeper {
     this.seenDelayMs = Math.min(LONGEST_DELAY_MS, seenIntervalMs / 2);
   }
 
-  /** Marks the user's dead sessions, together with those of all others that ask in this turn. */
-  mark(userId: string, limit: number): Promise<unknown> {
-    this.unmarked.set(userId, Math.min(limit, this.unmarked.get(userId) ?? limit));
+  /** Marks the user's dead sessions, together with those of all others whose login was in this turn. */
+  markLater(userId: string): void {
+    this.unmarked.add(userId);
     this.marking ??= this.track(new Promise((resolve) => setImmediate(() => resolve(this.writeMarks()))));
-    return this.marking;
-  }
-
-  /** The same without waiting for it: for a login, whose answer does not depend on it. */
-  markLater(userId: string, limit: number): void {
-    this.mark(userId, limit).catch((error: Error) =>
-      this.logger.warn(
-        `Evicted sessions were not marked as ended; they are dead all the same. ${error.message}`,
-      ),
-    );
   }
 
   /** Notes that a session was used. Written in batches, off the request's path. */
@@ -62,11 +52,15 @@ export class Bookkeeper {
     return work;
   }
 
-  private writeMarks(): Promise<unknown> {
-    const users = [...this.unmarked].map(([userId, limit]) => ({ userId, limit }));
-    this.unmarked = new Map();
+  private async writeMarks(): Promise<void> {
+    const userIds = [...this.unmarked];
+    this.unmarked.clear();
     this.marking = undefined;
-    return answered(this.store.mark(users));
+    await answered(this.store.markUsers(userIds)).catch((error: Error) =>
+      this.logger.warn(
+        `Evicted sessions were not marked as ended; they are dead all the same. ${error.message}`,
+      ),
+    );
   }
 
   private async writeSeen(): Promise<void> {

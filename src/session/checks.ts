@@ -84,6 +84,8 @@ class Batch {
   }
 
   private async askOnce(ask: (checks: readonly Check[]) => Promise<CheckResult[]>): Promise<CheckResult[]> {
+    if (performance.now() - this.arrivedAt >= ANSWER_WITHIN_MS)
+      throw new Error('its turn did not come in time');
     const answers = await ask(this.checks);
     if (answers.length !== this.checks.length)
       throw new Error(`it gave ${answers.length} answers to ${this.checks.length} questions`);

@@ -17,8 +17,11 @@ export abstract class SessionStore {
   /** Ends what the target says and is live, atomically. */
   abstract end(order: EndOrder): Promise<EndedSession[]>;
 
-  /** Writes reason and time on the rows of these users' dead sessions that do not say so yet. Idempotent; returns what it marked. */
-  abstract mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]>;
+  /** Writes reason and time on the rows of these users' dead sessions that do not say so yet. Idempotent; tells what it marked. */
+  abstract markUsers(userIds: readonly string[]): Promise<EndedSession[]>;
+
+  /** The same for one session that was checked, with the limit that it was checked against. */
+  abstract markChecked(check: Check): Promise<EndedSession[]>;
 
   /** Records that these sessions were used just now, where that is due. */
   abstract seen(ids: readonly string[]): Promise<void>;

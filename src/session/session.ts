@@ -13,6 +13,8 @@ export const END_REASONS = [
 ] as const;
 export type EndReason = (typeof END_REASONS)[number];
 
+export const isEndReason = (value: unknown): value is EndReason => END_REASONS.includes(value as EndReason);
+
 /** The session of the present request. The id is public: it opens nothing. */
 export interface CurrentSession {
   id: string;
@@ -36,6 +38,8 @@ export interface Admission {
   onLimit: 'evict' | 'reject';
   /** The session that the same browser carried: it makes room first. `null` when there was none. */
   replaces: string | null;
+  /** The session that was taken in place of a password: it must be live at the moment of the admission. */
+  entitledBy?: string | null;
   origin: Origin;
 }
 

@@ -22,6 +22,8 @@ export interface Login {
   origin: Origin;
   /** The session that the same client carried, if any. */
   replaces?: Replaced | undefined;
+  /** The live session that was taken in place of a password. */
+  entitledBy?: string | undefined;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
 }
@@ -45,6 +47,14 @@ export class NoRoomError extends Error {
   override readonly name = 'NoRoomError';
   constructor(readonly maxSessions: number) {
     super(`The user has reached the limit of ${maxSessions} session(s).`);
+  }
+}
+
+/** A login took a session in place of a password, and that session has ended. */
+export class NotEntitledError extends Error {
+  override readonly name = 'NotEntitledError';
+  constructor(readonly sessionId: string) {
+    super('The session that was to renew a login has ended.');
   }
 }
 
@@ -84,9 +94,18 @@ export class Sessions {
     const replaced =
       !ruling.exempt && replaces?.user && this.policy.userIdOf(replaces.user) === session.userId;
     const result = await this.admitAs(session.id, ruling, login);
-    if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId, ruling.limit);
+    if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return session;
+  }
+
+  // Somebody who cannot be identified is somebody else: this must not fail the login of the one who can.
+  private isUser(user: unknown, userId: string): boolean {
+    try {
+      return Boolean(user) && this.policy.userIdOf(user) === userId;
+    } catch {
+      return false;
+    }
   }
 
   /** Ends a session whose browser has lost the only credential for it. Never fails: where it cannot be ended, it expires. */
@@ -117,7 +136,7 @@ export class Sessions {
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
     if (!result.unmarked || result.userId === null) return result;
-    await this.bookkeeper.mark(result.userId, check.limit);
+    await answered(this.store.markChecked(check));
     return this.checks.verify(check);
   }
 
@@ -156,12 +175,15 @@ export class Sessions {
     const { onLimit } = this.settings;
     const carried = login.replaces?.id;
     const replaces = isSessionId(carried) ? carried : null;
-    const admission = { id, identity, limit, exempt, onLimit, replaces, origin: login.origin };
+    const entitledBy = login.entitledBy ?? null;
+    if (entitledBy !== null && !isSessionId(entitledBy)) throw new NotEntitledError(entitledBy);
+    const admission = { id, identity, limit, exempt, onLimit, replaces, entitledBy, origin: login.origin };
     const outcome = this.store.admit(admission);
     const result = await answered(outcome).catch((error: unknown) => {
       this.takeBack(id, outcome);
       throw error;
     });
+    if (result === 'no-room' && entitledBy !== null) throw new NotEntitledError(entitledBy);
     if (result === 'no-room') throw new NoRoomError(limit);
     return result;
   }

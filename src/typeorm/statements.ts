@@ -41,7 +41,7 @@ export function statements(settings: StatementSettings) {
     ELSE s.id = ANY(${limit === undefined ? `${u}.active` : `${u}.active[1:${limit}]`}) END, false)`;
 
   /** Why a session that is not marked is dead; NULL when it is live. */
-  const deadBecause = (limit: string): string => `CASE WHEN s.expires_at <= now() THEN 'expired'
+  const deadBecause = (limit?: string): string => `CASE WHEN s.expires_at <= now() THEN 'expired'
     WHEN ${idleSince} <= now() THEN 'idle' WHEN NOT ${held('u', limit)} THEN 'superseded' END`;
 
   // Only negative evidence prunes: a row that says it is over. A session committed a moment ago has no row in this
@@ -52,7 +52,12 @@ export function statements(settings: StatementSettings) {
       AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${timedOut}))
     ORDER BY slot.place)`;
 
-  /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent. No row: no room. An inserted row has no xmax: nothing can have been displaced. */
+  // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
+  // may have ended since.
+  const entitled = `($11::uuid IS NULL OR $11 = ANY(u.active[1:$4]) OR EXISTS (
+      SELECT FROM ${sessions} s WHERE s.id = $11 AND s.exempt AND s.ended_at IS NULL AND s.generation > u.floor))`;
+
+  /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent, $11 entitled by. No row: no room, or not entitled. An inserted row has no xmax: nothing can have been displaced. */
   const admit = `WITH slot AS (
     INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession)
     SELECT $2::text, clock.g, CASE WHEN $3::boolean THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1, '{}'::uuid[]
@@ -62,7 +67,7 @@ export function statements(settings: StatementSettings) {
       floor = CASE WHEN $3 THEN u.floor ELSE u.generation END,
       succession = CASE WHEN $7::uuid IS NULL THEN u.succession ELSE ARRAY[$7::uuid, $1::uuid] END,
       active = CASE WHEN $3 THEN array_remove(u.active, $7::uuid) ELSE (ARRAY[$1::uuid] || ${kept})[1:$4] END
-    WHERE $3 OR NOT $5::boolean OR cardinality(${kept}) < $4
+    WHERE ($3 OR NOT $5::boolean OR cardinality(${kept}) < $4) AND ${entitled}
     RETURNING u.generation, u.xmax = 0 AS first)
   INSERT INTO ${sessions}
     (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ip, user_agent)
@@ -79,19 +84,28 @@ export function statements(settings: StatementSettings) {
     LEFT JOIN ${slots} u ON u.user_id = s.user_id
   ORDER BY q.place`;
 
-  /** $1 users, $2 limits. */
-  const mark = `WITH due AS (
-    SELECT s.id, ${deadBecause('q.n')} AS reason, u.active[1] AS newest
-    FROM unnest($1::text[], $2::int[]) AS q (user_id, n)
-      JOIN ${sessions} s ON s.user_id = q.user_id AND s.ended_at IS NULL
-      LEFT JOIN ${slots} u ON u.user_id = q.user_id
-    WHERE ${deadBecause('q.n')} IS NOT NULL
+  const mark = (asked: string, reason: string): string => `WITH due AS (
+    SELECT s.id, ${reason} AS reason, u.active[1] AS newest
+    FROM ${asked} AND s.ended_at IS NULL LEFT JOIN ${slots} u ON u.user_id = s.user_id
+    WHERE ${reason} IS NOT NULL
     ORDER BY s.id FOR NO KEY UPDATE OF s)
   UPDATE ${sessions} s SET end_reason = due.reason,
     ended_at = CASE due.reason WHEN 'expired' THEN s.expires_at WHEN 'idle' THEN ${idleSince} ELSE now() END,
     replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
   FROM due WHERE s.id = due.id AND s.ended_at IS NULL
   RETURNING s.id, s.user_id, s.end_reason`;
+
+  /** $1 users. What an admission displaced is not in the slots row any more, whatever the limit. */
+  const markUsers = mark(
+    `unnest($1::text[]) AS q (user_id) JOIN ${sessions} s ON s.user_id = q.user_id`,
+    deadBecause(),
+  );
+
+  /** $1 id, $2 limit. No other session of its user: another request may have been judged by another limit. */
+  const markChecked = mark(
+    `(SELECT $1::uuid AS id, $2::int AS n) AS q JOIN ${sessions} s ON s.id = q.id`,
+    deadBecause('q.n'),
+  );
 
   /** $1 ids. Waits for nobody: what is locked is being written anyway. */
   const seen = `WITH due AS (
@@ -183,5 +197,5 @@ export function statements(settings: StatementSettings) {
     WHERE u.user_id = g.user_id AND u.active && g.ids)
   SELECT count(*)::int AS gone FROM gone`;
 
-  return { admit, verify, mark, seen, end, endLate, sweepExpired, sweepEnded };
+  return { admit, verify, markUsers, markChecked, seen, end, endLate, sweepExpired, sweepEnded };
 }

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import {
-  END_REASONS,
+  isEndReason,
   type Admission,
   type AdmissionResult,
   type Check,
@@ -9,8 +9,10 @@ import {
   type EndOrder,
   type EndReason,
 } from '../session/session.js';
+import { ANSWER_WITHIN_MS } from '../session/answered.js';
 import { SessionStore } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
+import { hangingUpAt } from './hang-up.js';
 import { BATCH, statements, type Statements, type StatementSettings } from './statements.js';
 import { tableNames } from './table-names.js';
 
@@ -52,17 +54,11 @@ export class TypeOrmSessionStore extends SessionStore {
     await checkSchema(this.dataSource);
   }
 
-  async admit({
-    id,
-    identity,
-    exempt,
-    limit,
-    onLimit,
-    replaces,
-    origin,
-  }: Admission): Promise<AdmissionResult> {
-    const { id: userId, username, roles } = identity;
-    const reject = onLimit === 'reject';
+  async admit(admission: Admission): Promise<AdmissionResult> {
+    const { id, exempt, limit, replaces, entitledBy } = admission;
+    const { id: userId, username, roles } = admission.identity;
+    const { ip, userAgent } = admission.origin;
+    const reject = admission.onLimit === 'reject';
     const parameters = [
       id,
       userId,
@@ -72,8 +68,9 @@ export class TypeOrmSessionStore extends SessionStore {
       username,
       replaces,
       roles,
-      origin.ip,
-      origin.userAgent,
+      ip,
+      userAgent,
+      entitledBy ?? null,
     ];
     try {
       const { records } = await this.run<{ first: boolean }>(this.sql.admit, parameters);
@@ -107,9 +104,13 @@ export class TypeOrmSessionStore extends SessionStore {
     return ended.map(toEndedSession);
   }
 
-  async mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
-    const parameters = [users.map(({ userId }) => userId), users.map(({ limit }) => limit)];
-    const { records } = await this.run<EndedRow>(this.sql.mark, parameters);
+  async markUsers(userIds: readonly string[]): Promise<EndedSession[]> {
+    const { records } = await this.run<EndedRow>(this.sql.markUsers, [userIds]);
+    return records.map(toEndedSession);
+  }
+
+  async markChecked({ id, limit }: Check): Promise<EndedSession[]> {
+    const { records } = await this.run<EndedRow>(this.sql.markChecked, [id, limit]);
     return records.map(toEndedSession);
   }
 
@@ -130,9 +131,13 @@ export class TypeOrmSessionStore extends SessionStore {
 
   // The primary, always: with TypeORM's `replication` a replica may still show what was ended.
   private async run<Row>(sql: string, parameters: unknown[]): Promise<{ records: Row[]; affected: number }> {
+    const deadline = performance.now() + ANSWER_WITHIN_MS;
     const runner = this.dataSource.createQueryRunner('master');
     try {
-      const { records, affected } = await runner.query(sql, parameters, true);
+      const client: unknown = await runner.connect();
+      const { records, affected } = await hangingUpAt(deadline, client, () =>
+        runner.query(sql, parameters, true),
+      );
       return { records: records as Row[], affected: affected ?? 0 };
     } finally {
       await runner.release();
@@ -145,8 +150,11 @@ function toCheckResult(row: VerifyRow): CheckResult {
   const { user_id: userId, ended_at: endedAt, reason, unmarked, unseen } = row;
   if (reason === null && endedAt === null && typeof userId === 'string')
     return { live: true, userId, unmarked: false, unseen };
-  if (reason !== null && END_REASONS.includes(reason))
-    return { live: false, reason, endedAt, userId, unmarked, unseen: false };
+  // A reason that a newer version wrote on an ended session is a reason all the same.
+  if (isEndReason(reason) || (typeof reason === 'string' && endedAt instanceof Date)) {
+    const known = isEndReason(reason) ? reason : 'unknown';
+    return { live: false, reason: known, endedAt, userId, unmarked, unseen: false };
+  }
   throw new Error('the row of a session is not readable');
 }
 

@@ -45,7 +45,7 @@ describe('the tarball', () => {
   });
 
   it('names only files that are in it', () => {
-    const { main, types, exports } = packed.manifest as {
+    const { main, types, exports } = packed.manifest as unknown as {
       main: string;
       types: string;
       exports: Record<string, unknown>;

@@ -6,13 +6,13 @@ import { times } from '../support/store.js';
 import type { EndedSession } from '../../src/session/session.js';
 
 class Ledger extends FakeStore {
-  readonly marked: { userId: string; limit: number }[][] = [];
+  readonly marked: string[][] = [];
   readonly written: string[][] = [];
   marking: Gate<EndedSession[]> | undefined;
   writing: Gate<void> | undefined;
 
-  override async mark(users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
-    this.marked.push([...users]);
+  override async markUsers(userIds: readonly string[]): Promise<EndedSession[]> {
+    this.marked.push([...userIds]);
     return this.marking?.promise ?? [];
   }
 
@@ -46,34 +46,30 @@ async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
 
 describe('marks', () => {
   it('of one turn are written together, each user once', async () => {
-    await Promise.all(['a', 'b', 'a', 'c'].map((user) => bookkeeper.mark(user, 1)));
-    expect(ledger.marked).toEqual([['a', 'b', 'c'].map((userId) => ({ userId, limit: 1 }))]);
-  });
-
-  it('of one user with several limits are written with the lowest: what was refused stays dead [lesson 8]', async () => {
-    await Promise.all([bookkeeper.mark('a', 1), bookkeeper.mark('a', 1_000)]);
-    expect(ledger.marked).toEqual([[{ userId: 'a', limit: 1 }]]);
+    for (const user of ['a', 'b', 'a', 'c']) bookkeeper.markLater(user);
+    await turn();
+    expect(ledger.marked).toEqual([['a', 'b', 'c']]);
   });
 
   it('that are asked for while some are under way are written after, not forgotten', async () => {
     ledger.marking = gate();
-    const first = bookkeeper.mark('a', 1);
+    bookkeeper.markLater('a');
     await turn();
-    const second = bookkeeper.mark('a', 1);
+    bookkeeper.markLater('a');
     await turn();
-    expect(ledger.marked).toHaveLength(2);
+    expect(ledger.marked).toEqual([['a'], ['a']]);
     ledger.marking.open([]);
-    await Promise.all([first, second]);
+    await bookkeeper.close();
   });
 
-  it('that fail reject who waits for them, and only warn who does not', async () => {
-    ledger.marking = gate();
-    ledger.marking.fail(new Error('gone'));
-    await expect(bookkeeper.mark('a', 1)).rejects.toThrow(/gone/);
-    bookkeeper.markLater('a', 1);
+  it('that fail only warn: nobody waits for them, and nothing depends on them', async () => {
+    const marking = (ledger.marking = gate());
+    bookkeeper.markLater('a');
     await turn();
-    await turn();
+    marking.fail(new Error('gone'));
+    await bookkeeper.close();
     expect(warn).toHaveBeenCalledTimes(1);
+    expect(warn.mock.calls[0]![0]).toMatch(/gone/);
   });
 });
 
@@ -105,7 +101,7 @@ describe('close', () => {
   it('writes what waits, and leaves no timer', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate'] });
     for (const id of times(3, String)) bookkeeper.seen(id);
-    bookkeeper.markLater('a', 1);
+    bookkeeper.markLater('a');
     await bookkeeper.close();
     expect(ledger.written).toEqual([['0', '1', '2']]);
     expect(ledger.marked).toHaveLength(1);
@@ -114,7 +110,7 @@ describe('close', () => {
 
   it('waits for marks that are under way, so that the data source is not destroyed under them', async () => {
     ledger.marking = gate();
-    bookkeeper.markLater('a', 1);
+    bookkeeper.markLater('a');
     await turn();
     expect(ledger.marked).toHaveLength(1);
     const closed = bookkeeper.close();

@@ -17,7 +17,11 @@ export class FakeStore extends SessionStore {
     return [];
   }
 
-  async mark(_users: readonly { userId: string; limit: number }[]): Promise<EndedSession[]> {
+  async markUsers(_userIds: readonly string[]): Promise<EndedSession[]> {
+    return [];
+  }
+
+  async markChecked(): Promise<EndedSession[]> {
     return [];
   }
 

@@ -51,7 +51,11 @@ export class NaiveStore extends SessionStore {
     return [];
   }
 
-  async mark(): Promise<[]> {
+  async markUsers(): Promise<[]> {
+    return [];
+  }
+
+  async markChecked(): Promise<[]> {
     return [];
   }
 

@@ -207,8 +207,7 @@ describe('everything at once on few users', () => {
       const dice = Math.random();
       if (dice < 0.4) return known.push(await sessions.login(userId, { replaces: any(known) }));
       if (dice < 0.6) return sessions.end({ target, reason: 'admin', by: null });
-      if (dice < 0.7)
-        return any([one, other]).store.mark(users.map((user) => ({ userId: user, limit: 2 })).toReversed());
+      if (dice < 0.7) return any([one, other]).store.markUsers(users.toReversed());
       if (dice < 0.8) return any([one, other]).store.seen(known.slice(-50).toReversed());
       if (dice < 0.85) return any([one, other]).store.sweep();
       return sessions.states(known.slice(-20));

@@ -270,20 +270,23 @@ describe('a row says', () => {
     await three.ends({ scope: 'session', sessionId: ids[0]! }, 'logout', 'me');
     const row = await bench.row(ids[0]!);
     await three.ends({ scope: 'user', userId: user }, 'admin', 'root');
-    await bench.store.mark([{ userId: user, limit: 1 }]);
+    await bench.store.markUsers([user]);
     await bench.store.sweep();
     expect(await bench.row(ids[0]!)).toEqual(row);
   });
 
   it('nothing for a session that is live, though its user was marked', async () => {
     const { user, ids } = await loggedIn(3);
-    expect(await bench.store.mark([{ userId: user, limit: 3 }])).toEqual([]);
+    expect(await bench.store.markUsers([user])).toEqual([]);
     expect(await three.liveOf(ids)).toEqual(ids);
   });
 
   it('the same to the process that marked it and to no other, so that it is told once', async () => {
-    const { user, ids } = await loggedIn(3);
-    const marks = await Promise.all(times(8, () => bench.store.mark([{ userId: user, limit: 1 }])));
+    const { ids } = await loggedIn(3);
+    const surplus = ids.slice(0, 2).map((id) => ({ id, limit: 1 }));
+    const marks = await Promise.all(
+      times(8, () => surplus.map((check) => bench.store.markChecked(check))).flat(),
+    );
     expect(
       marks
         .flat()

@@ -58,7 +58,7 @@ async function useAll(dataSource: DataSource): Promise<void> {
   for (const id of ids)
     for (const onLimit of ['evict', 'reject'] as const)
       await store.admit({ id, identity, limit: 3, exempt: false, onLimit, replaces: null, origin: NOWHERE });
-  await store.mark([{ userId: 'u', limit: 3 }]);
+  await store.markUsers(['u']);
   await store.seen(ids);
   expect((await store.verify(ids.map((id) => ({ id, limit: 3 })))).map(({ live }) => live)).toEqual([
     false,

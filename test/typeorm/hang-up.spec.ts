@@ -1,0 +1,58 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import pg from 'pg';
+import { hangingUpAt } from '../../src/typeorm/hang-up.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { watchStatements, type StatementWatch } from '../support/statements.js';
+
+let databaseUrl: string;
+let watch: StatementWatch;
+let pool: pg.Pool;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+});
+afterAll(() => dropDatabase(databaseUrl));
+
+beforeEach(async () => {
+  watch = await watchStatements(databaseUrl);
+  pool = new pg.Pool({ connectionString: watch.url, max: 1 });
+  pool.on('error', () => undefined);
+});
+afterEach(async () => {
+  await pool.end();
+  await watch.stop();
+});
+
+const soon = (): number => performance.now() + 100;
+
+describe('a query with a deadline', () => {
+  it('answers when it is in time, and hangs up on nobody', async () => {
+    const client = await pool.connect();
+    const { rows } = await hangingUpAt(performance.now() + 5_000, client, () =>
+      client.query('SELECT 1 AS one'),
+    );
+    expect(rows).toEqual([{ one: 1 }]);
+    expect((await client.query('SELECT 2 AS two')).rows).toEqual([{ two: 2 }]);
+    client.release();
+  });
+
+  it('is not sent at all when its turn comes too late: it would evict somebody for a login that was refused', async () => {
+    const query = jest.fn(async () => 'sent');
+    await expect(hangingUpAt(performance.now() - 1, {}, query)).rejects.toThrow(/pool/);
+    expect(query).not.toHaveBeenCalled();
+  });
+
+  it('fails on a link that is silently dead, and the pool has room for a new connection', async () => {
+    const client = await pool.connect();
+    client.on('error', () => undefined);
+    await client.query('SELECT 1');
+    watch.freeze();
+    const late = await hangingUpAt(soon(), client, () => client.query('SELECT 2')).catch(
+      (error: Error) => error,
+    );
+    expect(late).toBeInstanceOf(Error);
+    client.release(late as Error);
+    watch.unfreeze();
+    expect((await pool.query('SELECT 3 AS three')).rows).toEqual([{ three: 3 }]);
+  });
+});
