@@ -60,7 +60,7 @@ class LocalStrategy extends PassportStrategy(LocalStrategyBase) {
 @Injectable()
 class JwtStrategy extends PassportStrategy(JwtStrategyBase) {
   constructor() {
-    // A key and no string: jsonwebtoken tries first, for each request, to read a string as a public key. That takes about
+    // A key and no string: jsonwebtoken tries first, for each request, to read a string as a public key. That takes twice
     // as long as the rest of the request, and would hide what a guard costs. (The types know only strings.)
     const secretOrKey = createSecretKey(Buffer.from(SECRET)) as unknown as Buffer;
     super({ jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(), secretOrKey });

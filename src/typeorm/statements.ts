@@ -74,15 +74,19 @@ export function statements(settings: StatementSettings) {
   SELECT $1, $2, $6::text, $8::text[], slot.generation, $3, now(), now(), now() + ${ms(maxAge)}, ${ipv4IfMapped('$9::inet')}, $10::text FROM slot
   RETURNING (SELECT slot.first FROM slot)`;
 
-  /** $1 ids, $2 limits: one row for each, in order. */
-  const verify = `SELECT s.user_id, s.ended_at,
-    CASE WHEN s.id IS NULL THEN 'unknown' WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE ${deadBecause('q.n')} END AS reason,
-    s.id IS NOT NULL AND s.ended_at IS NULL AS unmarked,
-    COALESCE(s.last_seen_at <= now() - ${ms(seenInterval)}, false) AS unseen
-  FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS q (id, n, place)
-    LEFT JOIN ${sessions} s ON s.id = q.id
-    LEFT JOIN ${slots} u ON u.user_id = s.user_id
-  ORDER BY q.place`;
+  /**
+   * $1 ids. A row for each session that is known: `over` is why it is, `place` where it stands in its user's slots (1 for
+   * an exempt session that is live; 0 or NULL when it is dead). The last row repeats how many were asked: an answer that
+   * was cut short must not read as "nobody knows these sessions". Joins were measured to plan in twice the time.
+   */
+  const verify = `SELECT s.id, s.user_id, s.ended_at,
+    CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason WHEN s.expires_at <= now() THEN 'expired'
+      WHEN ${idleSince} <= now() THEN 'idle' END AS over,
+    (SELECT CASE WHEN s.exempt THEN (s.generation > u.floor)::int ELSE array_position(u.active, s.id) END
+      FROM ${slots} u WHERE u.user_id = s.user_id) AS place,
+    s.last_seen_at <= now() - ${ms(seenInterval)} AS unseen
+  FROM ${sessions} s WHERE s.id = ANY($1::uuid[])
+  UNION ALL SELECT NULL, NULL, NULL, NULL, cardinality($1), NULL`;
 
   const mark = (asked: string, reason: string): string => `WITH due AS (
     SELECT s.id, ${reason} AS reason, u.active[1] AS newest

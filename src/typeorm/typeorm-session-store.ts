@@ -19,10 +19,11 @@ import { tableNames } from './table-names.js';
 export type StoreSettings = Omit<StatementSettings, 'sessions' | 'slots'>;
 
 interface VerifyRow {
-  user_id: string | null;
+  id: string | null;
+  user_id: string;
   ended_at: Date | null;
-  reason: EndReason | null;
-  unmarked: boolean;
+  over: string | null;
+  place: number | null;
   unseen: boolean;
 }
 
@@ -84,9 +85,11 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
-    const parameters = [checks.map(({ id }) => id), checks.map(({ limit }) => limit)];
-    const { records } = await this.run<VerifyRow>(this.sql.verify, parameters);
-    return records.map(toCheckResult);
+    const { records } = await this.run<VerifyRow>(this.sql.verify, [checks.map(({ id }) => id)]);
+    const asked = records.pop();
+    if (asked?.id !== null || asked.place !== checks.length) throw new Error('the answer is not whole');
+    const rows = new Map(records.map((row) => [row.id, row]));
+    return checks.map(({ id, limit }) => toCheckResult(rows.get(id.toLowerCase()), limit));
   }
 
   async end({ target, reason, by, limit = NO_LIMIT }: EndOrder): Promise<EndedSession[]> {
@@ -145,17 +148,33 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 }
 
+const UNKNOWN: CheckResult = {
+  live: false,
+  reason: 'unknown',
+  endedAt: null,
+  userId: null,
+  unmarked: false,
+  unseen: false,
+};
+
 /** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
-function toCheckResult(row: VerifyRow): CheckResult {
-  const { user_id: userId, ended_at: endedAt, reason, unmarked, unseen } = row;
-  if (reason === null && endedAt === null && typeof userId === 'string')
+function toCheckResult(row: VerifyRow | undefined, limit: number): CheckResult {
+  if (row === undefined) return UNKNOWN;
+  const { user_id: userId, ended_at: endedAt, over, place, unseen } = row;
+  if (typeof userId !== 'string' || !isPlace(place) || !isEnd(over, endedAt))
+    throw new Error('the row of a session is not readable');
+  if (over === null && place !== null && place >= 1 && place <= limit)
     return { live: true, userId, unmarked: false, unseen };
-  // A reason that a newer version wrote on an ended session is a reason all the same.
-  if (isEndReason(reason) || (typeof reason === 'string' && endedAt instanceof Date)) {
-    const known = isEndReason(reason) ? reason : 'unknown';
-    return { live: false, reason: known, endedAt, userId, unmarked, unseen: false };
-  }
-  throw new Error('the row of a session is not readable');
+  // A reason that a newer version wrote is a reason all the same.
+  const reason = over === null ? 'superseded' : isEndReason(over) ? over : 'unknown';
+  return { live: false, reason, endedAt, userId, unmarked: endedAt === null, unseen: false };
+}
+
+const isPlace = (place: unknown): place is number | null => place === null || Number.isInteger(place);
+
+function isEnd(over: unknown, endedAt: unknown): boolean {
+  if (endedAt === null) return over === null || isEndReason(over);
+  return endedAt instanceof Date && typeof over === 'string';
 }
 
 const toEndedSession = ({ id, user_id, end_reason }: EndedRow): EndedSession => ({

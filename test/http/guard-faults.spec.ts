@@ -68,34 +68,60 @@ async function expectRefusedAndNotLoggedOut(): Promise<void> {
   expect((await token.get()).status).toBe(200);
 }
 
-const row = (members: object): object => ({
-  user_id: '1',
+const records = (...rows: unknown[]): object => ({ records: rows, affected: rows.length });
+
+/** The row of the session that was asked for, as it is when it is live, with some members changed. */
+const row = (ids: unknown, members: object): object => ({
+  id: (ids as string[])[0],
+  user_id: user.id === undefined ? '1' : String(user.id),
   ended_at: null,
-  reason: null,
-  unmarked: true,
+  over: null,
+  place: 1,
   unseen: false,
   ...members,
 });
-const records = (...rows: unknown[]): object => ({ records: rows, affected: rows.length });
+
+/** The last row, which says how many were asked. */
+const last = (place: unknown = 1): object => ({
+  id: null,
+  user_id: null,
+  ended_at: null,
+  over: null,
+  place,
+  unseen: null,
+});
+
+const withRow =
+  (members: object): Query =>
+  (_sql, parameters) =>
+    records(row((parameters as unknown[])[0], members), last());
 
 describe('when the query of a check', () => {
+  it('answers with rows as they should be, the request passes: so it is the fault that counts below', async () => {
+    inject(isVerify, withRow({}));
+    expect((await browser.get('/me')).status).toBe(200);
+  });
+
   const FAULTS: [string, Query][] = [
     ['fails', () => Promise.reject(new Error('connection terminated unexpectedly'))],
     ['throws what is no error', () => Promise.reject('nonsense')],
     ['throws nothing at all', () => Promise.reject(undefined)],
     ['answers nothing', () => undefined],
     ['answers without rows', () => ({})],
-    ['answers with too few rows', () => records()],
-    ['answers with too many rows', () => records(row({}), row({}))],
+    ['answers with no rows at all', () => records()],
+    ['answers without the last row', (_sql, parameters) => records(row((parameters as unknown[])[0], {}))],
+    ['answers for another number of sessions', () => records(last(2))],
     ['answers with null for a row', () => records(null)],
     ['answers with an empty row', () => records({})],
     ['answers with a row of numbers', () => records([1, 2, 3])],
-    ['answers with a user id that is no string', () => records(row({ user_id: 7 }))],
-    ['answers without a user', () => records(row({ user_id: null }))],
-    ['answers with a reason that is none', () => records(row({ reason: 'because' }))],
-    ['answers with reason undefined', () => records(row({ reason: undefined }))],
-    ['answers with an end but no reason', () => records(row({ ended_at: new Date() }))],
-    ['answers with an end undefined', () => records(row({ ended_at: undefined }))],
+    ['answers with a user id that is no string', withRow({ user_id: 7 })],
+    ['answers without a user', withRow({ user_id: null })],
+    ['answers with a reason that is none', withRow({ over: 'because' })],
+    ['answers with reason undefined', withRow({ over: undefined })],
+    ['answers with a place that is none', withRow({ place: 'first' })],
+    ['answers with place undefined', withRow({ place: undefined })],
+    ['answers with an end but no reason', withRow({ ended_at: new Date() })],
+    ['answers with an end undefined', withRow({ ended_at: undefined })],
   ];
 
   it.each(FAULTS)('%s, the request gets 503, never a pass and never a 401 [S26]', async (_, fault) => {
