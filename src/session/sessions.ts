@@ -90,9 +90,7 @@ export class Sessions {
     const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
     const session = { id: login.id ?? randomUUID(), userId: ruling.identity.id };
-    // Before the admission: it calls the application's code, which may throw.
-    const replaced =
-      !ruling.exempt && replaces?.user && this.policy.userIdOf(replaces.user) === session.userId;
+    const replaced = !ruling.exempt && this.isUser(replaces?.user, session.userId);
     const result = await this.admitAs(session.id, ruling, login);
     if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);

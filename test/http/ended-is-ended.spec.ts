@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { SingleSessionService } from '../../src/index.js';
-import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 
@@ -71,5 +71,30 @@ describe('a role that changes', () => {
     expect((await before!.get()).status).toBe(401);
     expect((await after!.get()).status).toBe(200);
     expect((await again!.get()).status).toBe(200);
+  });
+});
+
+describe('a browser whose earlier user cannot be identified any more', () => {
+  it('can still be signed in by somebody who can, and nothing of the earlier one stays behind', async () => {
+    const picky = await startApplication(databaseUrl, {
+      users,
+      options: {
+        identify: (user: TestUser) => {
+          if (user.roles.includes('broken')) throw new Error('cannot be identified');
+          return user;
+        },
+      },
+    });
+    const alice = users.get('alice')!;
+    try {
+      const browser = new Browser(picky.url);
+      await browser.login('alice');
+      users.set('alice', { ...alice, roles: ['broken'] });
+      expect((await browser.login('bob')).status).toBe(200);
+      expect((await browser.get('/me')).body.user.username).toBe('bob');
+    } finally {
+      users.set('alice', alice);
+      await picky.close();
+    }
   });
 });
