@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
@@ -59,6 +60,7 @@ export class NotEntitledError extends Error {
 }
 
 const UNKNOWN: Verdict = { live: false, reason: 'unknown', endedAt: null, userId: null };
+const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** Whether this can be one of our ids at all. Cheap on a value of any type and length. */
@@ -178,7 +180,7 @@ export class Sessions {
     const admission = { id, identity, limit, exempt, onLimit, replaces, entitledBy, origin: login.origin };
     const outcome = this.store.admit(admission);
     const result = await answered(outcome).catch((error: unknown) => {
-      this.takeBack(id, outcome);
+      void this.takeBack(id, outcome);
       throw error;
     });
     if (result === 'no-room' && entitledBy !== null) throw new NotEntitledError(entitledBy);
@@ -186,12 +188,16 @@ export class Sessions {
     return result;
   }
 
-  // A login that was answered with an error must not come to life when its statement is done after all.
-  private takeBack(id: string, outcome: Promise<unknown>): void {
-    outcome
-      .catch(() => undefined)
-      .then(() => this.end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null }))
-      .catch(() => undefined);
+  // A login that was answered with an error must not come to life. Its statement may still be on its way to the database
+  // after the connection is given up, so one look is not enough.
+  private async takeBack(id: string, outcome: Promise<unknown>): Promise<void> {
+    await outcome.catch(() => undefined);
+    for (const wait of TAKE_BACK_AFTER_MS) {
+      await pause(wait, undefined, { ref: false });
+      const target = { scope: 'session', sessionId: id } as const;
+      const ended = await this.end({ target, reason: 'logout', by: null }).catch(() => []);
+      if (ended.length > 0) return;
+    }
   }
 
   // Who cannot be judged may still log out.
