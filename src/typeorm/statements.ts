@@ -54,8 +54,9 @@ export function statements(settings: StatementSettings) {
 
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
-  const entitled = `($11::uuid IS NULL OR $11 = ANY(u.active[1:$4]) OR EXISTS (
-      SELECT FROM ${sessions} s WHERE s.id = $11 AND s.exempt AND s.ended_at IS NULL AND s.generation > u.floor))`;
+  const entitled = `($11::uuid IS NULL OR EXISTS (
+      SELECT FROM ${sessions} s WHERE s.id = $11 AND s.user_id = u.user_id AND s.ended_at IS NULL AND NOT ${timedOut}
+        AND ${held('u', '$4')}))`;
 
   /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent, $11 entitled by. No row: no room, or not entitled. An inserted row has no xmax: nothing can have been displaced. */
   const admit = `WITH slot AS (
