@@ -99,6 +99,15 @@ describe('a login that takes a token of ours for a password', () => {
     expect((await winner.get()).status).toBe(200);
   });
 
+  it('is refused when the session has expired, although its token has not [P2]', async () => {
+    const client = new TokenClient(application.url);
+    await client.login('alice');
+    await database.query(
+      "UPDATE user_session SET expires_at = now() - interval '1 second' WHERE user_id = '1'",
+    );
+    expect((await client.post('/renew/token')).status).toBe(401);
+  });
+
   it('renews a live token once, and a copy of the old one is refused', async () => {
     const client = new TokenClient(application.url);
     await client.login('alice');
