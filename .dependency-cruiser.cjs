@@ -21,8 +21,9 @@ const rooms = {
     npm: ['@nestjs/common', '@nestjs/core', 'rxjs', NODE_BUILTIN],
   },
   'src/admin': {
-    from: ['src/session/', 'src/http/[^/]*guard[.]ts$'],
-    npm: ['@nestjs/common', NODE_BUILTIN],
+    // Its controllers are HTTP like any: they read a request and answer what went wrong with the words of http/.
+    from: ['src/session/', 'src/http/([^/]*guard|request|origin|to-exception)[.]ts$'],
+    npm: ['@nestjs/common', '@nestjs/core', 'class-transformer', 'class-validator', 'rxjs', NODE_BUILTIN],
   },
   migrations: {
     from: ['src/typeorm/'],

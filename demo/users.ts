@@ -39,6 +39,10 @@ export class Users {
     return this.byId.get(id);
   }
 
+  findByUsername(username: string): User | undefined {
+    return this.byUsername.get(username);
+  }
+
   /**
    * The user whose name and password these are. An application uses a slow password hash here;
    * a fast one lets logins arrive close together, which is what the demo is there to show.

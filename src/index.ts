@@ -14,11 +14,33 @@ export { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 export { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
 export { SingleSessionGuard } from './http/single-session.guard.js';
 export { SingleSessionService, type EndOptions } from './http/single-session.service.js';
+export type { LogoutEveryoneOrder, LogoutEveryoneResult } from './session/administration.js';
+export type { ListedSession, ListQuery, Page } from './session/administration-store.js';
+export {
+  SingleSessionEvents,
+  type AdmittedEvent,
+  type CutOffEvent,
+  type EndedEvent,
+  type ExemptionChangedEvent,
+  type Initiator,
+  type LimitReachedEvent,
+  type SingleSessionEvent,
+  type StormEvent,
+} from './session/events.js';
+export type { Explanation } from './session/explainer.js';
 export type { Identity, IdentityLike } from './session/identity.js';
 export type { EndReason, Verdict } from './session/session.js';
 export { SingleSessionModule } from './single-session.module.js';
 export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';
-export type { SingleSessionModuleExtras, SingleSessionOptions } from './single-session.options.js';
+export type {
+  AdminOptions,
+  SelfServiceOptions,
+  SingleSessionModuleExtras,
+  SingleSessionOptions,
+} from './single-session.options.js';
 export { singleSessionEntities } from './typeorm/check-schema.js';
 export { UserSession } from './typeorm/user-session.entity.js';
+export { UserSessionAction } from './typeorm/user-session-action.entity.js';
+export { UserSessionCutoff } from './typeorm/user-session-cutoff.entity.js';
+export { UserSessionExemption } from './typeorm/user-session-exemption.entity.js';
 export { UserSessionSlots } from './typeorm/user-session-slots.entity.js';

@@ -1,7 +1,13 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import type { SingleSessionModuleExtras, SingleSessionOptions } from './single-session.options.js';
 
-const EXTRAS: SingleSessionModuleExtras = { dataSource: undefined, isGlobal: true, enforceGlobally: true };
+const EXTRAS: SingleSessionModuleExtras = {
+  dataSource: undefined,
+  isGlobal: true,
+  enforceGlobally: true,
+  admin: undefined,
+  selfService: undefined,
+};
 
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<SingleSessionOptions>({ moduleName: 'SingleSession' })

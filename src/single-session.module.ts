@@ -6,10 +6,15 @@ import {
   type OnApplicationBootstrap,
   type OnModuleDestroy,
   type Provider,
+  type Type,
 } from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, DiscoveryModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
+import { adminController } from './admin/admin.controller.js';
+import { pageController } from './admin/page.controller.js';
+import { selfServiceController } from './admin/self-service.controller.js';
+import { EventEmitterBridge } from './event-emitter.bridge.js';
 import { ArrivalGuard } from './http/arrival.guard.js';
 import { SingleSessionBackstop } from './http/backstop.interceptor.js';
 import { PlatformCheck } from './http/platform.check.js';
@@ -19,7 +24,14 @@ import { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
 import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
+import { Administration } from './session/administration.js';
+import { AdministrationStore } from './session/administration-store.js';
+import { AnnouncingStore } from './session/announcing-store.js';
 import { Bookkeeper } from './session/bookkeeper.js';
+import { SingleSessionEvents } from './session/events.js';
+import { RunTimeExemptions } from './session/exemptions.js';
+import { Explainer } from './session/explainer.js';
+import { Permissions } from './session/permissions.js';
 import { Policy } from './session/policy.js';
 import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
@@ -33,16 +45,19 @@ import {
 import {
   checkAsyncKeys,
   DEFAULT_MAX_AGE,
-  checkExtras,
+  resolveExtras,
   resolveOptions,
+  type ResolvedExtras,
   type ResolvedOptions,
   type SingleSessionModuleExtras,
   type SingleSessionOptions,
 } from './single-session.options.js';
 import { singleSessionEntities } from './typeorm/check-schema.js';
+import { TypeOrmAdministrationStore } from './typeorm/typeorm-administration-store.js';
 import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
 
 const RESOLVED_OPTIONS = Symbol('nestjs-single-session:options');
+const RESOLVED_EXTRAS = Symbol('nestjs-single-session:extras');
 const LONGEST_SEEN_INTERVAL_MS = 60_000;
 
 /**
@@ -60,18 +75,21 @@ export class SingleSessionModule
     @Inject(Sweeper) private readonly sweeper: Sweeper,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(PlatformCheck) private readonly platformCheck: PlatformCheck,
+    @Inject(SingleSessionEvents) private readonly events: SingleSessionEvents,
+    @Inject(RESOLVED_EXTRAS) private readonly extras: ResolvedExtras,
   ) {
     super();
   }
 
   /** @throws Error that says what to write, for options that are wrong */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
-    const { dataSource, isGlobal, enforceGlobally, ...rest } = options;
+    const { dataSource, isGlobal, enforceGlobally, admin, selfService, ...rest } = options;
     resolveOptions(rest);
-    return compose(super.forRoot(options), { dataSource, isGlobal, enforceGlobally });
+    const extras = { dataSource, isGlobal, enforceGlobally, admin, selfService };
+    return compose(super.forRoot(options), extras);
   }
 
-  /** Like {@link forRoot}, with the options from a factory; `dataSource`, `isGlobal` and `enforceGlobally` stand beside it. */
+  /** Like {@link forRoot}, with the options from a factory; what shapes the module stands beside it: {@link SingleSessionModuleExtras}. */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
     checkAsyncKeys(options);
     return compose(super.forRootAsync(options), options);
@@ -81,6 +99,7 @@ export class SingleSessionModule
   async onApplicationBootstrap(): Promise<void> {
     this.platformCheck.run();
     this.warnOfLockOut();
+    this.warnOfNoAdministrators();
     await this.store.prepare();
     this.sweeper.start();
   }
@@ -94,14 +113,23 @@ export class SingleSessionModule
     );
   }
 
+  private warnOfNoAdministrators(): void {
+    const { admin } = this.extras;
+    if (admin === undefined || hasAdministrators(admin)) return;
+    new Logger('SingleSession').warn(
+      `admin names nobody who may use it, so nothing is mounted at ${admin.path}. Write admin: { roles: ['admin'] }.`,
+    );
+  }
+
   async onModuleDestroy(): Promise<void> {
     await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
+    this.events.close();
   }
 }
 
-function compose(definition: DynamicModule, extras: SingleSessionModuleExtras): DynamicModule {
-  checkExtras(extras);
-  const { dataSource, enforceGlobally = true } = extras;
+function compose(definition: DynamicModule, given: SingleSessionModuleExtras): DynamicModule {
+  const extras = resolveExtras(given);
+  const { dataSource, enforceGlobally } = extras;
   return {
     ...definition,
     imports: [
@@ -109,16 +137,21 @@ function compose(definition: DynamicModule, extras: SingleSessionModuleExtras): 
       DiscoveryModule,
       TypeOrmModule.forFeature(singleSessionEntities, dataSource),
     ],
+    controllers: controllersOf(extras),
     providers: [
       ...(definition.providers ?? []),
+      { provide: RESOLVED_EXTRAS, useValue: extras },
       ...sessionProviders(dataSource),
+      ...administrationProviders(extras),
       ...HTTP_PROVIDERS,
       ...globalProviders(enforceGlobally),
+      EventEmitterBridge,
     ],
     // Logins, Sessions and RequestCheck are not public: Nest makes the guard and the interceptors of a route anew in the
     // module of its controller, which must find what they ask for.
     exports: [
       SingleSessionService,
+      SingleSessionEvents,
       SingleSessionGuard,
       SingleSessionLoginInterceptor,
       SingleSessionLogoutInterceptor,
@@ -137,14 +170,15 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
   },
   {
     provide: SessionStore,
-    inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS],
+    inject: [getDataSourceToken(dataSource), SingleSessionEvents, RESOLVED_OPTIONS],
     useFactory: createStore,
   },
   {
     provide: Policy,
-    inject: [RESOLVED_OPTIONS],
-    useFactory: (options: ResolvedOptions) => new Policy(options),
+    inject: [RESOLVED_OPTIONS, Permissions],
+    useFactory: (options: ResolvedOptions, permissions: Permissions) => new Policy(options, permissions),
   },
+  { provide: SingleSessionEvents, useFactory: () => new SingleSessionEvents() },
   {
     provide: Bookkeeper,
     inject: [SessionStore, RESOLVED_OPTIONS],
@@ -163,6 +197,51 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
       new Sessions(store, policy, bookkeeper, options),
   },
 ];
+
+const administrationProviders = ({ dataSource, admin }: ResolvedExtras): Provider[] => [
+  { provide: Permissions, useFactory: () => new Permissions(admin?.permissions) },
+  {
+    provide: AdministrationStore,
+    inject: [getDataSourceToken(dataSource), Permissions, RESOLVED_OPTIONS],
+    useFactory: (source: DataSource, { administratorRoles }: Permissions, options: ResolvedOptions) =>
+      new TypeOrmAdministrationStore(source, {
+        administratorRoles,
+        idleTimeout: options.idleTimeout,
+        stormWindow: options.storm.windowMs,
+        stormThreshold: options.storm.threshold,
+      }),
+  },
+  {
+    provide: Administration,
+    inject: [AdministrationStore, SingleSessionEvents, Sweeper],
+    useFactory: (store: AdministrationStore, events: SingleSessionEvents, sweeper: Sweeper) =>
+      new Administration(store, events, sweeper),
+  },
+  {
+    provide: RunTimeExemptions,
+    inject: [AdministrationStore, Policy, SingleSessionEvents],
+    useFactory: (store: AdministrationStore, policy: Policy, events: SingleSessionEvents) =>
+      new RunTimeExemptions(store, policy, events),
+  },
+  {
+    provide: Explainer,
+    inject: [Policy, AdministrationStore, RESOLVED_OPTIONS],
+    useFactory: (policy: Policy, store: AdministrationStore, options: ResolvedOptions) =>
+      new Explainer(policy, store, options),
+  },
+];
+
+function controllersOf({ admin, selfService }: ResolvedExtras): Type[] {
+  const controllers = selfService ? [selfServiceController(selfService)] : [];
+  if (admin === undefined || !hasAdministrators(admin)) return controllers;
+  // The page before the REST API, whose DELETE :id knows no other words.
+  return [...controllers, ...(admin.page ? [pageController(admin)] : []), adminController(admin)];
+}
+
+function hasAdministrators({ permissions }: NonNullable<ResolvedExtras['admin']>): boolean {
+  const { roles, superRoles, logout, logoutAdmins } = permissions;
+  return roles.length > 0 || superRoles.length > 0 || logout !== undefined || logoutAdmins !== undefined;
+}
 
 const HTTP_PROVIDERS: Provider[] = [
   { provide: Logins, inject: [Sessions], useFactory: (sessions: Sessions) => new Logins(sessions) },
@@ -186,14 +265,20 @@ const globalProviders = (enforce: boolean): Provider[] => [
   { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
 ];
 
-function createStore(dataSource: DataSource, options: ResolvedOptions): SessionStore {
-  const { idleTimeout, maxAge, retention } = options;
-  return new TypeOrmSessionStore(dataSource, {
+function createStore(
+  dataSource: DataSource,
+  events: SingleSessionEvents,
+  options: ResolvedOptions,
+): SessionStore {
+  const { idleTimeout, maxAge, retention, storm } = options;
+  const store = new TypeOrmSessionStore(dataSource, {
     idleTimeout,
     maxAge,
     retention,
     seenInterval: seenIntervalOf(options),
+    stormWindow: storm.windowMs,
   });
+  return new AnnouncingStore(store, events, storm);
 }
 
 /** How often at most last-seen is written, so that a session in use never looks idle. */

@@ -1,5 +1,8 @@
+import type { CanActivate, Type } from '@nestjs/common';
 import { inspect } from 'node:util';
+import type { StormSettings } from './session/announcing-store.js';
 import type { IdentityLike, OfUser } from './session/identity.js';
+import type { PermissionFunction, PermissionSettings } from './session/permissions.js';
 import { DEFAULT_POLICY, toLimit } from './session/policy.js';
 
 /** What may be written in `forRoot()` beside {@link SingleSessionModuleExtras}; all of it may come from a factory. */
@@ -26,12 +29,46 @@ export interface SingleSessionOptions {
   maxAge?: number;
   /** Milliseconds for which the rows of ended sessions are kept. Default 30 days. */
   retention?: number;
+  /** More than `threshold` enforced logins of one account within `windowMs` milliseconds are a storm: one event and one warning for each window. Default 10 in 60,000. */
+  storm?: Partial<StormSettings>;
+  /** Finds the user of a username, for the explanation of a policy. Without it, that knows only the roles of the latest session, and no functions are asked. */
+  findUser?: (username: string) => unknown;
   /** How old a decision may be. `'strong'`: never older than the request. Default `'strong'`. */
   freshness?: 'strong';
 }
 
+/** Who may administer sessions, and where. Whoever has one of the permissions counts as an administrator. */
+export interface AdminOptions {
+  /** Users with one of these roles may log out people who are not administrators. */
+  roles?: readonly string[];
+  /** Users with one of these roles may log out anyone. */
+  superRoles?: readonly string[];
+  /** In place of `roles`, or beside them: exactly true or false for the authenticated user of the request. */
+  logout?: PermissionFunction;
+  /** In place of `superRoles`, or beside them. */
+  logoutAdmins?: PermissionFunction;
+  /** Default `'admin/sessions'`. */
+  path?: string;
+  /** Your own guards, asked first: what authenticates, such as `AuthGuard('jwt')`. A guard with dependencies must be a provider of one of your modules. */
+  guards?: readonly (Type<CanActivate> | CanActivate)[];
+  /** Whether the page at `<path>/ui` is served. Default `true`. */
+  page?: boolean;
+}
+
+/** Where users see their own sessions. */
+export interface SelfServiceOptions {
+  /** Default `'sessions/mine'`. */
+  path?: string;
+  /** As in {@link AdminOptions}. */
+  guards?: AdminOptions['guards'];
+}
+
 /** What shapes the module itself, and so is known before any factory runs. */
 export interface SingleSessionModuleExtras {
+  /** Mounts the admin REST API and its page for users with a permission. Default: not mounted. */
+  admin?: AdminOptions;
+  /** Mounts a user's own sessions. Default `false`. */
+  selfService?: boolean | SelfServiceOptions;
   /** The name of the TypeORM data source. Default: the default one. */
   dataSource?: string;
   /** Whether the service can be injected everywhere without an import. Default `true`. */
@@ -55,16 +92,37 @@ export interface ResolvedOptions {
   idleTimeout: number | undefined;
   maxAge: number;
   retention: number;
+  storm: StormSettings;
+  findUser: ((username: string) => unknown) | undefined;
+}
+
+/** What shapes the module, checked, with the defaults. */
+export interface ResolvedExtras {
+  dataSource: string | undefined;
+  isGlobal: boolean;
+  enforceGlobally: boolean;
+  /** `undefined`: not mounted. */
+  admin: (Mounted & { page: boolean; permissions: PermissionSettings }) | undefined;
+  selfService: Mounted | undefined;
+}
+
+interface Mounted {
+  path: string;
+  guards: readonly (Type<CanActivate> | CanActivate)[];
 }
 
 const DAY = 86_400_000;
 /** Milliseconds. */
 export const DEFAULT_MAX_AGE = 14 * DAY;
 const LONGEST = 100 * 365 * DAY;
+const DEFAULT_STORM: StormSettings = Object.freeze({ threshold: 10, windowMs: 60_000 });
+const PATH = /^[\w.~-]+(\/[\w.~-]+)*$/;
 const EXTRAS: readonly string[] = [
   'dataSource',
   'isGlobal',
   'enforceGlobally',
+  'admin',
+  'selfService',
 ] satisfies (keyof SingleSessionModuleExtras)[];
 
 type Reader<Value> = (value: unknown, key: string) => Value;
@@ -79,6 +137,8 @@ const READERS = {
   idleTimeout: readDuration,
   maxAge: readDuration,
   retention: readDuration,
+  storm: readStorm,
+  findUser: readFunction as Reader<(username: string) => unknown>,
   freshness: oneOf('strong'),
 } satisfies Record<keyof SingleSessionOptions, Reader<unknown>>;
 
@@ -102,6 +162,8 @@ export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOption
     idleTimeout: read('idleTimeout'),
     maxAge: read('maxAge') ?? DEFAULT_MAX_AGE,
     retention: read('retention') ?? 30 * DAY,
+    storm: read('storm') ?? DEFAULT_STORM,
+    findUser: read('findUser'),
   };
   read('freshness');
   refuseContradictions(options);
@@ -126,13 +188,63 @@ export function checkAsyncKeys(given: object): void {
   );
 }
 
-/** @throws Error for extras of a wrong type */
-export function checkExtras({ dataSource, isGlobal, enforceGlobally }: SingleSessionModuleExtras): void {
+/**
+ * Checks what shapes the module and adds the defaults.
+ * @throws Error that says what to write instead
+ */
+export function resolveExtras(given: SingleSessionModuleExtras): ResolvedExtras {
+  const { dataSource, isGlobal = true, enforceGlobally = true, admin, selfService = false } = given;
   if (dataSource !== undefined && (typeof dataSource !== 'string' || dataSource === ''))
     throw wrong('dataSource', 'the name of a TypeORM data source, such as "sessions"', dataSource);
-  if (isGlobal !== undefined) readBoolean(isGlobal, 'isGlobal');
-  if (enforceGlobally !== undefined) readBoolean(enforceGlobally, 'enforceGlobally');
+  return {
+    dataSource,
+    isGlobal: readBoolean(isGlobal, 'isGlobal'),
+    enforceGlobally: readBoolean(enforceGlobally, 'enforceGlobally'),
+    admin: admin === undefined ? undefined : readAdmin(admin),
+    selfService: readSelfService(selfService),
+  };
 }
+
+function readAdmin(value: unknown): ResolvedExtras['admin'] {
+  if (!isPlainObject(value)) throw wrong('admin', "an object: { roles: ['admin'] }", value);
+  const known = ['roles', 'superRoles', 'logout', 'logoutAdmins', 'path', 'guards', 'page'];
+  refuseUnknownKeys(value, known, 'admin.');
+  const { roles = [], superRoles = [], logout, logoutAdmins, page = true } = value;
+  const permissions = {
+    roles: readStrings(roles, 'admin.roles'),
+    superRoles: readStrings(superRoles, 'admin.superRoles'),
+    ...(logout !== undefined && { logout: readFunction(logout, 'admin.logout') as PermissionFunction }),
+    ...(logoutAdmins !== undefined && {
+      logoutAdmins: readFunction(logoutAdmins, 'admin.logoutAdmins') as PermissionFunction,
+    }),
+  };
+  const mounted = readMounted(value, 'admin', 'admin/sessions');
+  return { ...mounted, page: readBoolean(page, 'admin.page'), permissions };
+}
+
+function readSelfService(value: unknown): ResolvedExtras['selfService'] {
+  if (value === false) return undefined;
+  if (value === true) return readMounted({}, 'selfService', 'sessions/mine');
+  if (!isPlainObject(value)) throw wrong('selfService', "true, false, or { path: 'sessions/mine' }", value);
+  refuseUnknownKeys(value, ['path', 'guards'], 'selfService.');
+  return readMounted(value, 'selfService', 'sessions/mine');
+}
+
+function readMounted(
+  { path, guards = [] }: Record<string, unknown>,
+  key: string,
+  defaultPath: string,
+): Mounted {
+  if (path !== undefined && (typeof path !== 'string' || !PATH.test(path)))
+    throw wrong(`${key}.path`, `a path without slashes around it: '${defaultPath}'`, path);
+  if (!Array.isArray(guards) || !guards.every(isGuard))
+    throw wrong(`${key}.guards`, "an array of guards: [AuthGuard('jwt')]", guards);
+  return { path: path ?? defaultPath, guards: [...(guards as Mounted['guards'])] };
+}
+
+const isGuard = (value: unknown): boolean =>
+  typeof value === 'function' ||
+  typeof (value as Partial<CanActivate> | null | undefined)?.canActivate === 'function';
 
 function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: ResolvedOptions): void {
   if (idleTimeout !== undefined && idleTimeout >= maxAge)
@@ -157,6 +269,15 @@ function readExemptions(value: unknown, key: string): ResolvedOptions['exempt'] 
   });
 }
 
+function readStorm(value: unknown, key: string): StormSettings {
+  if (!isPlainObject(value)) throw wrong(key, 'an object: { threshold: 10, windowMs: 60_000 }', value);
+  refuseUnknownKeys(value, ['threshold', 'windowMs'], 'storm.');
+  const { threshold = DEFAULT_STORM.threshold, windowMs = DEFAULT_STORM.windowMs } = value;
+  if (!Number.isInteger(threshold) || Number(threshold) < 1 || Number(threshold) > 1_000_000)
+    throw wrong('storm.threshold', 'a whole number of logins, from 1 to 1,000,000', threshold);
+  return Object.freeze({ threshold: Number(threshold), windowMs: readDuration(windowMs, 'storm.windowMs') });
+}
+
 // A string would become a test for a substring of it.
 function readStrings(value: unknown, key: string): readonly string[] {
   if (!Array.isArray(value) || !value.every((item) => typeof item === 'string' && item !== ''))
@@ -165,7 +286,7 @@ function readStrings(value: unknown, key: string): readonly string[] {
 }
 
 function readFunction(value: unknown, key: string): unknown {
-  if (typeof value !== 'function') throw wrong(key, 'a function of the user', value);
+  if (typeof value !== 'function') throw wrong(key, 'a function', value);
   return value;
 }
 

@@ -51,14 +51,14 @@ export class RequestCheck {
     request: SessionRequest,
   ): Promise<CurrentSession> {
     const limit = this.sessions.limitAtCheck(user || undefined);
-    const verdict = await this.sessions.verify({
-      id,
-      limit: typeof limit === 'number' ? limit : await limit,
-    });
-    if (!verdict.live) return refuseEnded(verdict, credential, request);
-    const { userId } = verdict;
-    if (user && this.sessions.userIdOf(user) !== userId) return this.refuseForeign(id, credential, request);
-    return { id, userId };
+    const check = { id, limit: typeof limit === 'number' ? limit : await limit };
+    const found = await this.sessions.verify(check);
+    if (!found.live) return refuseEnded(found, credential, request);
+    const { userId } = found;
+    if (!user) return { id, userId };
+    if (this.sessions.userIdOf(user) !== userId) return this.refuseForeign(id, credential, request);
+    const verdict = await this.sessions.keepCurrent(check, found, user);
+    return verdict.live ? { id, userId } : refuseEnded(verdict, credential, request);
   }
 
   // The cookie session is destroyed with this answer, so its session must not stay behind and hold a slot.

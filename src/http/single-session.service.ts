@@ -1,4 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
+import {
+  actorOfCode,
+  Administration,
+  type LogoutEveryoneOrder,
+  type LogoutEveryoneResult,
+} from '../session/administration.js';
+import type { ListedSession, ListQuery, Page } from '../session/administration-store.js';
+import { Explainer, type Explanation } from '../session/explainer.js';
 import { toUserId } from '../session/identity.js';
 import {
   END_REASONS,
@@ -28,6 +36,8 @@ export class SingleSessionService {
   constructor(
     @Inject(Sessions) private readonly sessions: Sessions,
     @Inject(Logins) private readonly logins: Logins,
+    @Inject(Administration) private readonly administration: Administration,
+    @Inject(Explainer) private readonly explainer: Explainer,
   ) {}
 
   /**
@@ -75,6 +85,27 @@ export class SingleSessionService {
       { scope: 'others', sessionId: keepSessionId, userId: toUserId({ id: userId }) },
       options,
     );
+  }
+
+  /**
+   * Ends the sessions of everyone, except those that are spared (administrators, unless you say otherwise), in the time
+   * of one statement. Recorded, as what administrators do is.
+   */
+  endEveryone({ by, ...order }: LogoutEveryoneOrder & { by?: string } = {}): Promise<LogoutEveryoneResult> {
+    return this.administration.logoutEveryone(order, actorOfCode(by));
+  }
+
+  /**
+   * Sessions, newest first, in pages. Default: 50 live ones.
+   * @throws CursorError for a cursor that no page gave
+   */
+  async list(query: Partial<ListQuery> = {}): Promise<Page<ListedSession>> {
+    return this.administration.list({ state: 'active', limit: 50, ...query });
+  }
+
+  /** Which limit the user's next login meets, and why. */
+  explain(user: unknown): Promise<Explanation> {
+    return this.explainer.explain(user);
   }
 
   private async endAll(target: EndTarget, { reason = 'admin', by }: EndOptions): Promise<{ ended: number }> {

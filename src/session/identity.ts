@@ -51,6 +51,9 @@ export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): st
   );
 }
 
+/** Roles in one text, to be compared with the database's. */
+export const rolesKey = (roles: readonly string[]): string => roles.join('\u001f');
+
 // PostgreSQL stores UTF-8 without NUL: two different ids with lone surrogates would become one.
 const isStorable = (text: unknown): text is string =>
   typeof text === 'string' && !text.includes('\0') && !/\p{Surrogate}/u.test(text);

@@ -6,6 +6,7 @@ import {
   type IdentityLike,
   type OfUser,
 } from './identity.js';
+import { Permissions } from './permissions.js';
 
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
 export const LARGEST_LIMIT = 1_000;
@@ -22,12 +23,20 @@ export interface PolicySettings {
   identify: OfUser<IdentityLike>;
 }
 
+/** One entry of `exempt.usernames` or `exempt.roles`. */
+export interface FixedExemption {
+  kind: 'username' | 'role';
+  value: string;
+}
+
 /** What applies to one user at one moment. */
 export interface Ruling {
   identity: Identity;
   limit: number;
   /** Recorded, never evicted, never evicting. */
   exempt: boolean;
+  /** A permission function says that the user is an administrator. */
+  administrator: boolean;
 }
 
 /** Says which limit applies to a user. Throws what the application's own functions throw: a login that cannot be judged does not happen. */
@@ -35,15 +44,42 @@ export class Policy {
   private readonly usernames: ReadonlySet<string>;
   private readonly roles: ReadonlySet<string>;
 
-  constructor(private readonly settings: PolicySettings) {
+  constructor(
+    private readonly settings: PolicySettings,
+    private readonly permissions = new Permissions(),
+  ) {
     this.usernames = new Set(settings.exempt.usernames);
     this.roles = new Set(settings.exempt.roles);
   }
 
   async rule(user: unknown): Promise<Ruling> {
-    const identity = toIdentity(this.settings.identify(user));
-    const [limit, exempt] = await Promise.all([this.limitOf(user), this.isExempt(user, identity)]);
-    return { identity, limit: Math.min(limit, LARGEST_LIMIT), exempt: exempt || limit === Infinity };
+    const identity = this.identityOf(user);
+    const [limit, exemption, administrator] = await Promise.all([
+      this.limitOf(user),
+      this.exemptBy(user, identity),
+      this.isAdministrator(user),
+    ]);
+    return {
+      identity,
+      limit: Math.min(limit, LARGEST_LIMIT),
+      exempt: exemption !== undefined || limit === Infinity,
+      administrator,
+    };
+  }
+
+  /** Whether a permission function says so; administrators by role are told by their roles. */
+  isAdministrator(user: unknown): Promise<boolean> {
+    return this.permissions.byFunction(user);
+  }
+
+  /** The user's roles at a check; `undefined` for a user that does not tell, whose id is still good. */
+  rolesOf(user: unknown): readonly string[] | undefined {
+    const { roles } = this.settings.identify(user);
+    return Array.isArray(roles) && roles.every((role) => typeof role === 'string') ? roles : undefined;
+  }
+
+  identityOf(user: unknown): Identity {
+    return toIdentity(this.settings.identify(user));
   }
 
   userIdOf(user: unknown): string {
@@ -58,21 +94,36 @@ export class Policy {
     return this.limitOf(user).then((limit) => Math.min(limit, LARGEST_LIMIT));
   }
 
-  private async limitOf(user: unknown): Promise<number> {
+  async limitOf(user: unknown): Promise<number> {
     const { maxSessions } = this.settings;
     return toLimit(typeof maxSessions === 'number' ? maxSessions : await maxSessions(user));
   }
 
-  private async isExempt(user: unknown, identity: Identity): Promise<boolean> {
-    if (this.usernames.has(identity.username) || identity.roles.some((role) => this.roles.has(role)))
-      return true;
+  /** What of the options exempts the user; `undefined`: nothing does. */
+  async exemptBy(user: unknown, identity: Identity): Promise<FixedExemption | { kind: 'when' } | undefined> {
+    const listed = this.listedExemption(identity);
+    if (listed !== undefined) return listed;
     const { when } = this.settings.exempt;
     const answer = when === undefined ? false : await when(user);
-    if (typeof answer !== 'boolean')
-      throw new TypeError(
-        `exempt.when() answered ${typeof answer}, not a boolean. Return exactly true or false.`,
-      );
-    return answer;
+    if (typeof answer === 'boolean') return answer ? { kind: 'when' } : undefined;
+    throw new TypeError(
+      `exempt.when() answered ${typeof answer}, not a boolean. Return exactly true or false.`,
+    );
+  }
+
+  /** The exemption of the options that names the user or a role. */
+  listedExemption({ username, roles }: Pick<Identity, 'username' | 'roles'>): FixedExemption | undefined {
+    if (this.usernames.has(username)) return { kind: 'username', value: username };
+    const role = roles.find((held) => this.roles.has(held));
+    return role === undefined ? undefined : { kind: 'role', value: role };
+  }
+
+  /** All exemptions of the options that are lists. */
+  fixedExemptions(): FixedExemption[] {
+    return [
+      ...[...this.usernames].map((value) => ({ kind: 'username' as const, value })),
+      ...[...this.roles].map((value) => ({ kind: 'role' as const, value })),
+    ];
   }
 }
 

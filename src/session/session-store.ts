@@ -23,11 +23,21 @@ export abstract class SessionStore {
   /** The same for one session that was checked, with the limit that it was checked against. */
   abstract markChecked(check: Check): Promise<EndedSession[]>;
 
+  /** Writes the roles that the session's user has now. What a cut-off may spare it for can only shrink. */
+  abstract refresh(session: { id: string; roles: readonly string[]; administrator: boolean }): Promise<void>;
+
   /** Records that these sessions were used just now, where that is due. */
   abstract seen(ids: readonly string[]): Promise<void>;
 
-  /** Marks up to a batch of expired sessions, and removes up to a batch of those that ended longer ago than the retention. Returns whether there may be more. */
-  abstract sweep(): Promise<boolean>;
+  /** Marks up to a batch of dead sessions, and removes up to a batch of those that ended longer ago than the retention. */
+  abstract sweep(): Promise<Sweep>;
+}
+
+export interface Sweep {
+  /** Whether there may be more to do now. */
+  more: boolean;
+  /** What was marked. */
+  ended: EndedSession[];
 }
 
 /** The store cannot answer: neither yes nor no is known. */

@@ -35,6 +35,8 @@ export interface Admission {
   /** How many live sessions the user may have, this one included; not looked at when `exempt`. */
   limit: number;
   exempt: boolean;
+  /** A permission function says that the user is an administrator. */
+  administrator: boolean;
   onLimit: 'evict' | 'reject';
   /** The session that the same browser carried: it makes room first. `null` when there was none. */
   replaces: string | null;
@@ -43,8 +45,17 @@ export interface Admission {
   origin: Origin;
 }
 
-/** `'admitted-first'`: the user never had a session before, so there is nothing to mark. */
-export type AdmissionResult = 'admitted' | 'admitted-first' | 'no-room' | 'exists';
+export type AdmissionResult = Admitted | { outcome: 'no-room' | 'exists' };
+
+export interface Admitted {
+  outcome: 'admitted';
+  /** The user never had a session before, so there is nothing to mark. */
+  first: boolean;
+  /** By the admission's own word, or by an exemption that was made at run time. */
+  exempt: boolean;
+  /** Enforced logins of the user in the present window, this one included. */
+  logins: number;
+}
 
 /** A question to the store: is this session live, and among the first `limit` of its user? */
 export interface Check {
@@ -63,6 +74,10 @@ export type CheckResult = Verdict & {
   unmarked: boolean;
   /** Live, and its last-seen time is due. */
   unseen: boolean;
+  /** As the session's row has them: {@link rolesKey}. */
+  roles: string;
+  /** A permission function said at the login, and ever since, that the user is an administrator. */
+  administrator: boolean;
 };
 
 /** Which sessions to end. A `userId` beside a session: nothing when the session is somebody else's. */
@@ -89,5 +104,11 @@ export interface EndOrder {
 export interface EndedSession {
   id: string;
   userId: string;
+  username: string;
   reason: EndReason;
+  endedAt: Date;
+  /** A username; `null` when nobody in particular ended it. */
+  by: string | null;
+  /** The user's newest live session when this one was superseded. */
+  replacedBy: string | null;
 }

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
+import { rolesKey } from './identity.js';
 import { LARGEST_LIMIT, type Policy, type Ruling } from './policy.js';
 import type {
   AdmissionResult,
@@ -13,7 +14,6 @@ import type {
   EndedSession,
   EndOrder,
   Origin,
-  Verdict,
 } from './session.js';
 import type { SessionStore } from './session-store.js';
 
@@ -59,7 +59,16 @@ export class NotEntitledError extends Error {
   }
 }
 
-const UNKNOWN: Verdict = { live: false, reason: 'unknown', endedAt: null, userId: null };
+const UNKNOWN: CheckResult = {
+  live: false,
+  reason: 'unknown',
+  endedAt: null,
+  userId: null,
+  unmarked: false,
+  unseen: false,
+  roles: '',
+  administrator: false,
+};
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -92,9 +101,10 @@ export class Sessions {
     const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
     const session = { id: login.id ?? randomUUID(), userId: ruling.identity.id };
-    const replaced = !ruling.exempt && this.isUser(replaces?.user, session.userId);
     const result = await this.admitAs(session.id, ruling, login);
-    if (result === 'admitted' && !ruling.exempt) this.bookkeeper.markLater(session.userId);
+    const enforced = result.outcome !== 'admitted' || !result.exempt;
+    if (result.outcome === 'admitted' && enforced && !result.first) this.bookkeeper.markLater(session.userId);
+    const replaced = enforced && this.isUser(replaces?.user, session.userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return session;
   }
@@ -132,12 +142,25 @@ export class Sessions {
 
   /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised. */
   async verify(check: Check): Promise<CheckResult> {
-    if (!isSessionId(check.id)) return { ...UNKNOWN, unmarked: false, unseen: false };
+    if (!isSessionId(check.id)) return UNKNOWN;
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
     if (!result.unmarked || result.userId === null) return result;
     await answered(this.store.markChecked(check));
     return this.checks.verify(check);
+  }
+
+  /**
+   * Writes down that the user has other roles now than the session says, and checks it again: a cut-off may have spared
+   * it for a role that is lost. Costs nothing while the roles are the same.
+   */
+  async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
+    const roles = this.policy.rolesOf(user);
+    if (roles === undefined) return verdict;
+    const administrator = verdict.administrator && (await this.policy.isAdministrator(user));
+    if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
+    await answered(this.store.refresh({ id: check.id, roles, administrator }));
+    return this.verify(check);
   }
 
   limitAtCheck(user: unknown): number | Promise<number> {
@@ -169,7 +192,7 @@ export class Sessions {
 
   private async admitAs(
     id: string,
-    { identity, limit, exempt }: Ruling,
+    { identity, limit, exempt, administrator }: Ruling,
     login: Login,
   ): Promise<AdmissionResult> {
     const { onLimit } = this.settings;
@@ -177,21 +200,21 @@ export class Sessions {
     const replaces = isSessionId(carried) ? carried : null;
     const entitledBy = login.entitledBy ?? null;
     if (entitledBy !== null && !isSessionId(entitledBy)) throw new NotEntitledError(entitledBy);
-    const admission = { id, identity, limit, exempt, onLimit, replaces, entitledBy, origin: login.origin };
-    const outcome = this.store.admit(admission);
-    const result = await answered(outcome).catch((error: unknown) => {
-      void this.takeBack(id, outcome);
+    const rights = { identity, limit, exempt, administrator };
+    const admission = { id, ...rights, onLimit, replaces, entitledBy, origin: login.origin };
+    const answer = this.store.admit(admission);
+    const result = await answered(answer).catch((error: unknown) => {
+      void this.takeBack(id, answer);
       throw error;
     });
-    if (result === 'no-room' && entitledBy !== null) throw new NotEntitledError(entitledBy);
-    if (result === 'no-room') throw new NoRoomError(limit);
-    return result;
+    if (result.outcome !== 'no-room') return result;
+    throw entitledBy === null ? new NoRoomError(limit) : new NotEntitledError(entitledBy);
   }
 
   // A login that was answered with an error must not come to life. Its statement may still be on its way to the database
   // after the connection is given up, so one look is not enough.
-  private async takeBack(id: string, outcome: Promise<unknown>): Promise<void> {
-    await outcome.catch(() => undefined);
+  private async takeBack(id: string, answer: Promise<unknown>): Promise<void> {
+    await answer.catch(() => undefined);
     for (const wait of TAKE_BACK_AFTER_MS) {
       await pause(wait, undefined, { ref: false });
       const target = { scope: 'session', sessionId: id } as const;
@@ -218,6 +241,11 @@ export class Sessions {
     );
   }
 }
+
+// A user's roles are a set: whoever reads them in another order must not write at each request.
+const sameRoles = (some: string, others: string): boolean =>
+  some === others ||
+  some.split('\u001f').sort().join('\u001f') === others.split('\u001f').sort().join('\u001f');
 
 // One way only: the id is public, the credential is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562, version 8).
 function idOfCredential(secret: string): string {

@@ -13,6 +13,7 @@ export class Sweeper {
   private readonly intervalMs: number;
   private readonly stopping = new AbortController();
   private running: Promise<void> | undefined;
+  private sweeping: Promise<void> | undefined;
 
   constructor(
     private readonly store: SessionStore,
@@ -28,22 +29,32 @@ export class Sweeper {
   /** Resolves when the batch under way, if any, is done, or the store has stopped answering. */
   async stop(): Promise<void> {
     this.stopping.abort();
-    await answered(Promise.resolve(this.running)).catch(() => undefined);
+    await answered(Promise.all([this.running, this.sweeping])).catch(() => undefined);
   }
 
   /** Batch after batch, until nothing is left to sweep. */
   async sweep(): Promise<void> {
-    while (!this.stopping.signal.aborted && (await this.store.sweep())) await this.rest(PAUSE_MS);
+    while (!this.stopping.signal.aborted && (await this.store.sweep()).more) await this.rest(PAUSE_MS);
+  }
+
+  /** Begins at once, in the background: a cut-off has left much to mark. */
+  sweepSoon(): void {
+    void this.attempt();
   }
 
   private async run(): Promise<void> {
     while (!this.stopping.signal.aborted) {
       // Jittered, so that processes which started together do not sweep together.
       await this.rest(this.intervalMs * (0.5 + Math.random()));
-      await this.sweep().catch((error: Error) =>
-        this.logger.warn(`Sweeping failed and will be tried again: ${error.message}`),
-      );
+      await this.attempt();
     }
+  }
+
+  private attempt(): Promise<void> {
+    this.sweeping ??= this.sweep()
+      .catch((error: Error) => this.logger.warn(`Sweeping failed and will be tried again: ${error.message}`))
+      .finally(() => (this.sweeping = undefined));
+    return this.sweeping;
   }
 
   private async rest(ms: number): Promise<void> {

@@ -1,10 +1,21 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { tableNames, type TableName } from './table-names.js';
+import { tableNames, type TableName, type TableNames } from './table-names.js';
 import { UserSession } from './user-session.entity.js';
+import { UserSessionAction } from './user-session-action.entity.js';
+import { UserSessionCutoff } from './user-session-cutoff.entity.js';
+import { UserSessionExemption } from './user-session-exemption.entity.js';
 import { UserSessionSlots } from './user-session-slots.entity.js';
 
-export const singleSessionEntities = [UserSession, UserSessionSlots];
+const ENTITIES = {
+  sessions: UserSession,
+  slots: UserSessionSlots,
+  cutoffs: UserSessionCutoff,
+  exemptions: UserSessionExemption,
+  actions: UserSessionAction,
+} satisfies Record<keyof TableNames, Function>;
+
+export const singleSessionEntities = Object.values(ENTITIES);
 
 const UNDEFINED_TABLE = '42P01';
 const UNDEFINED_COLUMN = '42703';
@@ -14,9 +25,9 @@ const INVALID_SCHEMA = '3F000';
 export async function checkSchema(dataSource: DataSource): Promise<void> {
   checkDriver(dataSource);
   for (const entity of singleSessionEntities) checkEntity(dataSource, entity);
-  const { sessions, slots } = tableNames(dataSource);
-  await checkTable(dataSource, UserSession, sessions);
-  await checkTable(dataSource, UserSessionSlots, slots);
+  const names = tableNames(dataSource);
+  for (const [table, entity] of Object.entries(ENTITIES))
+    await checkTable(dataSource, entity, names[table as keyof TableNames]);
   await checkIsolation(dataSource);
 }
 

@@ -1,26 +1,34 @@
 import type { EndTarget } from '../session/session.js';
+import { HELD_ROLES, ipv4IfMapped, liveness, ms, type LivenessSettings } from './liveness.js';
 
 /** What the statements are made for; all of it is fixed at start. */
-export interface StatementSettings {
-  /** Quoted names. */
+export interface StatementSettings extends LivenessSettings {
   sessions: string;
   slots: string;
+  exemptions: string;
   /** Milliseconds. */
-  idleTimeout: number | undefined;
   maxAge: number;
   retention: number;
   seenInterval: number;
+  stormWindow: number;
 }
 
 export type Statements = ReturnType<typeof statements>;
 
 export const BATCH = 1_000;
 
-// One value for one address, however it is written (RFC 4291, section 2.5.5.2).
-const ipv4IfMapped = (ip: string): string =>
-  `CASE WHEN ${ip} <<= '::ffff:0:0/96' THEN '0.0.0.0'::inet + (${ip} - '::ffff:0.0.0.0'::inet) ELSE ${ip} END`;
+/** What is told of a session that ended, for the events. */
+export const endedOf = (alias: string): string =>
+  ['id', 'user_id', 'username', 'end_reason', 'ended_at', 'ended_by', 'replaced_by']
+    .map((column) => `${alias}.${column}`)
+    .join(', ');
 
-const ms = (milliseconds: number): string => `interval '${milliseconds} milliseconds'`;
+/** $1 ids, $2 reason, $3 by. For sessions that a statement ended without having them in sight. */
+export const endLate = (
+  sessions: string,
+): string => `UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
+  WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL
+  RETURNING ${endedOf('s')}`;
 
 /**
  * Every statement of the module, as fixed texts: what varies is a parameter. In all of them `s` is a session, `u` the
@@ -30,50 +38,58 @@ const ms = (milliseconds: number): string => `interval '${milliseconds} millisec
  * session rows by id.
  */
 export function statements(settings: StatementSettings) {
-  const { sessions, slots, idleTimeout, maxAge, retention, seenInterval } = settings;
-
-  const idleSince = idleTimeout === undefined ? 'NULL::timestamptz' : `s.last_seen_at + ${ms(idleTimeout)}`;
-  const timedOut = `(s.expires_at <= now() OR COALESCE(${idleSince} <= now(), false))`;
-  const held = (
-    u: string,
-    limit?: string,
-  ): string => `COALESCE(CASE WHEN s.exempt THEN s.generation > ${u}.floor
-    ELSE s.id = ANY(${limit === undefined ? `${u}.active` : `${u}.active[1:${limit}]`}) END, false)`;
-
-  /** Why a session that is not marked is dead; NULL when it is live. */
-  const deadBecause = (limit?: string): string => `CASE WHEN s.expires_at <= now() THEN 'expired'
-    WHEN ${idleSince} <= now() THEN 'idle' WHEN NOT ${held('u', limit)} THEN 'superseded' END`;
+  const { sessions, slots, cutoffs, exemptions, maxAge, retention, seenInterval, stormWindow } = settings;
+  const { isOver, over, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
 
   // Only negative evidence prunes: a row that says it is over. A session committed a moment ago has no row in this
   // snapshot yet, and must be kept.
   const kept = `ARRAY(SELECT slot.id FROM unnest(u.active[1:$4::int]) WITH ORDINALITY AS slot (id, place)
     WHERE slot.id IS DISTINCT FROM $7::uuid
       AND slot.id IS DISTINCT FROM CASE WHEN u.succession[1] = $7::uuid THEN u.succession[2] END
-      AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${timedOut}))
+      AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${isOver}))
     ORDER BY slot.place)`;
 
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const entitled = `($11::uuid IS NULL OR EXISTS (
-      SELECT FROM ${sessions} s WHERE s.id = $11 AND s.user_id = u.user_id AND s.ended_at IS NULL AND NOT ${timedOut}
-        AND ${held('u', '$4')}))`;
+      SELECT FROM ${sessions} s WHERE s.id = $11 AND s.user_id = u.user_id AND ${live('u', '$4')}))`;
 
-  /** $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent, $11 entitled by. No row: no room, or not entitled. An inserted row has no xmax: nothing can have been displaced. */
-  const admit = `WITH slot AS (
-    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession)
-    SELECT $2::text, clock.g, CASE WHEN $3::boolean THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1, '{}'::uuid[]
-      FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS g) clock
+  /** Exemptions that were made at run time: read in the statement that they decide, so that they count everywhere at once. */
+  const exemptNow = (username: string, roles: string): string => `EXISTS (SELECT FROM ${exemptions} x
+    WHERE (x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))
+      AND (x.expires_at IS NULL OR x.expires_at > now()))`;
+
+  // An exempt login offers no slot.
+  const exempt = `cardinality(EXCLUDED.active) = 0`;
+  const sameWindow = `u.storm_since > EXCLUDED.storm_since - ${ms(stormWindow)}`;
+  const nextWindow = `u.storm_since > EXCLUDED.storm_since - 2 * ${ms(stormWindow)}`;
+
+  /**
+   * $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent, $11 entitled
+   * by, $12 administrator. No row: no room, or not entitled. An inserted row has no xmax: nothing can have been displaced.
+   */
+  const admit = `WITH ruling AS MATERIALIZED (SELECT $3::boolean OR ${exemptNow('$6::text', '$8::text[]')} AS exempt),
+  slot AS (
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, storm_since, storm_logins, storm_before)
+    SELECT $2::text, clock.g, CASE WHEN ruling.exempt THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1, '{}'::uuid[],
+        CASE WHEN $12::boolean THEN clock.g ELSE 0 END, clock.now, (NOT ruling.exempt)::int, 0
+      FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
     ON CONFLICT (user_id) DO UPDATE SET
       generation = u.generation + 1,
-      floor = CASE WHEN $3 THEN u.floor ELSE u.generation END,
+      floor = CASE WHEN ${exempt} THEN u.floor ELSE u.generation END,
       succession = CASE WHEN $7::uuid IS NULL THEN u.succession ELSE ARRAY[$7::uuid, $1::uuid] END,
-      active = CASE WHEN $3 THEN array_remove(u.active, $7::uuid) ELSE (ARRAY[$1::uuid] || ${kept})[1:$4] END
-    WHERE ($3 OR NOT $5::boolean OR cardinality(${kept}) < $4) AND ${entitled}
-    RETURNING u.generation, u.xmax = 0 AS first)
+      active = CASE WHEN ${exempt} THEN array_remove(u.active, $7::uuid) ELSE (EXCLUDED.active || ${kept})[1:$4] END,
+      protected_generation = CASE WHEN $12 THEN u.generation + 1 ELSE u.protected_generation END,
+      storm_since = CASE WHEN ${sameWindow} THEN u.storm_since ELSE EXCLUDED.storm_since END,
+      storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
+      storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
+    WHERE (${exempt} OR NOT $5::boolean OR cardinality(${kept}) < $4) AND ${entitled}
+    RETURNING u.generation, u.xmax = 0 AS first, u.storm_logins)
   INSERT INTO ${sessions}
-    (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ip, user_agent)
-  SELECT $1, $2, $6::text, $8::text[], slot.generation, $3, now(), now(), now() + ${ms(maxAge)}, ${ipv4IfMapped('$9::inet')}, $10::text FROM slot
-  RETURNING (SELECT slot.first FROM slot)`;
+    (id, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
+  SELECT $1, $2, $6, $8, $12, slot.generation, ruling.exempt, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0),
+    now(), now(), now() + ${ms(maxAge)}, ${ipv4IfMapped('$9::inet')}, $10::text FROM slot, ruling
+  RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.storm_logins FROM slot) AS logins`;
 
   /**
    * $1 ids. A row for each session that is known: `over` is why it is, `place` where it stands in its user's slots (1 for
@@ -81,24 +97,23 @@ export function statements(settings: StatementSettings) {
    * was cut short must not read as "nobody knows these sessions". Joins were measured to plan in twice the time.
    */
   const verify = `SELECT s.id, s.user_id, s.ended_at,
-    CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason WHEN s.expires_at <= now() THEN 'expired'
-      WHEN ${idleSince} <= now() THEN 'idle' END AS over,
+    CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE ${over} END AS over,
     (SELECT CASE WHEN s.exempt THEN (s.generation > u.floor)::int ELSE array_position(u.active, s.id) END
       FROM ${slots} u WHERE u.user_id = s.user_id) AS place,
-    s.last_seen_at <= now() - ${ms(seenInterval)} AS unseen
+    s.last_seen_at <= now() - ${ms(seenInterval)} AS unseen, array_to_string(s.roles, chr(31)) AS roles, s.administrator
   FROM ${sessions} s WHERE s.id = ANY($1::uuid[])
-  UNION ALL SELECT NULL, NULL, NULL, NULL, cardinality($1), NULL`;
+  UNION ALL SELECT NULL, NULL, NULL, NULL, cardinality($1), NULL, NULL, NULL`;
 
-  const mark = (asked: string, reason: string): string => `WITH due AS (
+  const mark = (asked: string, reason: string, wait = ''): string => `WITH due AS (
     SELECT s.id, ${reason} AS reason, u.active[1] AS newest
     FROM ${asked} AND s.ended_at IS NULL LEFT JOIN ${slots} u ON u.user_id = s.user_id
     WHERE ${reason} IS NOT NULL
-    ORDER BY s.id FOR NO KEY UPDATE OF s)
-  UPDATE ${sessions} s SET end_reason = due.reason,
-    ended_at = CASE due.reason WHEN 'expired' THEN s.expires_at WHEN 'idle' THEN ${idleSince} ELSE now() END,
+    ORDER BY s.id FOR NO KEY UPDATE OF s ${wait})
+  UPDATE ${sessions} s SET end_reason = due.reason, ended_at = ${diedAt('due.reason')},
+    ended_by = CASE due.reason WHEN 'cut-off' THEN ${ofCutOff('created_by')} END,
     replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
   FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-  RETURNING s.id, s.user_id, s.end_reason`;
+  RETURNING ${endedOf('s')}`;
 
   /** $1 users. What an admission displaced is not in the slots row any more, whatever the limit. */
   const markUsers = mark(
@@ -106,11 +121,23 @@ export function statements(settings: StatementSettings) {
     deadBecause(),
   );
 
+  /** $1 ids. For the sweeper, which waits for nobody. */
+  const markIds = mark(
+    `unnest($1::uuid[]) AS q (id) JOIN ${sessions} s ON s.id = q.id`,
+    deadBecause(),
+    'SKIP LOCKED',
+  );
+
   /** $1 id, $2 limit. No other session of its user: another request may have been judged by another limit. */
   const markChecked = mark(
     `(SELECT $1::uuid AS id, $2::int AS n) AS q JOIN ${sessions} s ON s.id = q.id`,
     deadBecause('q.n'),
   );
+
+  /** $1 id, $2 roles, $3 administrator. What was held at the admission can only shrink. */
+  const refresh = `UPDATE ${sessions} s SET roles = $2::text[], administrator = s.administrator AND $3::boolean,
+    held_roles = ARRAY(SELECT held FROM unnest(${HELD_ROLES}) AS held WHERE held = ANY($2))
+  WHERE s.id = $1::uuid AND s.ended_at IS NULL`;
 
   /** $1 ids. Waits for nobody: what is locked is being written anyway. */
   const seen = `WITH due AS (
@@ -123,15 +150,15 @@ export function statements(settings: StatementSettings) {
   // lock. It is dead like the others, and a second statement says so: see `endLate`.
   const finish = (due: string, all: string, reason: string): string => `due AS (
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
-    WHERE s.ended_at IS NULL AND NOT ${timedOut} AND ${held('old')} AND (${due})
+    WHERE ${live('old')} AND (${due})
     ORDER BY s.id FOR NO KEY UPDATE OF s),
   ended AS (
     UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
     FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-    RETURNING s.id, s.user_id, s.end_reason)
-  SELECT id, user_id, end_reason, false AS late FROM ended
+    RETURNING ${endedOf('s')})
+  SELECT *, false AS late FROM ended
   UNION ALL
-  SELECT slot.id, old.user_id, $2::text, true FROM old, unnest(old.active) AS slot (id)
+  SELECT slot.id, old.user_id, NULL, NULL, NULL, NULL, NULL, true FROM old, unnest(old.active) AS slot (id)
     WHERE ${all} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
 
   /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
@@ -142,31 +169,35 @@ export function statements(settings: StatementSettings) {
     reason = '$2',
   ): string => `WITH own AS (
     SELECT s.* FROM ${sessions} s
-    WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${timedOut}),
+    WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
   old AS (
-    SELECT u.*, s.id AS own_id, s.exempt AS own_exempt FROM ${slots} u JOIN own s ON s.user_id = u.user_id
+    SELECT u.*, s.id AS own_id, s.exempt AS own_exempt,
+      s.exempt OR ${exemptNow('s.username', 's.roles')} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   slot AS (
     UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
   ${finish(due, all, reason)}`;
 
-  const floorUnlessExempt = 'CASE WHEN old.own_exempt THEN old.floor ELSE old.generation END';
+  const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
+  const withoutOwn = 'array_remove(old.active, old.own_id)';
 
   /** By the scope of the target. */
   const end: Record<EndTarget['scope'], string> = {
-    session: endBySession(
-      { active: 'array_remove(old.active, old.own_id)', floor: 'old.floor' },
-      's.id = old.own_id',
-      'false',
-    ),
+    session: endBySession({ active: withoutOwn, floor: 'old.floor' }, 's.id = old.own_id', 'false'),
     everywhere: endBySession(
-      { active: `CASE WHEN old.own_exempt THEN old.active ELSE '{}' END`, floor: floorUnlessExempt },
-      's.id = old.own_id OR NOT old.own_exempt',
-      'NOT old.own_exempt',
+      {
+        active: `CASE WHEN old.own_alone THEN ${withoutOwn} ELSE '{}' END`,
+        floor: floorUnless('old.own_alone'),
+      },
+      's.id = old.own_id OR NOT old.own_alone',
+      'NOT old.own_alone',
       `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
     ),
     others: endBySession(
-      { active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`, floor: floorUnlessExempt },
+      {
+        active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
+        floor: floorUnless('old.own_exempt'),
+      },
       's.id <> old.own_id',
       'true',
     ),
@@ -176,17 +207,22 @@ export function statements(settings: StatementSettings) {
   ${finish('true', 'true', '$2')}`,
   };
 
-  /** $1 ids, $2 reason, $3 by. */
-  const endLate = `UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
-  WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL
-  RETURNING s.id, s.user_id, s.end_reason`;
-
   // One worker at a time is enough; a second gained nothing. The lock is held for the statement only.
   const elected = `(SELECT pg_try_advisory_xact_lock(hashtext('nestjs-single-session:sweep'), hashtext('${sessions}')))`;
-  const sweepExpired = `WITH due AS (
-    SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at IS NULL AND s.expires_at <= now()
-    LIMIT ${BATCH} FOR NO KEY UPDATE SKIP LOCKED)
-  UPDATE ${sessions} s SET ended_at = s.expires_at, end_reason = 'expired' FROM due WHERE s.id = due.id`;
+  /** Expired, and not marked yet. */
+  const nextExpired = `SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at IS NULL AND s.expires_at <= now() LIMIT ${BATCH}`;
+  /** $1 expiry, $2 id: where the walk over all sessions that are not marked has come to. */
+  const nextUnmarked = `SELECT s.id, s.expires_at::text AS expires_at FROM ${sessions} s
+  WHERE ${elected} AND s.ended_at IS NULL AND (s.expires_at, s.id) > ($1::timestamptz, $2::uuid)
+  ORDER BY s.expires_at, s.id LIMIT ${BATCH}`;
+  const newestCutOff = `SELECT max(c.id)::text AS id, COALESCE(bool_or(NOT c.swept), false) AS unswept FROM ${cutoffs} c`;
+  /** $1 the newest cut-off when the walk began. What it covered is marked now, but for logins that were under way. */
+  const cutOffsSwept = `UPDATE ${cutoffs} c SET swept = true WHERE c.id <= $1::bigint AND NOT c.swept`;
+  // Whom a role has spared may lose it, so a cut-off stays as long as a session that is older than it. A login that
+  // has read an older one may not have committed yet; no statement takes ten minutes.
+  const dropCutOffs = `DELETE FROM ${cutoffs} c WHERE c.swept AND c.created_at < now() - interval '10 minutes'
+    AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.ended_at IS NULL AND s.cutoff < c.id)`;
+  const dropExemptions = `DELETE FROM ${exemptions} x WHERE x.expires_at <= now()`;
   // An adopted session (its id is of UUID version 8) must stay known: its credential would be adopted again.
   const swept = `get_byte(uuid_send(s.id), 6) >> 4 <> 8`;
   // Their slots go with them: without a row nothing would say any more that they are over.
@@ -202,5 +238,22 @@ export function statements(settings: StatementSettings) {
     WHERE u.user_id = g.user_id AND u.active && g.ids)
   SELECT count(*)::int AS gone FROM gone`;
 
-  return { admit, verify, markUsers, markChecked, seen, end, endLate, sweepExpired, sweepEnded };
+  return {
+    admit,
+    verify,
+    markUsers,
+    markIds,
+    markChecked,
+    refresh,
+    seen,
+    end,
+    endLate: endLate(sessions),
+    nextExpired,
+    nextUnmarked,
+    newestCutOff,
+    cutOffsSwept,
+    dropCutOffs,
+    dropExemptions,
+    sweepEnded,
+  };
 }

@@ -3,6 +3,9 @@ import type { DataSource } from 'typeorm';
 const TABLES = {
   sessions: ['UserSession', 'user_session'],
   slots: ['UserSessionSlots', 'user_session_slots'],
+  cutoffs: ['UserSessionCutoff', 'user_session_cutoff'],
+  exemptions: ['UserSessionExemption', 'user_session_exemption'],
+  actions: ['UserSessionAction', 'user_session_action'],
 } as const;
 const IDENTIFIER = /^[\p{L}_][\p{L}\p{N}_$-]{0,62}$/u;
 
@@ -12,15 +15,14 @@ export interface TableName {
   sql: string;
 }
 
+export type TableNames = Record<keyof typeof TABLES, TableName>;
+
 /**
  * Our tables under the data source's `schema`, `entityPrefix` and naming strategy. They do not apply to the search
  * path, so raw SQL must name them in full.
  * @throws Error for a name that is no plain identifier: it would become part of every statement
  */
-export function tableNames({ namingStrategy, options }: DataSource): {
-  sessions: TableName;
-  slots: TableName;
-} {
+export function tableNames({ namingStrategy, options }: DataSource): TableNames {
   const schema = (options as { schema?: string }).schema;
   const name = ([entity, given]: readonly [string, string]): TableName => {
     const bare = namingStrategy.tableName(entity, given);
@@ -28,7 +30,25 @@ export function tableNames({ namingStrategy, options }: DataSource): {
     const parts = schema ? [schema, table] : [table];
     return { path: parts.join('.'), sql: parts.map(quoted).join('.') };
   };
-  return { sessions: name(TABLES.sessions), slots: name(TABLES.slots) };
+  return {
+    sessions: name(TABLES.sessions),
+    slots: name(TABLES.slots),
+    cutoffs: name(TABLES.cutoffs),
+    exemptions: name(TABLES.exemptions),
+    actions: name(TABLES.actions),
+  };
+}
+
+/** The same, as the statements want them. */
+export function quotedTableNames(dataSource: DataSource): Record<keyof TableNames, string> {
+  const { sessions, slots, cutoffs, exemptions, actions } = tableNames(dataSource);
+  return {
+    sessions: sessions.sql,
+    slots: slots.sql,
+    cutoffs: cutoffs.sql,
+    exemptions: exemptions.sql,
+    actions: actions.sql,
+  };
 }
 
 function quoted(identifier: string): string {

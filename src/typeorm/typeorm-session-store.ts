@@ -3,20 +3,22 @@ import {
   isEndReason,
   type Admission,
   type AdmissionResult,
+  type Admitted,
   type Check,
   type CheckResult,
   type EndedSession,
   type EndOrder,
   type EndReason,
 } from '../session/session.js';
-import { ANSWER_WITHIN_MS } from '../session/answered.js';
-import { SessionStore } from '../session/session-store.js';
+import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
-import { hangingUpAt } from './hang-up.js';
-import { BATCH, statements, type Statements, type StatementSettings } from './statements.js';
-import { tableNames } from './table-names.js';
+import { toEndedSession, type EndedRow } from './ended-row.js';
+import { PrimaryDatabase } from './primary-database.js';
+import { statements, type Statements, type StatementSettings } from './statements.js';
+import { Sweeping } from './sweeping.js';
+import { quotedTableNames, type TableNames } from './table-names.js';
 
-export type StoreSettings = Omit<StatementSettings, 'sessions' | 'slots'>;
+export type StoreSettings = Omit<StatementSettings, keyof TableNames>;
 
 interface VerifyRow {
   id: string | null;
@@ -25,15 +27,14 @@ interface VerifyRow {
   over: string | null;
   place: number | null;
   unseen: boolean;
+  roles: string;
+  administrator: boolean;
 }
 
-interface EndedRow {
-  id: string;
-  user_id: string;
-  end_reason: EndReason;
-  /** Not in sight of the statement that ended it. */
-  late?: boolean;
-}
+/** `late`: not in sight of the statement that ended it. */
+type EndRow = EndedRow & { late?: boolean };
+
+type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'>;
 
 const UNIQUE_VIOLATION = '23505';
 const NO_LIMIT = 2 ** 31 - 1;
@@ -41,14 +42,17 @@ const NO_LIMIT = 2 ** 31 - 1;
 /** Sessions in PostgreSQL, through the application's TypeORM data source. Each method is one statement. */
 export class TypeOrmSessionStore extends SessionStore {
   private readonly sql: Statements;
+  private readonly database: PrimaryDatabase;
+  private readonly sweeping: Sweeping;
 
   constructor(
     private readonly dataSource: DataSource,
     settings: StoreSettings,
   ) {
     super();
-    const names = tableNames(dataSource);
-    this.sql = statements({ ...settings, sessions: names.sessions.sql, slots: names.slots.sql });
+    this.sql = statements({ ...settings, ...quotedTableNames(dataSource) });
+    this.database = new PrimaryDatabase(dataSource);
+    this.sweeping = new Sweeping(this.database, this.sql, settings.idleTimeout);
   }
 
   async prepare(): Promise<void> {
@@ -60,32 +64,20 @@ export class TypeOrmSessionStore extends SessionStore {
     const { id: userId, username, roles } = admission.identity;
     const { ip, userAgent } = admission.origin;
     const reject = admission.onLimit === 'reject';
-    const parameters = [
-      id,
-      userId,
-      exempt,
-      limit,
-      reject,
-      username,
-      replaces,
-      roles,
-      ip,
-      userAgent,
-      entitledBy ?? null,
-    ];
+    const parameters = [id, userId, exempt, limit, reject, username, replaces, roles, ip, userAgent];
+    parameters.push(entitledBy ?? null, admission.administrator);
     try {
-      const { records } = await this.run<{ first: boolean }>(this.sql.admit, parameters);
-      if (records[0] === undefined) return 'no-room';
-      return records[0].first ? 'admitted-first' : 'admitted';
+      const { records } = await this.database.run<AdmittedRow>(this.sql.admit, parameters);
+      return records[0] === undefined ? { outcome: 'no-room' } : { outcome: 'admitted', ...records[0] };
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.
-      if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return 'exists';
+      if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return { outcome: 'exists' };
       throw error;
     }
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
-    const { records } = await this.run<VerifyRow>(this.sql.verify, [checks.map(({ id }) => id)]);
+    const { records } = await this.database.run<VerifyRow>(this.sql.verify, [checks.map(({ id }) => id)]);
     const asked = records.pop();
     if (asked?.id !== null || asked.place !== checks.length) throw new Error('the answer is not whole');
     const rows = new Map(records.map((row) => [row.id, row]));
@@ -97,7 +89,7 @@ export class TypeOrmSessionStore extends SessionStore {
       target.scope === 'user'
         ? [target.userId, reason, by]
         : [target.sessionId, reason, by, target.userId ?? null, limit];
-    const { records } = await this.run<EndedRow>(this.sql.end[target.scope], parameters);
+    const { records } = await this.database.run<EndRow>(this.sql.end[target.scope], parameters);
     const ended = records.filter(({ late }) => !late);
     const late = records.filter((row) => row.late).map(({ id }) => id);
     if (late.length > 0)
@@ -108,43 +100,30 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   async markUsers(userIds: readonly string[]): Promise<EndedSession[]> {
-    const { records } = await this.run<EndedRow>(this.sql.markUsers, [userIds]);
+    const { records } = await this.database.run<EndedRow>(this.sql.markUsers, [userIds]);
     return records.map(toEndedSession);
   }
 
   async markChecked({ id, limit }: Check): Promise<EndedSession[]> {
-    const { records } = await this.run<EndedRow>(this.sql.markChecked, [id, limit]);
+    const { records } = await this.database.run<EndedRow>(this.sql.markChecked, [id, limit]);
     return records.map(toEndedSession);
   }
 
-  async seen(ids: readonly string[]): Promise<void> {
-    await this.run(this.sql.seen, [ids]);
+  async refresh({ id, roles, administrator }: Parameters<SessionStore['refresh']>[0]): Promise<void> {
+    await this.database.run(this.sql.refresh, [id, roles, administrator]);
   }
 
-  async sweep(): Promise<boolean> {
-    const expired = await this.run(this.sql.sweepExpired, []);
-    const ended = await this.run<{ gone: number }>(this.sql.sweepEnded, []);
-    return expired.affected === BATCH || ended.records[0]?.gone === BATCH;
+  async seen(ids: readonly string[]): Promise<void> {
+    await this.database.run(this.sql.seen, [ids]);
+  }
+
+  sweep(): Promise<Sweep> {
+    return this.sweeping.batch();
   }
 
   private async endLate(ids: string[], reason: EndReason, by: string | null): Promise<EndedRow[]> {
-    const { records } = await this.run<EndedRow>(this.sql.endLate, [ids, reason, by]);
+    const { records } = await this.database.run<EndedRow>(this.sql.endLate, [ids, reason, by]);
     return records;
-  }
-
-  // The primary, always: with TypeORM's `replication` a replica may still show what was ended.
-  private async run<Row>(sql: string, parameters: unknown[]): Promise<{ records: Row[]; affected: number }> {
-    const deadline = performance.now() + ANSWER_WITHIN_MS;
-    const runner = this.dataSource.createQueryRunner('master');
-    try {
-      const client: unknown = await runner.connect();
-      const { records, affected } = await hangingUpAt(deadline, client, () =>
-        runner.query(sql, parameters, true),
-      );
-      return { records: records as Row[], affected: affected ?? 0 };
-    } finally {
-      await runner.release();
-    }
   }
 }
 
@@ -155,19 +134,22 @@ const UNKNOWN: CheckResult = {
   userId: null,
   unmarked: false,
   unseen: false,
+  roles: '',
+  administrator: false,
 };
 
 /** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
 function toCheckResult(row: VerifyRow | undefined, limit: number): CheckResult {
   if (row === undefined) return UNKNOWN;
-  const { user_id: userId, ended_at: endedAt, over, place, unseen } = row;
-  if (typeof userId !== 'string' || !isPlace(place) || !isEnd(over, endedAt))
+  const { user_id: userId, ended_at: endedAt, over, place, unseen, roles, administrator } = row;
+  if (typeof userId !== 'string' || typeof roles !== 'string' || !isPlace(place) || !isEnd(over, endedAt))
     throw new Error('the row of a session is not readable');
   if (over === null && place !== null && place >= 1 && place <= limit)
-    return { live: true, userId, unmarked: false, unseen };
+    return { live: true, userId, unmarked: false, unseen, roles, administrator };
   // A reason that a newer version wrote is a reason all the same.
   const reason = over === null ? 'superseded' : isEndReason(over) ? over : 'unknown';
-  return { live: false, reason, endedAt, userId, unmarked: endedAt === null, unseen: false };
+  const unmarked = endedAt === null;
+  return { live: false, reason, endedAt, userId, unmarked, unseen: false, roles, administrator };
 }
 
 const isPlace = (place: unknown): place is number | null => place === null || Number.isInteger(place);
@@ -176,9 +158,3 @@ function isEnd(over: unknown, endedAt: unknown): boolean {
   if (endedAt === null) return over === null || isEndReason(over);
   return endedAt instanceof Date && typeof over === 'string';
 }
-
-const toEndedSession = ({ id, user_id, end_reason }: EndedRow): EndedSession => ({
-  id,
-  userId: user_id,
-  reason: end_reason,
-});

@@ -28,4 +28,19 @@ export class UserSessionSlots {
    */
   @Column('uuid', { array: true })
   succession: string[];
+
+  /** The newest admission as an administrator: it tells a statement that waited for this row of a session that it cannot see. */
+  @Column('bigint', { name: 'protected_generation', default: 0 })
+  protectedGeneration: string;
+
+  /** When the window began in which enforced logins are counted. */
+  @Column('timestamptz', { name: 'storm_since', default: '-infinity' })
+  stormSince: Date;
+
+  @Column('integer', { name: 'storm_logins', default: 0 })
+  stormLogins: number;
+
+  /** The count of the window before, if that was just before. */
+  @Column('integer', { name: 'storm_before', default: 0 })
+  stormBefore: number;
 }

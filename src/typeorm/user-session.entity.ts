@@ -6,7 +6,10 @@ import type { EndReason } from '../session/session.js';
  * Nothing in it can be used as a session.
  */
 @Entity('user_session')
-@Index(['userId'], { where: 'ended_at IS NULL' })
+@Index(['userId', 'endedAt'])
+@Index(['username', 'endedAt'])
+@Index(['createdAt', 'id'], { where: 'ended_at IS NULL' })
+@Index(['createdAt', 'id'], { where: 'ended_at IS NOT NULL' })
 @Index(['expiresAt'], { where: 'ended_at IS NULL' })
 @Index(['endedAt'], { where: 'ended_at IS NOT NULL' })
 export class UserSession {
@@ -21,9 +24,17 @@ export class UserSession {
   @Column('text')
   username: string;
 
-  /** The roles at the login. */
+  /** The roles at the latest request that brought others. */
   @Column('text', { array: true })
   roles: string[];
+
+  /** The roles of the login that were never lost since; `null` when `roles` never changed. It decides what a cut-off spares. */
+  @Column('text', { name: 'held_roles', array: true, nullable: true })
+  heldRoles: string[] | null;
+
+  /** A permission function said so at the login and ever since. Administrators by role are told by their roles. */
+  @Column('boolean', { default: false })
+  administrator: boolean;
 
   /** Counts the admissions of this user. A bigint, so a string in JavaScript. */
   @Column('bigint')
@@ -32,6 +43,10 @@ export class UserSession {
   /** Admitted while the limit did not apply to the user. */
   @Column('boolean')
   exempt: boolean;
+
+  /** The newest cut-off that the admission saw. */
+  @Column('bigint', { default: 0 })
+  cutoff: string;
 
   @Column('timestamptz', { name: 'created_at' })
   createdAt: Date;

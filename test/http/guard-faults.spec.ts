@@ -78,6 +78,8 @@ const row = (ids: unknown, members: object): object => ({
   over: null,
   place: 1,
   unseen: false,
+  roles: 'user',
+  administrator: false,
   ...members,
 });
 
@@ -122,6 +124,8 @@ describe('when the query of a check', () => {
     ['answers with place undefined', withRow({ place: undefined })],
     ['answers with an end but no reason', withRow({ ended_at: new Date() })],
     ['answers with an end undefined', withRow({ ended_at: undefined })],
+    ['answers without roles', withRow({ roles: undefined })],
+    ['answers with roles that are none', withRow({ roles: ['user'] })],
   ];
 
   it.each(FAULTS)('%s, the request gets 503, never a pass and never a 401 [S26]', async (_, fault) => {

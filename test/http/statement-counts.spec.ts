@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 
 const KINDS: [string, RegExp][] = [
-  ['admission', /^WITH slot AS \(\s*INSERT INTO "user_session_slots"/],
+  ['admission', /^WITH ruling AS MATERIALIZED [^;]*INSERT INTO "user_session_slots"/],
   ['check', /^SELECT s\.id[^;]*= ANY\(\$1::uuid\[\]/],
   ['marking', /^WITH due AS [^;]*UPDATE "user_session" s SET\s+end_reason/],
   ['ending', /^WITH own AS [^;]*UPDATE "user_session" s SET ended_at/],

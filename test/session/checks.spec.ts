@@ -40,6 +40,8 @@ const liveAs = ({ id }: Check): CheckResult => ({
   userId: `user of ${id}`,
   unmarked: false,
   unseen: false,
+  roles: '',
+  administrator: false,
 });
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -135,6 +137,8 @@ describe('a check that arrives while a question is under way', () => {
       userId: 'u',
       unmarked: false,
       unseen: false,
+      roles: '',
+      administrator: false,
     };
     desk.questions[1]!.answer([dead]);
     desk.questions[0]!.answer();

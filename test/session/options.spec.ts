@@ -1,7 +1,11 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { SingleSessionModule } from '../../src/single-session.module.js';
-import { checkExtras, resolveOptions, type SingleSessionOptions } from '../../src/single-session.options.js';
+import {
+  resolveExtras,
+  resolveOptions,
+  type SingleSessionOptions,
+} from '../../src/single-session.options.js';
 
 const DAY = 86_400_000;
 const resolve = (options: unknown): unknown => resolveOptions(options as SingleSessionOptions);
@@ -90,7 +94,11 @@ function deepFrozen<Value extends object>(value: Value): Value {
 const WRONG: [string, unknown, RegExp][] = [
   ['a key that we do not know', { maxSession: 1 }, /"maxSession".*maxSessions/s],
   ['an empty key', { '': 1 }, /unknown option ""/],
-  ['an option of a later version', { storm: {} }, /"storm"/],
+  ['an option of a later version', { refresh: {} }, /"refresh"/],
+  ['a storm that is a number', { storm: 10 }, /storm must be an object/],
+  ['a storm of nothing', { storm: { threshold: 0 } }, /storm\.threshold must be a whole number of logins/],
+  ['a storm without end', { storm: { windowMs: Infinity } }, /storm\.windowMs must be/],
+  ['an unknown member of storm', { storm: { window: 1 } }, /unknown option "storm\.window"/],
   ['another one', { admin: { roles: ['admin'] } }, /"admin"/],
   ['an unknown key inside exempt', { exempt: { users: ['a'] } }, /"exempt\.users"/],
   ['__proto__ from JSON', JSON.parse('{"__proto__":{"exempt":true}}'), /"__proto__"/],
@@ -202,7 +210,7 @@ describe('what shapes the module', () => {
   it.each([{}, { dataSource: 'x', isGlobal: true, enforceGlobally: false }, { dataSource: undefined }])(
     'may be %p',
     (extras) => {
-      expect(() => checkExtras(extras)).not.toThrow();
+      expect(() => resolveExtras(extras)).not.toThrow();
     },
   );
 

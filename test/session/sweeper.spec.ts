@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import type { Sweep } from '../../src/session/session-store.js';
 import { Sweeper } from '../../src/session/sweeper.js';
 import { FakeStore, gate, type Gate } from '../support/fake-store.js';
 import { until } from '../support/store.js';
@@ -17,12 +18,12 @@ class Dusty extends FakeStore {
     super();
   }
 
-  override async sweep(): Promise<boolean> {
+  override async sweep(): Promise<Sweep> {
     this.swept++;
     this.most = Math.max(this.most, ++this.under);
     await this.gate?.promise;
     this.under--;
-    return --this.batches > 0;
+    return { more: --this.batches > 0, ended: [] };
   }
 }
 
@@ -87,7 +88,7 @@ describe('the sweeper', () => {
 
   it('keeps no process alive', async () => {
     const sweeper = new URL('../../dist/src/session/sweeper.js', import.meta.url).href;
-    const program = `import { Sweeper } from '${sweeper}'; new Sweeper({ sweep: async () => false }, 1).start(); console.log('started');`;
+    const program = `import { Sweeper } from '${sweeper}'; new Sweeper({ sweep: async () => ({ more: false, ended: [] }) }, 1).start(); console.log('started');`;
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
       timeout: 10_000,
     });

@@ -1,4 +1,4 @@
-import { SessionStore } from '../../src/session/session-store.js';
+import { SessionStore, type Sweep } from '../../src/session/session-store.js';
 import type { AdmissionResult, Check, CheckResult, EndedSession } from '../../src/session/session.js';
 
 /** Answers nothing of interest; a test overrides what it is about. */
@@ -6,11 +6,12 @@ export class FakeStore extends SessionStore {
   async prepare(): Promise<void> {}
 
   async admit(): Promise<AdmissionResult> {
-    return 'admitted';
+    return { outcome: 'admitted', first: false, exempt: false, logins: 1 };
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
-    return checks.map(() => ({ live: true, userId: 'u', unmarked: false, unseen: false }));
+    const rest = { unmarked: false, unseen: false, roles: '', administrator: false };
+    return checks.map(() => ({ live: true, userId: 'u', ...rest }));
   }
 
   async end(): Promise<EndedSession[]> {
@@ -25,10 +26,12 @@ export class FakeStore extends SessionStore {
     return [];
   }
 
+  async refresh(): Promise<void> {}
+
   async seen(_ids: readonly string[]): Promise<void> {}
 
-  async sweep(): Promise<boolean> {
-    return false;
+  async sweep(): Promise<Sweep> {
+    return { more: false, ended: [] };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import type { Admission, AdmissionResult, Check, CheckResult } from '../../src/session/session.js';
-import { SessionStore } from '../../src/session/session-store.js';
+import { SessionStore, type Sweep } from '../../src/session/session-store.js';
 
 interface Row {
   user_id: string;
@@ -20,7 +20,7 @@ export class NaiveStore extends SessionStore {
       'SELECT id FROM user_session WHERE user_id = $1 AND ended_at IS NULL ORDER BY created_at DESC',
       [identity.id],
     )) as { id: string }[];
-    if (onLimit === 'reject' && live.length >= limit) return 'no-room';
+    if (onLimit === 'reject' && live.length >= limit) return { outcome: 'no-room' };
     const surplus = live.slice(limit - 1).map((row) => row.id);
     await this.dataSource.query(
       `UPDATE user_session SET ended_at = now(), end_reason = 'superseded' WHERE id = ANY($1)`,
@@ -31,7 +31,7 @@ export class NaiveStore extends SessionStore {
        VALUES ($1, $2, $2, '{}', 0, false, clock_timestamp(), now(), now() + interval '1 day')`,
       [id, identity.id],
     );
-    return 'admitted';
+    return { outcome: 'admitted', first: false, exempt: false, logins: 1 };
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
@@ -39,7 +39,8 @@ export class NaiveStore extends SessionStore {
       checks.map(async ({ id }) => {
         const sql = 'SELECT user_id, ended_at FROM user_session WHERE id = $1';
         const [row] = (await this.dataSource.query(sql, [id])) as Row[];
-        const rest = { userId: row?.user_id ?? '', unmarked: false, unseen: false };
+        const answer = { unmarked: false, unseen: false, roles: '', administrator: false };
+        const rest = { userId: row?.user_id ?? '', ...answer };
         return row && row.ended_at === null
           ? { live: true, ...rest }
           : { live: false, reason: 'superseded', endedAt: null, ...rest };
@@ -59,9 +60,11 @@ export class NaiveStore extends SessionStore {
     return [];
   }
 
+  async refresh(): Promise<void> {}
+
   async seen(): Promise<void> {}
 
-  async sweep(): Promise<boolean> {
-    return false;
+  async sweep(): Promise<Sweep> {
+    return { more: false, ended: [] };
   }
 }

@@ -22,6 +22,7 @@ const SETTINGS: StoreSettings = {
   maxAge: 14 * DAY,
   retention: 30 * DAY,
   seenInterval: 60_000,
+  stormWindow: 60_000,
 };
 
 export const NOWHERE = { ip: null, userAgent: null };

@@ -23,7 +23,13 @@ afterAll(async () => {
   await dropDatabase(url);
 });
 
-const SETTINGS = { idleTimeout: undefined, maxAge: 1_000, retention: 1_000, seenInterval: 1_000 };
+const SETTINGS = {
+  idleTimeout: undefined,
+  maxAge: 1_000,
+  retention: 1_000,
+  seenInterval: 1_000,
+  stormWindow: 1,
+};
 const PARTS = [
   '"',
   "'",
@@ -118,7 +124,7 @@ describe('a plain name', () => {
   );
 
   it('as prefix is taken up to 63 bytes in all, and not one more', () => {
-    const room = 63 - 'user_session_slots'.length;
+    const room = 63 - 'user_session_exemption'.length;
     expect(() => tableNames(dataSourceOf(url, { entityPrefix: 'a'.repeat(room) }))).not.toThrow();
     expect(() => tableNames(dataSourceOf(url, { entityPrefix: 'a'.repeat(room + 1) }))).toThrow(/63 bytes/);
     expect(() =>

@@ -154,8 +154,8 @@ describe('an application that cannot hold the limit does not start, and is told 
     expect(() => SingleSessionModule.forRoot({ maxSessions: 0 })).toThrow(
       /maxSessions must be a whole number from 1/,
     );
-    expect(() => SingleSessionModule.forRoot({ admin: {} } as never)).toThrow(
-      /unknown option "admin"\. Known: /,
+    expect(() => SingleSessionModule.forRoot({ refresh: {} } as never)).toThrow(
+      /unknown option "refresh"\. Known: /,
     );
   });
 

@@ -1,0 +1,30 @@
+import {
+  BadRequestException,
+  ForbiddenException,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { catchError, throwError, type Observable } from 'rxjs';
+import type { SessionResponse } from '../http/request.js';
+import { toException } from '../http/to-exception.js';
+import { ForbiddenError } from '../session/administration.js';
+import { CursorError } from '../session/administration-store.js';
+
+/** Answers that nobody keeps and no browser guesses at, and the HTTP answer for what went wrong inside. */
+@Injectable()
+export class AnswersInterceptor implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const response = context.switchToHttp().getResponse<SessionResponse>();
+    response.setHeader('Cache-Control', 'no-store');
+    response.setHeader('X-Content-Type-Options', 'nosniff');
+    return next.handle().pipe(catchError((error: unknown) => throwError(() => refusal(error, response))));
+  }
+}
+
+function refusal(error: unknown, response: SessionResponse): unknown {
+  if (error instanceof ForbiddenError) return new ForbiddenException(error.message);
+  if (error instanceof CursorError) return new BadRequestException([error.message]);
+  return toException(error, response);
+}

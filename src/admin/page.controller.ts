@@ -1,0 +1,57 @@
+import {
+  Controller,
+  Get,
+  Header,
+  UseGuards,
+  UseInterceptors,
+  VERSION_NEUTRAL,
+  type Type,
+} from '@nestjs/common';
+import { SingleSessionGuard } from '../http/single-session.guard.js';
+import type { ControllerSettings } from './admin.controller.js';
+import { AnswersInterceptor } from './answers.interceptor.js';
+import { applicationGuards } from './application-guards.js';
+import { page } from './page/page.js';
+import { script } from './page/page-script.js';
+import { style } from './page/page-style.js';
+import { PermissionGuard } from './permission.guard.js';
+
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self' data:",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** The page for administrators: nothing in it but what the REST API answers. */
+export function pageController({ path, guards }: ControllerSettings): Type {
+  @Controller({ path: `${path}/ui`, version: VERSION_NEUTRAL })
+  @UseGuards(applicationGuards(guards), SingleSessionGuard, PermissionGuard)
+  @UseInterceptors(AnswersInterceptor)
+  class SingleSessionPageController {
+    @Get()
+    @Header('Content-Type', 'text/html; charset=utf-8')
+    @Header('Content-Security-Policy', CONTENT_SECURITY_POLICY)
+    @Header('Referrer-Policy', 'no-referrer')
+    page(): string {
+      return page;
+    }
+
+    @Get('app.js')
+    @Header('Content-Type', 'text/javascript; charset=utf-8')
+    script(): string {
+      return script;
+    }
+
+    @Get('app.css')
+    @Header('Content-Type', 'text/css; charset=utf-8')
+    style(): string {
+      return style;
+    }
+  }
+  return SingleSessionPageController;
+}

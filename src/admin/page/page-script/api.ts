@@ -1,0 +1,98 @@
+/** The calls of the administration API. */
+export const api = String.raw`
+const PATIENCE_MS = 30_000;
+
+// The script is at <base>/ui/app.js, wherever the application has put that.
+const base = new URL('..', import.meta.url).href.replace(/\/$/, '');
+
+const PROBLEMS = new Map([
+  [403, 'You may not do this.'],
+  [404, 'There is no such thing any more.'],
+  [503, 'The session store does not answer at the moment. Try again soon.'],
+]);
+
+const api = {
+  /** @returns {Promise<Answer<Summary>>} */
+  summary: () => call('GET', '/summary'),
+  /** @param {Record<string, string | undefined>} query @returns {Promise<Answer<Page<Session>>>} */
+  sessions: (query) => call('GET', queried('', query)),
+  /** @param {string} id @returns {Promise<Answer<LoggedOut>>} */
+  endSession: (id) => call('DELETE', '/' + encodeURIComponent(id)),
+  /** @param {string[]} userIds @param {string} [note] @returns {Promise<Answer<LoggedOut>>} */
+  logOut: (userIds, note) => call('POST', '/logout', { userIds, note }),
+  /** @param {EveryoneExcept} whom @returns {Promise<Answer<LoggedOutEveryone>>} */
+  countEveryone: (whom) => call('POST', '/logout-everyone', { ...whom, dryRun: true }),
+  /** @param {EveryoneExcept} whom @returns {Promise<Answer<LoggedOutEveryone>>} */
+  logOutEveryone: (whom) => call('POST', '/logout-everyone', whom),
+  /** @returns {Promise<Answer<{ items: Exemption[] }>>} */
+  exemptions: () => call('GET', '/exemptions'),
+  /** @param {NewExemption} exemption @returns {Promise<Answer<Exemption>>} */
+  exempt: (exemption) => call('PUT', '/exemptions', exemption),
+  /** @param {ExemptionKey} key @returns {Promise<Answer<unknown>>} */
+  removeExemption: ({ kind, value }) => call('DELETE', queried('/exemptions', { kind, value })),
+  /** @param {Record<string, string | undefined>} query @returns {Promise<Answer<Page<Action>>>} */
+  actions: (query) => call('GET', queried('/actions', query)),
+};
+
+/**
+ * @param {string} path
+ * @param {Record<string, string | undefined>} query
+ */
+function queried(path, query) {
+  const given = Object.entries(query).flatMap(([name, value]) => (value ? [[name, value]] : []));
+  return given.length === 0 ? path : path + '?' + new URLSearchParams(given);
+}
+
+/**
+ * Never throws: what goes wrong comes back in words.
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body]
+ * @returns {Promise<Answer<any>>}
+ */
+async function call(method, path, body) {
+  try {
+    const response = await fetch(base + path, {
+      method,
+      headers: { Accept: 'application/json', ...(body && { 'Content-Type': 'application/json' }) },
+      ...(body && { body: JSON.stringify(body) }),
+      credentials: 'same-origin',
+      redirect: 'manual',
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    const answer = await response.json().catch(() => undefined);
+    if (isSignedOut(response)) leave(answer ?? {});
+    if (response.ok && typeof answer === 'object') return { ok: true, body: answer };
+    return { ok: false, status: response.status, problem: problemOf(response.status, answer) };
+  } catch {
+    const what = method === 'GET' ? '' : ' It is not known whether it was done.';
+    return { ok: false, status: 0, problem: 'The server did not answer.' + what };
+  }
+}
+
+/**
+ * An application may also send whoever is not signed in to its own page.
+ * @param {Response} response
+ */
+function isSignedOut({ status, type }) {
+  return status === 401 || type === 'opaqueredirect';
+}
+
+/**
+ * @param {number} status
+ * @param {{ message?: string | string[] } | null} [answer]
+ */
+function problemOf(status, answer) {
+  const message = [answer?.message ?? []].flat().join('; ');
+  const isForPeople = status >= 400 && status < 500 && message !== '';
+  return isForPeople
+    ? sentence(message)
+    : (PROBLEMS.get(status) ?? 'The server answered with an error (' + status + ').');
+}
+
+/** @param {string} text */
+function sentence(text) {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(begun) ? begun : begun + '.';
+}
+`;

@@ -1,0 +1,91 @@
+/** Finding and making elements. What the server sent becomes text here and nothing else. */
+export const dom = `
+/**
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ * @returns {T}
+ */
+function byId(id, type) {
+  const found = document.getElementById(id);
+  if (found instanceof type) return found;
+  throw new Error('There is no ' + type.name + ' #' + id);
+}
+
+/**
+ * Makes an element. There is no way in it to write markup: a string becomes a text node or an attribute.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string | boolean | EventListener | undefined>} [properties]
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (typeof value === 'function') made.addEventListener(name, value);
+    else if (value === true) made.setAttribute(name, '');
+    else if (typeof value === 'string') made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/**
+ * Text that somebody else chose, kept to itself: its direction of writing does not spill over.
+ * @param {string} text
+ * @param {string} [className]
+ */
+function foreign(text, className) {
+  return element('bdi', { class: className }, text);
+}
+
+/**
+ * Leaves a text that is right already alone: a screen reader would read it again.
+ * @param {HTMLElement} place
+ * @param {string} text
+ */
+function write(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+/**
+ * For buttons that switch themselves off: one that is really disabled would drop the focus of whoever pressed it.
+ * @param {HTMLButtonElement} button
+ * @param {boolean} isOn
+ */
+function enable(button, isOn) {
+  button.setAttribute('aria-disabled', String(!isOn));
+}
+
+/**
+ * @param {HTMLButtonElement} button
+ * @param {() => unknown} work
+ */
+function onPress(button, work) {
+  button.addEventListener('click', () => {
+    if (button.getAttribute('aria-disabled') !== 'true') void work();
+  });
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {() => unknown} work
+ */
+function onSubmit(form, work) {
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    void work();
+  });
+}
+
+/**
+ * What is written in a field of a form, or nothing if it is empty.
+ * @param {HTMLFormElement} form
+ * @param {string} name
+ */
+function written(form, name) {
+  const text = new FormData(form).get(name);
+  return typeof text === 'string' && text.trim() !== '' ? text.trim() : undefined;
+}
+`;

@@ -1,0 +1,227 @@
+import { Logger } from '@nestjs/common';
+import {
+  type AdministrationStore,
+  type CutOffCounts,
+  type EndUsersOrder,
+  type EndUsersResult,
+  type ListedSession,
+  type ListQuery,
+  type Page,
+  type PageQuery,
+  type RecordedAction,
+  type Signature,
+  type Summary,
+} from './administration-store.js';
+import { answered } from './answered.js';
+import type { SingleSessionEvents, Spared } from './events.js';
+import type { Permission } from './permissions.js';
+import { isSessionId } from './sessions.js';
+import type { Sweeper } from './sweeper.js';
+
+/** Who administers: an administrator with a request, or the application's own code. */
+export interface Actor {
+  /** `null` for the application's own code. */
+  userId: string | null;
+  username: string | null;
+  ip: string | null;
+  permission: Permission;
+}
+
+/** Whose sessions are ended; at least one. */
+export interface LogoutOrder {
+  userIds?: readonly string[] | undefined;
+  usernames?: readonly string[] | undefined;
+  note?: string | undefined;
+  dryRun?: boolean | undefined;
+}
+
+export interface Skipped {
+  userId?: string;
+  username?: string;
+  why: 'administrator' | 'no-session';
+}
+
+export interface LogoutResult {
+  ended: number;
+  users: number;
+  skipped: Skipped[];
+  dryRun: boolean;
+}
+
+/** Everyone, except. */
+export interface LogoutEveryoneOrder {
+  except?:
+    | {
+        /** Default `true`. */
+        administrators?: boolean | undefined;
+        roles?: readonly string[] | undefined;
+        usernames?: readonly string[] | undefined;
+        userIds?: readonly string[] | undefined;
+        /** The user who asks. Default `true`. */
+        me?: boolean | undefined;
+      }
+    | undefined;
+  note?: string | undefined;
+  /** Counts, and ends nothing. */
+  dryRun?: boolean | undefined;
+}
+
+/** The counts are `null` when the end is committed but could not be counted. */
+export type LogoutEveryoneResult = { [Count in keyof CutOffCounts]: CutOffCounts[Count] | null } & {
+  dryRun: boolean;
+};
+
+/** The actor has no permission for this. */
+export class ForbiddenError extends Error {
+  override readonly name = 'ForbiddenError';
+}
+
+const SUMMARY_KEPT_MS = 1_000;
+/** Counting reads every live session. Nobody waits for it to be logged out. */
+const COUNT_WITHIN_MS = 30_000;
+
+/** Logs people out and shows who is there. Whom an order may touch is decided in the statement that carries it out. */
+export class Administration {
+  private readonly logger = new Logger('SingleSession');
+  private kept: { summary: Promise<Summary>; until: number } | undefined;
+
+  constructor(
+    private readonly store: AdministrationStore,
+    private readonly events: SingleSessionEvents,
+    private readonly sweeper: Pick<Sweeper, 'sweepSoon'>,
+  ) {}
+
+  /** Ends one session. `undefined`: there is none with this id. */
+  async endSession(
+    sessionId: string,
+    actor: Actor,
+  ): Promise<Pick<LogoutResult, 'ended' | 'skipped'> | undefined> {
+    if (!isSessionId(sessionId)) return undefined;
+    const { found, count } = await this.endUsers({ sessionId }, {}, actor);
+    const [user] = found;
+    if (user === undefined) return undefined;
+    if (count > 0) return { ended: count, skipped: [] };
+    const why = user.protected ? 'administrator' : 'no-session';
+    return { ended: 0, skipped: [{ userId: user.userId, why }] };
+  }
+
+  /** Ends all sessions of the users. Whoever is left alone is told, with the reason. */
+  async logout(order: LogoutOrder, actor: Actor): Promise<LogoutResult> {
+    const userIds = [...new Set(order.userIds)];
+    const usernames = [...new Set(order.usernames)];
+    const { found, count, users } = await this.endUsers({ userIds, usernames }, order, actor);
+    const skipped = [
+      ...userIds.flatMap((userId) =>
+        skip(
+          { userId },
+          found.filter((user) => user.username === null && user.userId === userId),
+        ),
+      ),
+      ...usernames.flatMap((username) =>
+        skip(
+          { username },
+          found.filter((user) => user.username === username),
+        ),
+      ),
+    ];
+    return { ended: count, users, skipped, dryRun: order.dryRun ?? false };
+  }
+
+  /**
+   * Ends every session that was admitted before, except those that are spared, in the time of one statement. The counts
+   * are read after the end is committed.
+   * @throws ForbiddenError when administrators are not to be spared and the actor may not log them out
+   */
+  async logoutEveryone(order: LogoutEveryoneOrder, actor: Actor): Promise<LogoutEveryoneResult> {
+    const { except = {}, dryRun = false } = order;
+    const spared = sparedBy(except, actor);
+    if (!spared.administrators && !actor.permission.logoutAdmins)
+      throw new ForbiddenError('To log out administrators takes the permission logoutAdmins.');
+    if (dryRun)
+      return { ...(await answered(this.store.countCutOff(spared, undefined), COUNT_WITHIN_MS)), dryRun };
+    const signature = sign(actor, order.note);
+    const cutOff = await answered(this.store.cutOff({ spared, signature, target: { except: spared } }));
+    this.sweeper.sweepSoon();
+    const { by, note } = signature;
+    this.events.emit({ type: 'cut-off', at: cutOff.at, by, note, except: spared });
+    const counts = await answered(this.store.countCutOff(spared, cutOff), COUNT_WITHIN_MS).catch(
+      (error: Error) => {
+        this.logger.error(`Everyone was logged out, but it could not be counted: ${error.message}`);
+        return { ended: null, users: null, spared: null };
+      },
+    );
+    return { ...counts, dryRun };
+  }
+
+  list(query: ListQuery): Promise<Page<ListedSession>> {
+    return answered(this.store.list(query));
+  }
+
+  /** As of a moment ago: it reads every live session, so those who watch share it. */
+  summary(): Promise<Summary> {
+    const now = performance.now();
+    if (this.kept !== undefined && now < this.kept.until) return this.kept.summary;
+    const summary = answered(this.store.summary(), COUNT_WITHIN_MS);
+    this.kept = { summary, until: Infinity };
+    const keep = (): void => void (this.kept = { summary, until: performance.now() + SUMMARY_KEPT_MS });
+    summary.then(keep, () => (this.kept = undefined));
+    return summary;
+  }
+
+  actions(query: PageQuery): Promise<Page<RecordedAction>> {
+    return answered(this.store.actions(query));
+  }
+
+  private async endUsers(
+    whom: Partial<Pick<EndUsersOrder, 'userIds' | 'usernames' | 'sessionId'>>,
+    { note, dryRun = false }: Pick<LogoutOrder, 'note' | 'dryRun'>,
+    actor: Actor,
+  ): Promise<EndUsersResult> {
+    const result = await answered(
+      this.store.endUsers({
+        userIds: [],
+        usernames: [],
+        sessionId: null,
+        ...whom,
+        protect: !actor.permission.logoutAdmins,
+        dryRun,
+        signature: sign(actor, note),
+      }),
+    );
+    if (!dryRun) this.events.emitEnded(result.ended);
+    return result;
+  }
+}
+
+/** The application's own code may do anything. */
+export const actorOfCode = (by: string | undefined): Actor => ({
+  userId: null,
+  username: by ?? null,
+  ip: null,
+  permission: { logout: true, logoutAdmins: true },
+});
+
+export const sign = ({ username, ip }: Actor, note?: string): Signature => ({
+  by: username,
+  ip,
+  note: note ?? null,
+});
+
+function sparedBy(
+  {
+    administrators = true,
+    roles = [],
+    usernames = [],
+    userIds = [],
+    me = true,
+  }: NonNullable<LogoutEveryoneOrder['except']>,
+  { userId }: Actor,
+): Spared {
+  const mine = me && userId !== null ? [userId] : [];
+  return { administrators, roles, usernames, userIds: [...new Set([...userIds, ...mine])] };
+}
+
+function skip(name: { userId: string } | { username: string }, found: EndUsersResult['found']): Skipped[] {
+  if (found.some((user) => user.protected)) return [{ ...name, why: 'administrator' }];
+  return found.some(({ ended }) => ended) ? [] : [{ ...name, why: 'no-session' }];
+}

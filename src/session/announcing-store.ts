@@ -1,0 +1,112 @@
+import { Logger } from '@nestjs/common';
+import type { SingleSessionEvents } from './events.js';
+import type { Admission, AdmissionResult, Check, CheckResult, EndedSession, EndOrder } from './session.js';
+import { SessionStore, type Sweep } from './session-store.js';
+
+/** When one account's logins are a storm. */
+export interface StormSettings {
+  /** More logins than this in one window. */
+  threshold: number;
+  /** Milliseconds. */
+  windowMs: number;
+}
+
+/** A store that tells of what its statements did: whatever ends a session, by whatever way, comes through here. */
+export class AnnouncingStore extends SessionStore {
+  private readonly logger = new Logger('SingleSession');
+
+  constructor(
+    private readonly store: SessionStore,
+    private readonly events: SingleSessionEvents,
+    private readonly storm: StormSettings,
+  ) {
+    super();
+  }
+
+  prepare(): Promise<void> {
+    return this.store.prepare();
+  }
+
+  async admit(admission: Admission): Promise<AdmissionResult> {
+    const result = await this.store.admit(admission);
+    if (result.outcome === 'admitted') {
+      this.announceAdmitted(admission, result.exempt);
+      // The store counts one at a time, so exactly one process sees this number in each window.
+      if (result.logins === this.storm.threshold + 1) this.announceStorm(admission, result.logins);
+    }
+    if (result.outcome === 'no-room' && !admission.entitledBy) this.announceLimit(admission);
+    return result;
+  }
+
+  verify(checks: readonly Check[]): Promise<CheckResult[]> {
+    return this.store.verify(checks);
+  }
+
+  end(order: EndOrder): Promise<EndedSession[]> {
+    return this.announceEnded(this.store.end(order));
+  }
+
+  markUsers(userIds: readonly string[]): Promise<EndedSession[]> {
+    return this.announceEnded(this.store.markUsers(userIds));
+  }
+
+  markChecked(check: Check): Promise<EndedSession[]> {
+    return this.announceEnded(this.store.markChecked(check));
+  }
+
+  refresh(session: Parameters<SessionStore['refresh']>[0]): Promise<void> {
+    return this.store.refresh(session);
+  }
+
+  seen(ids: readonly string[]): Promise<void> {
+    return this.store.seen(ids);
+  }
+
+  async sweep(): Promise<Sweep> {
+    const sweep = await this.store.sweep();
+    this.events.emitEnded(sweep.ended);
+    return sweep;
+  }
+
+  private async announceEnded(statement: Promise<EndedSession[]>): Promise<EndedSession[]> {
+    const ended = await statement;
+    this.events.emitEnded(ended);
+    return ended;
+  }
+
+  private announceAdmitted({ id, identity, origin }: Admission, exempt: boolean): void {
+    const { id: userId, username, roles } = identity;
+    this.events.emit({
+      type: 'admitted',
+      at: new Date(),
+      sessionId: id,
+      userId,
+      username,
+      roles,
+      exempt,
+      ...origin,
+    });
+  }
+
+  private announceLimit({ identity, limit, origin }: Admission): void {
+    const { id: userId, username } = identity;
+    this.events.emit({
+      type: 'limit-reached',
+      at: new Date(),
+      userId,
+      username,
+      maxSessions: limit,
+      ...origin,
+    });
+  }
+
+  private announceStorm({ identity: { id: userId, username } }: Admission, logins: number): void {
+    const { windowMs } = this.storm;
+    this.events.emit({ type: 'storm', at: new Date(), userId, username, logins, windowMs });
+    const name = JSON.stringify(username);
+    this.logger.warn(
+      `Storm: the account ${name} signed in ${logins} times within ${windowMs / 1_000} s, and its sessions replace each other. If several programs share it, ` +
+        `exempt it: PUT admin/sessions/exemptions {"kind":"username","value":${name}}, at once and everywhere; or for good: forRoot({ exempt: { usernames: [${name}] } }).`,
+    );
+  }
+}

@@ -1,0 +1,65 @@
+import { sign, type Actor } from './administration.js';
+import type { AdministrationStore, Exemption, ExemptionKind } from './administration-store.js';
+import { answered } from './answered.js';
+import type { SingleSessionEvents } from './events.js';
+import type { FixedExemption, Policy } from './policy.js';
+
+/** An exemption with where it comes from; one from the options cannot be removed. */
+export type ListedExemption = Exemption & { origin: 'options' | 'runtime' };
+
+/** Whom the limit does not apply to: what the options say, and what is added and removed while the application runs. */
+export class RunTimeExemptions {
+  constructor(
+    private readonly store: AdministrationStore,
+    private readonly policy: Policy,
+    private readonly events: SingleSessionEvents,
+  ) {}
+
+  /** Those of the options, then those made at run time, newest first. */
+  async list(): Promise<ListedExemption[]> {
+    const atRunTime = await answered(this.store.exemptions());
+    return [...this.policy.fixedExemptions().map(fixed), ...atRunTime.map(runtime)];
+  }
+
+  /** Whether the options have it. */
+  isFixed({ kind, value }: FixedExemption): boolean {
+    return this.policy.fixedExemptions().some((known) => known.kind === kind && known.value === value);
+  }
+
+  /** From the next login on, on all processes. Adding it again replaces its note and expiry. */
+  async add(
+    exemption: FixedExemption & { expiresAt: Date | null; note?: string | undefined },
+    actor: Actor,
+  ): Promise<ListedExemption> {
+    const added = await answered(this.store.addExemption(exemption, sign(actor, exemption.note)));
+    this.announce('added', exemption, actor);
+    return runtime(added);
+  }
+
+  /** Whether there was one. The user's next login is limited again, and ends what was opened meanwhile. */
+  async remove(exemption: FixedExemption, actor: Actor): Promise<boolean> {
+    const { kind, value } = exemption;
+    const removed = await answered(this.store.removeExemption(kind, value, sign(actor)));
+    if (removed) this.announce('removed', exemption, actor);
+    return removed;
+  }
+
+  private announce(
+    change: 'added' | 'removed',
+    { kind, value }: { kind: ExemptionKind; value: string },
+    { username }: Actor,
+  ): void {
+    this.events.emit({ type: 'exemption-changed', at: new Date(), change, kind, value, by: username });
+  }
+}
+
+const runtime = (exemption: Exemption): ListedExemption => ({ ...exemption, origin: 'runtime' });
+
+const fixed = (exemption: FixedExemption): ListedExemption => ({
+  ...exemption,
+  origin: 'options',
+  note: null,
+  addedBy: null,
+  addedAt: null,
+  expiresAt: null,
+});

@@ -1,0 +1,56 @@
+import type { OfUser } from './identity.js';
+
+export type PermissionFunction = OfUser<boolean | Promise<boolean>>;
+
+/** Who may log people out. A user with one of the roles, or for whom the function answers true, has the permission. */
+export interface PermissionSettings {
+  /** May log out people who are not administrators. */
+  roles: readonly string[];
+  /** May log out anyone. */
+  superRoles: readonly string[];
+  logout?: PermissionFunction;
+  logoutAdmins?: PermissionFunction;
+}
+
+export interface Permission {
+  logout: boolean;
+  logoutAdmins: boolean;
+}
+
+/** What a user may do to others' sessions, judged anew from the user of each request. Who may do anything is an administrator. */
+export class Permissions {
+  /** The roles that make an administrator. */
+  readonly administratorRoles: readonly string[];
+
+  constructor(private readonly settings: PermissionSettings = { roles: [], superRoles: [] }) {
+    this.administratorRoles = [...new Set([...settings.roles, ...settings.superRoles])];
+  }
+
+  async of(user: unknown, userRoles: readonly string[]): Promise<Permission> {
+    const { roles, superRoles, logout, logoutAdmins } = this.settings;
+    const anyone = has(userRoles, superRoles) || (await answer('logoutAdmins', logoutAdmins, user));
+    return {
+      logout: anyone || has(userRoles, roles) || (await answer('logout', logout, user)),
+      logoutAdmins: anyone,
+    };
+  }
+
+  /** Whether a function, not a role, makes the user an administrator. */
+  async byFunction(user: unknown): Promise<boolean> {
+    const { logout, logoutAdmins } = this.settings;
+    if (logout === undefined && logoutAdmins === undefined) return false;
+    return (await answer('logoutAdmins', logoutAdmins, user)) || (await answer('logout', logout, user));
+  }
+}
+
+const has = (roles: readonly string[], wanted: readonly string[]): boolean =>
+  roles.some((role) => wanted.includes(role));
+
+async function answer(name: string, ask: PermissionFunction | undefined, user: unknown): Promise<boolean> {
+  if (ask === undefined) return false;
+  const given = await ask(user);
+  if (typeof given === 'boolean') return given;
+  throw new TypeError(
+    `admin.${name}() answered ${typeof given}, not a boolean. Return exactly true or false.`,
+  );
+}

@@ -1,0 +1,22 @@
+import type { EndedSession, EndReason } from '../session/session.js';
+
+/** A session that a statement ended, as SQL gives it. */
+export interface EndedRow {
+  id: string;
+  user_id: string;
+  username: string;
+  end_reason: EndReason;
+  ended_at: Date;
+  ended_by: string | null;
+  replaced_by: string | null;
+}
+
+export const toEndedSession = (row: EndedRow): EndedSession => ({
+  id: row.id,
+  userId: row.user_id,
+  username: row.username,
+  reason: row.end_reason,
+  endedAt: row.ended_at,
+  by: row.ended_by,
+  replacedBy: row.replaced_by,
+});

@@ -1,0 +1,240 @@
+import type { DataSource } from 'typeorm';
+import {
+  AdministrationStore,
+  CursorError,
+  type CutOff,
+  type CutOffCounts,
+  type CutOffOrder,
+  type EndUsersOrder,
+  type EndUsersResult,
+  type Exemption,
+  type ExemptionKind,
+  type ListedSession,
+  type ListQuery,
+  type Page,
+  type PageQuery,
+  type RecordedAction,
+  type Signature,
+  type Summary,
+} from '../session/administration-store.js';
+import type { Spared } from '../session/events.js';
+import type { EndedSession, EndReason } from '../session/session.js';
+import { administrationStatements, type AdministrationStatements } from './administration-statements.js';
+import { toEndedSession, type EndedRow } from './ended-row.js';
+import { PrimaryDatabase } from './primary-database.js';
+import { quotedTableNames } from './table-names.js';
+
+export interface AdministrationStoreSettings {
+  /** Milliseconds. */
+  idleTimeout: number | undefined;
+  stormWindow: number;
+  stormThreshold: number;
+  /** The roles that make an administrator. */
+  administratorRoles: readonly string[];
+}
+
+type ToldRow = EndedRow & { kind: 'ended' | 'late' | 'asked'; protected: boolean };
+
+interface ListRow {
+  id: string;
+  user_id: string;
+  username: string;
+  roles: string[];
+  created_at: Date;
+  position: string;
+  last_seen_at: Date;
+  expires_at: Date;
+  ip: string | null;
+  user_agent: string | null;
+  exempt: boolean;
+  end_reason: EndReason | null;
+  ended_at: Date | null;
+  ended_by: string | null;
+}
+
+/** Counting reads every live session; nobody waits for it to be logged out. */
+const COUNT_WITHIN_MS = 30_000;
+const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f-]{36})$/;
+const ACTION_CURSOR = /^\d{1,18}$/;
+
+/** Administration in PostgreSQL, through the application's TypeORM data source. */
+export class TypeOrmAdministrationStore extends AdministrationStore {
+  private readonly sql: AdministrationStatements;
+  private readonly database: PrimaryDatabase;
+
+  constructor(
+    dataSource: DataSource,
+    private readonly settings: AdministrationStoreSettings,
+  ) {
+    super();
+    this.sql = administrationStatements({ ...settings, ...quotedTableNames(dataSource) });
+    this.database = new PrimaryDatabase(dataSource);
+  }
+
+  async endUsers(order: EndUsersOrder): Promise<EndUsersResult> {
+    const { userIds, usernames, sessionId, protect, dryRun, signature } = order;
+    const whom = [userIds, usernames, sessionId, protect, this.settings.administratorRoles];
+    const rows = dryRun
+      ? await this.rows<ToldRow>(this.sql.wouldEndUsers, whom)
+      : await this.rows<ToldRow>(this.sql.endUsers, [...whom, ...recorded(order, signature)]);
+    const late = rows.filter(({ kind }) => kind === 'late').map(({ id }) => id);
+    return { ...toResult(rows), ended: [...endedAmong(rows), ...(await this.endLate(late, signature))] };
+  }
+
+  async cutOff({ spared, signature, target }: CutOffOrder): Promise<CutOff> {
+    const { by, ip, note } = signature;
+    const [administrators, roles, ...rest] = this.parametersOf(spared);
+    const parameters = [by, administrators, roles, ...rest, ip, note, JSON.stringify(target)];
+    const [row] = await this.rows<CutOff>(this.sql.insertCutOff, parameters);
+    return row!;
+  }
+
+  async countCutOff(spared: Spared, cutOff: CutOff | undefined): Promise<CutOffCounts> {
+    const parameters = [cutOff?.id ?? null, ...this.parametersOf(spared)];
+    const [counts] = await this.rows<CutOffCounts>(this.sql.countCutOff, parameters, COUNT_WITHIN_MS);
+    if (cutOff) await this.rows(this.sql.recordCounts, [cutOff.actionId, counts!.ended, counts!.users]);
+    return counts!;
+  }
+
+  // A bad cursor is told before anything is asked.
+  list(query: ListQuery): Promise<Page<ListedSession>> {
+    const [, position = null, id = null] = read(SESSION_CURSOR, query.cursor);
+    return this.listAfter(position, id, query);
+  }
+
+  async summary(): Promise<Summary> {
+    const { administratorRoles, stormThreshold, stormWindow } = this.settings;
+    const [counts] = await this.rows<Summary>(this.sql.summary, [administratorRoles], COUNT_WITHIN_MS);
+    const storms = await this.rows<Summary['storms'][number]>(
+      this.sql.storms,
+      [stormThreshold],
+      COUNT_WITHIN_MS,
+    );
+    return { ...counts!, storms: storms.map((storm) => ({ ...storm, windowMs: stormWindow })) };
+  }
+
+  async latestOf(username: string): Promise<{ userId: string; roles: string[] } | undefined> {
+    const [row] = await this.rows<{ userId: string; roles: string[] }>(this.sql.latestOf, [username]);
+    return row;
+  }
+
+  exemptions(): Promise<Exemption[]> {
+    return this.rows(this.sql.exemptionsList, []);
+  }
+
+  exemptionsOf({ username, roles }: { username: string; roles: readonly string[] }): Promise<Exemption[]> {
+    return this.rows(this.sql.exemptionsOf, [username, roles]);
+  }
+
+  async addExemption(
+    { kind, value, expiresAt }: Pick<Exemption, 'kind' | 'value' | 'expiresAt'>,
+    { by, ip, note }: Signature,
+  ): Promise<Exemption> {
+    const [row] = await this.rows<Exemption>(this.sql.addExemption, [kind, value, by, ip, note, expiresAt]);
+    return row!;
+  }
+
+  async removeExemption(kind: ExemptionKind, value: string, { by, ip, note }: Signature): Promise<boolean> {
+    return (await this.rows(this.sql.removeExemption, [kind, value, by, ip, note])).length > 0;
+  }
+
+  actions({ limit, cursor }: PageQuery): Promise<Page<RecordedAction>> {
+    const [after = null] = read(ACTION_CURSOR, cursor);
+    return this.actionsAfter(after, limit);
+  }
+
+  private async listAfter(
+    position: string | null,
+    id: string | null,
+    { state, limit, userId, username, role }: ListQuery,
+  ): Promise<Page<ListedSession>> {
+    const filter = [userId ?? null, username ?? null, role ?? null];
+    const rows = await this.rows<ListRow>(this.sql.list[state], [position, id, limit + 1, ...filter]);
+    return page(rows, limit, toListed, (row) => `${row.position}.${row.id}`);
+  }
+
+  private async actionsAfter(after: string | null, limit: number): Promise<Page<RecordedAction>> {
+    const rows = await this.rows<RecordedAction>(this.sql.actionsList, [after, limit + 1]);
+    const same = (row: RecordedAction): RecordedAction => row;
+    return page(rows, limit, same, ({ id }) => id);
+  }
+
+  private async endLate(ids: string[], { by }: Signature): Promise<EndedSession[]> {
+    if (ids.length === 0) return [];
+    return (await this.rows<EndedRow>(this.sql.endLate, [ids, 'admin', by])).map(toEndedSession);
+  }
+
+  // A cut-off keeps the roles of its day: what makes an administrator may be configured differently tomorrow.
+  private parametersOf({ administrators, roles, usernames, userIds }: Spared): unknown[] {
+    const allRoles = administrators ? [...this.settings.administratorRoles, ...roles] : roles;
+    return [administrators, allRoles, usernames, userIds];
+  }
+
+  private async rows<Row>(sql: string, parameters: unknown[], withinMs?: number): Promise<Row[]> {
+    return (await this.database.run<Row>(sql, parameters, withinMs)).records;
+  }
+}
+
+function recorded({ userIds, usernames, sessionId }: EndUsersOrder, { by, ip, note }: Signature): unknown[] {
+  const action = sessionId === null ? 'logout' : 'end-session';
+  const target = sessionId === null ? { userIds, usernames } : { sessionId };
+  return [by, ip, action, note, JSON.stringify(target)];
+}
+
+const endedAmong = (rows: ToldRow[]): EndedSession[] =>
+  rows.filter(({ kind }) => kind === 'ended').map(toEndedSession);
+
+function toResult(rows: ToldRow[]): Omit<EndUsersResult, 'ended'> {
+  const over = rows.filter(({ kind }) => kind !== 'asked');
+  const users = new Set(over.map(({ user_id }) => user_id));
+  return {
+    count: over.length,
+    users: users.size,
+    found: rows
+      .filter(({ kind }) => kind === 'asked')
+      .map((row) => ({
+        userId: row.user_id,
+        username: row.username,
+        ended: users.has(row.user_id),
+        protected: row.protected,
+      })),
+  };
+}
+
+const toListed = (row: ListRow): ListedSession => ({
+  id: row.id,
+  userId: row.user_id,
+  username: row.username,
+  roles: row.roles,
+  createdAt: row.created_at,
+  lastSeenAt: row.last_seen_at,
+  expiresAt: row.expires_at,
+  ip: row.ip,
+  userAgent: row.user_agent,
+  exempt: row.exempt,
+  state: row.end_reason === null && row.ended_at === null ? 'active' : 'ended',
+  endReason: row.end_reason,
+  endedAt: row.ended_at,
+  endedBy: row.ended_by,
+});
+
+/** A page of rows of which one more than the limit was asked for. */
+function page<Row, Item>(
+  rows: Row[],
+  limit: number,
+  toItem: (row: Row) => Item,
+  cursorOf: (row: Row) => string,
+): Page<Item> {
+  const shown = rows.slice(0, limit);
+  const last = shown.at(-1);
+  const more = rows.length > limit && last !== undefined;
+  return { items: shown.map(toItem), nextCursor: more ? cursorOf(last) : null };
+}
+
+/** @throws CursorError for one that no answer of ours gave */
+function read(pattern: RegExp, cursor: string | undefined): (string | undefined)[] {
+  if (cursor === undefined) return [];
+  const parts = pattern.exec(cursor);
+  if (parts === null) throw new CursorError('cursor must be the nextCursor of the page before');
+  return parts;
+}
