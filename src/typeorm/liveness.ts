@@ -13,6 +13,15 @@ export const ms = (milliseconds: number): string => `interval '${milliseconds} m
 export const ipv4IfMapped = (ip: string): string =>
   `CASE WHEN ${ip} <<= '::ffff:0:0/96' THEN '0.0.0.0'::inet + (${ip} - '::ffff:0.0.0.0'::inet) ELSE ${ip} END`;
 
+/** Whether an exemption made at run time applies: read in the statement that it decides, so that it counts everywhere at once. */
+export const exemptNow = (
+  exemptions: string,
+  username: string,
+  roles: string,
+): string => `EXISTS (SELECT FROM ${exemptions} x
+    WHERE (x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))
+      AND (x.expires_at IS NULL OR x.expires_at > now()))`;
+
 /** The roles that `s` has held since its admission without a break. */
 export const HELD_ROLES = 'COALESCE(s.held_roles, s.roles)';
 

@@ -1,5 +1,5 @@
 import type { EndTarget } from '../session/session.js';
-import { HELD_ROLES, ipv4IfMapped, liveness, ms, type LivenessSettings } from './liveness.js';
+import { exemptNow, HELD_ROLES, liveness, ms, type LivenessSettings } from './liveness.js';
 
 /** What the statements are made for; all of it is fixed at start. */
 export interface StatementSettings extends LivenessSettings {
@@ -7,10 +7,8 @@ export interface StatementSettings extends LivenessSettings {
   slots: string;
   exemptions: string;
   /** Milliseconds. */
-  maxAge: number;
   retention: number;
   seenInterval: number;
-  stormWindow: number;
 }
 
 export type Statements = ReturnType<typeof statements>;
@@ -38,58 +36,8 @@ export const endLate = (
  * session rows by id.
  */
 export function statements(settings: StatementSettings) {
-  const { sessions, slots, cutoffs, exemptions, maxAge, retention, seenInterval, stormWindow } = settings;
+  const { sessions, slots, cutoffs, exemptions, retention, seenInterval } = settings;
   const { isOver, over, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
-
-  // Only negative evidence prunes: a row that says it is over. A session committed a moment ago has no row in this
-  // snapshot yet, and must be kept.
-  const kept = `ARRAY(SELECT slot.id FROM unnest(u.active[1:$4::int]) WITH ORDINALITY AS slot (id, place)
-    WHERE slot.id IS DISTINCT FROM $7::uuid
-      AND slot.id IS DISTINCT FROM CASE WHEN u.succession[1] = $7::uuid THEN u.succession[2] END
-      AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${isOver}))
-    ORDER BY slot.place)`;
-
-  // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
-  // may have ended since.
-  const entitled = `($11::uuid IS NULL OR EXISTS (
-      SELECT FROM ${sessions} s WHERE s.id = $11 AND s.user_id = u.user_id AND ${live('u', '$4')}))`;
-
-  /** Exemptions that were made at run time: read in the statement that they decide, so that they count everywhere at once. */
-  const exemptNow = (username: string, roles: string): string => `EXISTS (SELECT FROM ${exemptions} x
-    WHERE (x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))
-      AND (x.expires_at IS NULL OR x.expires_at > now()))`;
-
-  // An exempt login offers no slot.
-  const exempt = `cardinality(EXCLUDED.active) = 0`;
-  const sameWindow = `u.storm_since > EXCLUDED.storm_since - ${ms(stormWindow)}`;
-  const nextWindow = `u.storm_since > EXCLUDED.storm_since - 2 * ${ms(stormWindow)}`;
-
-  /**
-   * $1 id, $2 user, $3 exempt, $4 limit, $5 reject, $6 username, $7 replaces, $8 roles, $9 ip, $10 user agent, $11 entitled
-   * by, $12 administrator. No row: no room, or not entitled. An inserted row has no xmax: nothing can have been displaced.
-   */
-  const admit = `WITH ruling AS MATERIALIZED (SELECT $3::boolean OR ${exemptNow('$6::text', '$8::text[]')} AS exempt),
-  slot AS (
-    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, storm_since, storm_logins, storm_before)
-    SELECT $2::text, clock.g, CASE WHEN ruling.exempt THEN '{}'::uuid[] ELSE ARRAY[$1::uuid] END, clock.g - 1, '{}'::uuid[],
-        CASE WHEN $12::boolean THEN clock.g ELSE 0 END, clock.now, (NOT ruling.exempt)::int, 0
-      FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
-    ON CONFLICT (user_id) DO UPDATE SET
-      generation = u.generation + 1,
-      floor = CASE WHEN ${exempt} THEN u.floor ELSE u.generation END,
-      succession = CASE WHEN $7::uuid IS NULL THEN u.succession ELSE ARRAY[$7::uuid, $1::uuid] END,
-      active = CASE WHEN ${exempt} THEN array_remove(u.active, $7::uuid) ELSE (EXCLUDED.active || ${kept})[1:$4] END,
-      protected_generation = CASE WHEN $12 THEN u.generation + 1 ELSE u.protected_generation END,
-      storm_since = CASE WHEN ${sameWindow} THEN u.storm_since ELSE EXCLUDED.storm_since END,
-      storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
-      storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
-    WHERE (${exempt} OR NOT $5::boolean OR cardinality(${kept}) < $4) AND ${entitled}
-    RETURNING u.generation, u.xmax = 0 AS first, u.storm_logins)
-  INSERT INTO ${sessions}
-    (id, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
-  SELECT $1, $2, $6, $8, $12, slot.generation, ruling.exempt, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0),
-    now(), now(), now() + ${ms(maxAge)}, ${ipv4IfMapped('$9::inet')}, $10::text FROM slot, ruling
-  RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.storm_logins FROM slot) AS logins`;
 
   /**
    * $1 ids. A row for each session that is known: `over` is why it is, `place` where it stands in its user's slots (1 for
@@ -172,7 +120,7 @@ export function statements(settings: StatementSettings) {
     WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
   old AS (
     SELECT u.*, s.id AS own_id, s.exempt AS own_exempt,
-      s.exempt OR ${exemptNow('s.username', 's.roles')} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
+      s.exempt OR ${exemptNow(exemptions, 's.username', 's.roles')} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   slot AS (
     UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
@@ -239,7 +187,6 @@ export function statements(settings: StatementSettings) {
   SELECT count(*)::int AS gone FROM gone`;
 
   return {
-    admit,
     verify,
     markUsers,
     markIds,

@@ -14,11 +14,12 @@ import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
+import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
 import { statements, type Statements, type StatementSettings } from './statements.js';
 import { Sweeping } from './sweeping.js';
 import { quotedTableNames, type TableNames } from './table-names.js';
 
-export type StoreSettings = Omit<StatementSettings, keyof TableNames>;
+export type StoreSettings = Omit<StatementSettings & AdmissionSettings, keyof TableNames>;
 
 interface VerifyRow {
   id: string | null;
@@ -42,6 +43,7 @@ const NO_LIMIT = 2 ** 31 - 1;
 /** Sessions in PostgreSQL, through the application's TypeORM data source. Each method is one statement. */
 export class TypeOrmSessionStore extends SessionStore {
   private readonly sql: Statements;
+  private readonly admission: (admission: Admission) => Statement;
   private readonly database: PrimaryDatabase;
   private readonly sweeping: Sweeping;
 
@@ -50,7 +52,9 @@ export class TypeOrmSessionStore extends SessionStore {
     settings: StoreSettings,
   ) {
     super();
-    this.sql = statements({ ...settings, ...quotedTableNames(dataSource) });
+    const names = quotedTableNames(dataSource);
+    this.sql = statements({ ...settings, ...names });
+    this.admission = admissionStatement({ ...settings, ...names });
     this.database = new PrimaryDatabase(dataSource);
     this.sweeping = new Sweeping(this.database, this.sql, settings.idleTimeout);
   }
@@ -60,14 +64,9 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   async admit(admission: Admission): Promise<AdmissionResult> {
-    const { id, exempt, limit, replaces, entitledBy } = admission;
-    const { id: userId, username, roles } = admission.identity;
-    const { ip, userAgent } = admission.origin;
-    const reject = admission.onLimit === 'reject';
-    const parameters = [id, userId, exempt, limit, reject, username, replaces, roles, ip, userAgent];
-    parameters.push(entitledBy ?? null, admission.administrator);
+    const { sql, parameters } = this.admission(admission);
     try {
-      const { records } = await this.database.run<AdmittedRow>(this.sql.admit, parameters);
+      const { records } = await this.database.run<AdmittedRow>(sql, parameters);
       return records[0] === undefined ? { outcome: 'no-room' } : { outcome: 'admitted', ...records[0] };
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.

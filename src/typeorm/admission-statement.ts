@@ -1,0 +1,135 @@
+import type { Admission } from '../session/session.js';
+import { exemptNow, ipv4IfMapped, liveness, ms, type LivenessSettings } from './liveness.js';
+import type { TableNames } from './table-names.js';
+
+export type AdmissionSettings = LivenessSettings &
+  Record<Exclude<keyof TableNames, 'actions'>, string> & {
+    /** Milliseconds. */
+    maxAge: number;
+    stormWindow: number;
+  };
+
+/** A statement with the values of its parameters. */
+export interface Statement {
+  sql: string;
+  parameters: unknown[];
+}
+
+/** What a login asks for beyond the least. PostgreSQL plans anew what each statement says, so it says no more than it needs. */
+interface Case {
+  /** A login without room is refused. */
+  reject: boolean;
+  /** Dead sessions must not count: more than one may be live, or the dead could refuse the login. */
+  prune: boolean;
+  /** The browser carried a session, which makes room first. */
+  replaces: boolean;
+  /** A live session was taken in place of a password. */
+  entitled: boolean;
+}
+
+/** The statement of an admission, its text made once for each case. */
+export function admissionStatement(settings: AdmissionSettings): (admission: Admission) => Statement {
+  const known = new Map<string, Text>();
+  return (admission) => {
+    const which = caseOf(admission);
+    const key = Object.values(which).join();
+    let text = known.get(key);
+    if (text === undefined) known.set(key, (text = textOf(settings, which)));
+    const values = valuesOf(admission);
+    return { sql: text.sql, parameters: text.names.map((name) => values[name]) };
+  };
+}
+
+const caseOf = ({ limit, onLimit, replaces, entitledBy }: Admission): Case => ({
+  reject: onLimit === 'reject',
+  prune: onLimit === 'reject' || limit > 1,
+  replaces: replaces !== null,
+  entitled: (entitledBy ?? null) !== null,
+});
+
+type Values = ReturnType<typeof valuesOf>;
+
+const valuesOf = ({ identity, origin, ...admission }: Admission) => ({
+  id: admission.id,
+  user: identity.id,
+  username: identity.username,
+  roles: identity.roles,
+  exempt: admission.exempt,
+  administrator: admission.administrator,
+  limit: admission.limit,
+  replaces: admission.replaces,
+  entitledBy: admission.entitledBy ?? null,
+  ip: origin.ip,
+  userAgent: origin.userAgent,
+});
+
+interface Text {
+  sql: string;
+  /** Whose values the parameters are, in their order. */
+  names: (keyof Values)[];
+}
+
+/**
+ * Upserts the slots row, the new id in front and the surplus dropped, and inserts the session's row. No row comes back:
+ * no room, or not entitled. An inserted slots row has no xmax: nothing can have been displaced.
+ */
+function textOf(settings: AdmissionSettings, which: Case): Text {
+  const { sessions, slots, cutoffs, exemptions, maxAge, stormWindow } = settings;
+  const { isOver, live } = liveness(settings);
+  const names: Text['names'] = [];
+  const $ = (name: keyof Values): string => {
+    if (!names.includes(name)) names.push(name);
+    return `$${names.indexOf(name) + 1}`;
+  };
+
+  // Only negative evidence prunes: a row that says it is over. A session committed a moment ago has no row in this
+  // snapshot yet, and must be kept.
+  const kept =
+    (): string => `ARRAY(SELECT slot.id FROM unnest(u.active[1:${$('limit')}::int]) WITH ORDINALITY AS slot (id, place)
+    WHERE NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${isOver}))
+      ${which.replaces ? `AND slot.id <> ${$('replaces')} AND slot.id IS DISTINCT FROM CASE WHEN u.succession[1] = ${$('replaces')} THEN u.succession[2] END` : ''}
+    ORDER BY slot.place)`;
+  const active = which.prune ? `(EXCLUDED.active || ${kept()})[1:${$('limit')}::int]` : 'EXCLUDED.active';
+
+  // An exempt login offers no slot.
+  const exempt = 'cardinality(EXCLUDED.active) = 0';
+  // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
+  // may have ended since.
+  const conditions = [
+    ...(which.reject ? [`(${exempt} OR cardinality(${kept()}) < ${$('limit')})`] : []),
+    ...(which.entitled
+      ? [
+          `EXISTS (SELECT FROM ${sessions} s WHERE s.id = ${$('entitledBy')} AND s.user_id = u.user_id AND ${live('u', `${$('limit')}::int`)})`,
+        ]
+      : []),
+  ];
+  const sameWindow = `u.storm_since > EXCLUDED.storm_since - ${ms(stormWindow)}`;
+  const nextWindow = `u.storm_since > EXCLUDED.storm_since - 2 * ${ms(stormWindow)}`;
+
+  const sql = `WITH ruling AS MATERIALIZED (
+    SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt),
+  slot AS (
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, storm_since, storm_logins)
+    SELECT ${$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}'::uuid[] ELSE ARRAY[${$('id')}::uuid] END, clock.g - 1,
+        '{}', CASE WHEN ${$('administrator')}::boolean THEN clock.g ELSE 0 END, clock.now, (NOT ruling.exempt)::int
+      FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
+      ${which.entitled ? `WHERE EXISTS (SELECT FROM ${slots} k WHERE k.user_id = ${$('user')})` : ''}
+    ON CONFLICT (user_id) DO UPDATE SET
+      generation = u.generation + 1,
+      floor = CASE WHEN ${exempt} THEN u.floor ELSE u.generation END,
+      ${which.replaces ? `succession = ARRAY[${$('replaces')}::uuid, ${$('id')}],` : ''}
+      active = CASE WHEN ${exempt} THEN ${which.replaces ? `array_remove(u.active, ${$('replaces')})` : 'u.active'} ELSE ${active} END,
+      protected_generation = CASE WHEN ${$('administrator')} THEN u.generation + 1 ELSE u.protected_generation END,
+      storm_since = CASE WHEN ${sameWindow} THEN u.storm_since ELSE EXCLUDED.storm_since END,
+      storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
+      storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
+    ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''}
+    RETURNING u.generation, u.xmax = 0 AS first, u.storm_logins AS logins)
+  INSERT INTO ${sessions}
+    (id, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
+  SELECT ${$('id')}, ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, ruling.exempt,
+    COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), now(), now(), now() + ${ms(maxAge)},
+    ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot, ruling
+  RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.logins FROM slot)`;
+  return { sql, names };
+}
