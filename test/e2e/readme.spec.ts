@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Browser } from '../support/client.js';
@@ -17,6 +17,7 @@ import { codeOf, type ReadmeCode } from './readme/applications.js';
 
 const readme = readFileSync(join(repository, 'README.md'), 'utf8');
 const code = codeOf(readme);
+const documents = readdirSync(join(repository, 'docs')).filter((name) => name.endsWith('.md'));
 const applications = code.filter(({ kind }) => kind !== 'compiled only');
 
 /** A compiler run each, on a machine that may be busy. */
@@ -56,6 +57,18 @@ describe('the README', () => {
     'shows code that compiles, also where it is not run',
     async () => {
       for (const one of code.filter(({ kind }) => kind === 'compiled only')) await compiled(one);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe.each(documents)('docs/%s', (name) => {
+  const shown = codeOf(readFileSync(join(repository, 'docs', name), 'utf8'));
+
+  it(
+    'shows code that compiles',
+    async () => {
+      for (const one of shown) await compiled({ ...one, line: documents.indexOf(name) });
     },
     TIMEOUT_MS,
   );

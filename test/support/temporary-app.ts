@@ -21,13 +21,17 @@ const modules = join(repository, 'node_modules');
 export interface PackedPackage {
   /** The paths in the tarball. */
   files: string[];
-  manifest: Record<string, unknown> & { peerDependencies: Record<string, string> };
+  manifest: Record<string, unknown> & {
+    peerDependencies: Record<string, string>;
+    dependencies: Record<string, string>;
+  };
   /** Where it was unpacked. */
   dir: string;
 }
 
 /** What an application has beside the peers of the package. */
 const APPLICATION_PACKAGES = [
+  '@nestjs/event-emitter',
   '@nestjs/jwt',
   '@nestjs/platform-express',
   'connect-pg-simple',
@@ -84,8 +88,9 @@ export class TemporaryApp {
   ) {
     this.write('package.json', JSON.stringify({ name: 'application', private: true, type }));
     cpSync(packed.dir, join(dir, 'node_modules', 'nestjs-single-session'), { recursive: true });
-    for (const name of [...Object.keys(packed.manifest.peerDependencies), ...APPLICATION_PACKAGES])
-      this.link(name);
+    const { peerDependencies, dependencies } = packed.manifest;
+    for (const needed of [Object.keys(peerDependencies), Object.keys(dependencies), APPLICATION_PACKAGES])
+      for (const name of needed) this.link(name);
     for (const name of TYPE_PACKAGES) this.link(`@types/${name}`);
   }
 
