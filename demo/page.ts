@@ -64,6 +64,11 @@ ${PEOPLE.map(person).join('\n')}
 <p>Exempt, so never put out and putting nobody out: ${exempt(facts)}.</p>
 </section>
 
+<section aria-labelledby="admin-heading">
+<h2 id="admin-heading">For administrators</h2>
+<p>Sign in as <code>admin</code>, who may log out ordinary users, or as <code>root</code>, who may log out anyone, and open <a href="/admin/sessions/ui">the page for administrators</a>: who is signed in where, log out one, several or everyone except some, exemptions, and the record. Every user’s own sessions are at <a href="/sessions/mine"><code>GET /sessions/mine</code></a>.</p>
+</section>
+
 <section aria-labelledby="token-heading">
 <h2 id="token-heading">The same with a token</h2>
 <p>Get an access token and use it. This counts as a sign-in like any other, so one as <code>alice</code> competes with the browsers above.</p>
