@@ -168,7 +168,12 @@ describe('the demo as it starts without settings', () => {
     expect(status).toBe(200);
     expect(headers.get('content-type')).toMatch(/^text\/html/);
     expect(body).not.toMatch(/(?:src|href)="https?:/);
-    for (const [, path] of body.matchAll(/(?:src|href)="(\/[^"]+)"/g))
+    for (const [, path] of body.matchAll(/<(?:script|link)[^>]* (?:src|href)="(\/[^"]+)"/g))
+      expect({ path, status: (await browser.get(path)).status }).toEqual({ path, status: 200 });
+    await browser.login('admin');
+    const links = [...body.matchAll(/<a href="(\/[^"]+)"/g)].map(([, path]) => path);
+    expect(links).toEqual(['/admin/sessions/ui', '/sessions/mine']);
+    for (const path of links)
       expect({ path, status: (await browser.get(path)).status }).toEqual({ path, status: 200 });
   });
 

@@ -213,7 +213,8 @@ inChromium(title, () => {
     const page = await openPage();
     const stops = ['Username', 'Password (the same as the username)', 'Sign in'];
     const people = ['alice', 'bob', 'user1', 'admin', 'root', 'grader', 'xqueue-watcher'];
-    stops.push(...people.map((username) => `Fill in ${username}`), 'Token', 'Answer');
+    const links = ['the page for administrators', 'GET /sessions/mine'];
+    stops.push(...people.map((username) => `Fill in ${username}`), ...links, 'Token', 'Answer');
     for (const name of stops) {
       await page.keyboard.press('Tab');
       expect(await focused(page)).toEqual({ name, outline: 'solid' });
