@@ -155,7 +155,7 @@ td.device { color: var(--soft); font-size: 0.8125rem; }
   .storms :is(th, td) { padding: 0.3rem 0; border: 0; vertical-align: middle; }
   .user { min-width: 8rem; }
   .when { white-space: nowrap; }
-  td.address { min-width: 8rem; }
+  td.address { min-width: 9.25rem; }
   td.device { max-width: 26rem; }
   td.note, td.details { min-width: 8rem; }
   .does { text-align: right; }
@@ -202,7 +202,8 @@ dialog .buttons { justify-content: flex-end; }
   .filter { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .filter .buttons { grid-column: 1 / -1; }
   table, caption, thead, thead tr, tbody { display: block; }
-  thead th:not(.selects), tbody tr > :empty { display: none; }
+  thead th:not(.selects) { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+  tbody tr > :empty { display: none; }
   thead .selects { display: flex; gap: 0.5rem; align-items: center; padding-bottom: 0.6rem; }
   thead .selects::after { content: 'Select all on this page'; }
   tbody tr { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0.5rem 1rem; padding: 0.85rem; border: 1px solid var(--line); border-radius: 8px; }
@@ -218,7 +219,8 @@ dialog .buttons { justify-content: flex-end; }
   body { padding: 1rem 0.75rem 6rem; }
   .panel { padding: 1rem 0.85rem; }
   .tiles { grid-template-columns: 1fr 1fr; }
-  nav { margin-left: -0.6rem; }
+  nav { margin-inline: -0.45rem; }
+  nav a { padding-inline: 0.45rem; font-size: 0.875rem; }
   .grid { grid-template-columns: 1fr; }
   dialog { padding: 1.1rem; }
 }

@@ -36,10 +36,10 @@ function textOfQuestion(chosen, names) {
   const [first] = chosen;
   const hasOwn = chosen.some(({ current }) => current);
   if (chosen.length > 1) {
-    const own = hasOwn ? ' Your own session is among them: you will be signed out here.' : '';
+    const own = hasOwn ? ' Your own session, in this browser, is among them.' : '';
     return 'They belong to ' + names + ', and end at once.' + own;
   }
-  if (hasOwn) return 'This is your own session: you will be signed out here.';
+  if (hasOwn) return 'This is your own session, in this browser. It ends at once.';
   const device = [first?.ip, first?.userAgent].filter(Boolean).join(', ') || 'an unknown device';
   return 'Its session on ' + device + ' ends at once.';
 }

@@ -64,7 +64,10 @@ function ask({ title, text, yes, wider }) {
   dialog.showModal();
   return new Promise((resolve) => {
     const answer = () => ({ isWider: all.checked, note: note.value.trim() || undefined });
-    dialog.onclose = () => resolve(dialog.returnValue === 'yes' ? answer() : undefined);
+    dialog.onclose = () => {
+      // Open again: this is the late news of an earlier question.
+      if (!dialog.open) resolve(dialog.returnValue === 'yes' ? answer() : undefined);
+    };
   });
 }
 
