@@ -23,6 +23,7 @@ export class AppModule {
           exempt: { usernames: environment.exemptUsernames, roles: environment.exemptRoles },
           logoutEverywhere: environment.logoutEverywhere,
           unregistered: environment.unregistered,
+          freshness: environment.freshness,
         }),
         AuthModule.register(environment.sessionSecret),
       ],

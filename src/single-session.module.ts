@@ -20,7 +20,9 @@ import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
 import { Bookkeeper } from './session/bookkeeper.js';
+import { Freshness } from './session/freshness.js';
 import { Policy } from './session/policy.js';
+import { RememberingStore } from './session/remembering-store.js';
 import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
 import { Sweeper } from './session/sweeper.js';
@@ -40,6 +42,7 @@ import {
   type SingleSessionOptions,
 } from './single-session.options.js';
 import { singleSessionEntities } from './typeorm/check-schema.js';
+import { PostgresSignal } from './typeorm/postgres-signal.js';
 import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
 
 const RESOLVED_OPTIONS = Symbol('nestjs-single-session:options');
@@ -60,6 +63,7 @@ export class SingleSessionModule
     @Inject(Sweeper) private readonly sweeper: Sweeper,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
     @Inject(PlatformCheck) private readonly platformCheck: PlatformCheck,
+    @Inject(Freshness) private readonly freshness: Freshness | undefined,
   ) {
     super();
   }
@@ -82,6 +86,7 @@ export class SingleSessionModule
     this.platformCheck.run();
     this.warnOfLockOut();
     await this.store.prepare();
+    await this.freshness?.start();
     this.sweeper.start();
   }
 
@@ -96,6 +101,7 @@ export class SingleSessionModule
 
   async onModuleDestroy(): Promise<void> {
     await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
+    await this.freshness?.stop();
   }
 }
 
@@ -136,8 +142,13 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
     useFactory: (given: SingleSessionOptions) => resolveOptions(given),
   },
   {
-    provide: SessionStore,
+    provide: Freshness,
     inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS],
+    useFactory: createFreshness,
+  },
+  {
+    provide: SessionStore,
+    inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS, Freshness],
     useFactory: createStore,
   },
   {
@@ -158,9 +169,14 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
   },
   {
     provide: Sessions,
-    inject: [SessionStore, Policy, Bookkeeper, RESOLVED_OPTIONS],
-    useFactory: (store: SessionStore, policy: Policy, bookkeeper: Bookkeeper, options: ResolvedOptions) =>
-      new Sessions(store, policy, bookkeeper, options),
+    inject: [SessionStore, Policy, Bookkeeper, RESOLVED_OPTIONS, Freshness],
+    useFactory: (
+      store: SessionStore,
+      policy: Policy,
+      bookkeeper: Bookkeeper,
+      options: ResolvedOptions,
+      freshness?: Freshness,
+    ) => new Sessions(store, policy, bookkeeper, options, freshness),
   },
 ];
 
@@ -186,14 +202,21 @@ const globalProviders = (enforce: boolean): Provider[] => [
   { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
 ];
 
-function createStore(dataSource: DataSource, options: ResolvedOptions): SessionStore {
+function createStore(dataSource: DataSource, options: ResolvedOptions, freshness?: Freshness): SessionStore {
   const { idleTimeout, maxAge, retention } = options;
-  return new TypeOrmSessionStore(dataSource, {
+  const store = new TypeOrmSessionStore(dataSource, {
     idleTimeout,
     maxAge,
     retention,
     seenInterval: seenIntervalOf(options),
   });
+  return freshness === undefined ? store : new RememberingStore(store, freshness);
+}
+
+/** `undefined` in strong mode, in which nothing is remembered and nothing is started. */
+function createFreshness(dataSource: DataSource, { freshness }: ResolvedOptions): Freshness | undefined {
+  if (freshness === 'strong') return undefined;
+  return new Freshness(new PostgresSignal(dataSource, freshness.maxStalenessMs), freshness);
 }
 
 /** How often at most last-seen is written, so that a session in use never looks idle. */

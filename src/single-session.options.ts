@@ -26,8 +26,8 @@ export interface SingleSessionOptions {
   maxAge?: number;
   /** Milliseconds for which the rows of ended sessions are kept. Default 30 days. */
   retention?: number;
-  /** How old a decision may be. `'strong'`: never older than the request. Default `'strong'`. */
-  freshness?: 'strong';
+  /** How old a decision may be. `'strong'`: never older than the request. `{ maxStalenessMs }`: remembered for so long at most, and forgotten when another process says that it changed. Default `'strong'`. */
+  freshness?: 'strong' | { maxStalenessMs: number };
 }
 
 /** What shapes the module itself, and so is known before any factory runs. */
@@ -55,12 +55,15 @@ export interface ResolvedOptions {
   idleTimeout: number | undefined;
   maxAge: number;
   retention: number;
+  freshness: 'strong' | { readonly maxStalenessMs: number };
 }
 
 const DAY = 86_400_000;
 /** Milliseconds. */
 export const DEFAULT_MAX_AGE = 14 * DAY;
 const LONGEST = 100 * 365 * DAY;
+const SHORTEST_STALENESS = 100;
+const LONGEST_STALENESS = 3_600_000;
 const EXTRAS: readonly string[] = [
   'dataSource',
   'isGlobal',
@@ -79,7 +82,7 @@ const READERS = {
   idleTimeout: readDuration,
   maxAge: readDuration,
   retention: readDuration,
-  freshness: oneOf('strong'),
+  freshness: readFreshness,
 } satisfies Record<keyof SingleSessionOptions, Reader<unknown>>;
 
 /**
@@ -102,8 +105,8 @@ export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOption
     idleTimeout: read('idleTimeout'),
     maxAge: read('maxAge') ?? DEFAULT_MAX_AGE,
     retention: read('retention') ?? 30 * DAY,
+    freshness: read('freshness') ?? 'strong',
   };
-  read('freshness');
   refuseContradictions(options);
   return Object.freeze(options);
 }
@@ -134,7 +137,8 @@ export function checkExtras({ dataSource, isGlobal, enforceGlobally }: SingleSes
   if (enforceGlobally !== undefined) readBoolean(enforceGlobally, 'enforceGlobally');
 }
 
-function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: ResolvedOptions): void {
+function refuseContradictions(options: ResolvedOptions): void {
+  const { idleTimeout, maxAge, maxSessions, onLimit, freshness } = options;
   if (idleTimeout !== undefined && idleTimeout >= maxAge)
     throw new Error(
       `SingleSessionModule: idleTimeout (${idleTimeout} ms) is not shorter than maxAge (${maxAge} ms), so it can never end a session. Leave one of them out, or make idleTimeout shorter.`,
@@ -142,6 +146,11 @@ function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: Res
   if (onLimit === 'reject' && maxSessions === Infinity)
     throw new Error(
       "SingleSessionModule: onLimit: 'reject' contradicts maxSessions: Infinity: no login can exceed it. Leave one of them out.",
+    );
+  // While a verdict is remembered nobody notes that the session is used, and it must not become idle of that.
+  if (freshness !== 'strong' && freshness.maxStalenessMs > (idleTimeout ?? Infinity) / 4)
+    throw new Error(
+      `SingleSessionModule: freshness.maxStalenessMs (${freshness.maxStalenessMs} ms) is more than a quarter of idleTimeout (${idleTimeout} ms), so a session in use could end as idle. Make maxStalenessMs shorter, or idleTimeout longer.`,
     );
 }
 
@@ -182,6 +191,24 @@ function readDuration(value: unknown, key: string): number {
       value,
     );
   return Number(value);
+}
+
+function readFreshness(value: unknown, key: string): ResolvedOptions['freshness'] {
+  if (value === 'strong') return value;
+  if (!isPlainObject(value)) throw wrong(key, "'strong' or { maxStalenessMs: 2_000 }", value);
+  refuseUnknownKeys(value, ['maxStalenessMs'], 'freshness.');
+  const { maxStalenessMs } = value;
+  if (
+    !Number.isInteger(maxStalenessMs) ||
+    Number(maxStalenessMs) < SHORTEST_STALENESS ||
+    Number(maxStalenessMs) > LONGEST_STALENESS
+  )
+    throw wrong(
+      `${key}.maxStalenessMs`,
+      `a whole number of milliseconds, from ${SHORTEST_STALENESS} to ${LONGEST_STALENESS} (an hour), such as 2_000`,
+      maxStalenessMs,
+    );
+  return Object.freeze({ maxStalenessMs: Number(maxStalenessMs) });
 }
 
 function oneOf<const Choice extends string>(...choices: Choice[]): Reader<Choice> {

@@ -51,10 +51,8 @@ export class RequestCheck {
     request: SessionRequest,
   ): Promise<CurrentSession> {
     const limit = this.sessions.limitAtCheck(user || undefined);
-    const verdict = await this.sessions.verify({
-      id,
-      limit: typeof limit === 'number' ? limit : await limit,
-    });
+    const check = { id, limit: typeof limit === 'number' ? limit : await limit };
+    const verdict = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
     if (!verdict.live) return refuseEnded(verdict, credential, request);
     const { userId } = verdict;
     if (user && this.sessions.userIdOf(user) !== userId) return this.refuseForeign(id, credential, request);
