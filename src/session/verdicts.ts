@@ -54,10 +54,11 @@ export class Verdicts {
   remember({ id, limit }: Check, result: CheckResult, moment: Moment): void {
     if (result.userId === null) return void this.entries.delete(id);
     const topic = topicOf(result.userId);
+    // Whatever was asked before this moment may have been read before the session was dead.
+    if (!result.live) return this.keep(id, { result: undefined, limit, topic, moment: this.moment() });
     const known = this.entries.peek(id);
     if (this.isOutdated(topic, moment) || (known !== undefined && known.moment.at > moment.at)) return;
-    const live = result.live ? { ...result, unseen: false } : undefined;
-    this.entries.set(id, { result: live, limit, topic, moment });
+    this.keep(id, { result: { ...result, unseen: false }, limit, topic, moment });
   }
 
   /** That the session is live, unless the store has to be asked. */
@@ -76,6 +77,10 @@ export class Verdicts {
   forgetEverything(): void {
     this.everythingForgotten = ++this.sequence;
     this.entries.clear();
+  }
+
+  private keep(id: string, entry: Entry): void {
+    this.entries.set(id, entry);
   }
 
   private isOutdated(topic: number, { sequence }: Moment): boolean {
