@@ -66,17 +66,18 @@ export class PostgresSignal extends Signal {
     await this.running;
   }
 
-  private async run(listener: SignalListener, onHearing: () => void): Promise<void> {
+  private async run(listener: SignalListener, onSettled: () => void): Promise<void> {
     for (let failures = 0; !this.isStopping(); failures++) {
       const connection = new ListeningConnection(this.dataSource, (text) => this.hear(text, listener));
       this.connection = connection;
       const hearing = (): void => {
         failures = 0;
-        onHearing();
+        onSettled();
       };
       const error = await this.listen(connection, listener, hearing).catch((reason: Error) => reason);
       listener.deaf();
       await connection.close();
+      onSettled();
       if (this.isStopping()) return;
       if (error instanceof NotHeardError && !this.hasHeard) return this.giveUp();
       this.complain(
@@ -120,8 +121,9 @@ export class PostgresSignal extends Signal {
 
   private hear(text: string, listener: SignalListener): void {
     const { from, isHello, changes } = decode(text);
-    if (from !== this.name) listener.heard(changes);
-    else if (isHello) this.onHello();
+    if (isHello && from === this.name) this.onHello();
+    // What it said itself it has forgotten already.
+    if (!isHello && from !== this.name) listener.heard(changes);
   }
 
   private giveUp(): void {
