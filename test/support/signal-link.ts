@@ -13,6 +13,8 @@ export class SignalLink {
   /** How many notifications were thrown away. */
   thrownAway = 0;
   throwsAway = false;
+  /** How many notifications were handed on. */
+  delivered = 0;
   private readonly server = net.createServer((client) => this.connect(client));
   private readonly links = new Set<Link>();
   private port = 0;
@@ -39,8 +41,9 @@ export class SignalLink {
     return [...this.links].filter((link) => link.listens).length;
   }
 
-  get connections(): number {
-    return this.links.size;
+  /** On how many links answers are held back. */
+  get waiting(): number {
+    return [...this.links].filter((link) => link.isWaiting).length;
   }
 
   /** Makes the listening links silently dead, those that come too; all others work. */
@@ -87,7 +90,11 @@ export class SignalLink {
     const link = new Link(client, database, {
       onListen: () => this.frozen && link.freeze(),
       onGone: () => this.links.delete(link),
-      drops: () => this.throwsAway && ++this.thrownAway > 0,
+      drops: () => {
+        if (this.throwsAway) this.thrownAway++;
+        else this.delivered++;
+        return this.throwsAway;
+      },
     });
     this.links.add(link);
     if (this.holding) link.hold();
@@ -135,6 +142,10 @@ class Link {
     if (this.broken) return this.destroy();
     this.client.resume();
     this.database.resume();
+  }
+
+  get isWaiting(): boolean {
+    return this.held !== undefined && this.held.length > 0;
   }
 
   hold(): void {

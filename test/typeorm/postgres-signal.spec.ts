@@ -61,7 +61,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  for (const { stop } of open.splice(0)) await stop();
+  for (const process of open.splice(0)) await process.stop();
   await link.cut();
   await until(async () => (await listeners()) === 0);
   jest.restoreAllMocks();
