@@ -1,4 +1,4 @@
-// npm run bench [-- guard | login] [--quick] [--write]
+// npm run bench [-- guard | login | propagation] [--quick] [--write]
 //   --quick  short slices, to see that it runs; no figures to quote
 //   --write  also writes docs/benchmarks.md
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -9,6 +9,7 @@ import { DataSource } from 'typeorm';
 import { benchGuard } from './guard.js';
 import type { Effort } from './load.js';
 import { benchLogin } from './login.js';
+import { benchPropagation } from './propagation.js';
 import { report, type Table } from './report.js';
 
 type DevPostgresModule = typeof import('../tools/dev-postgres.mjs');
@@ -17,7 +18,7 @@ type DevPostgresModule = typeof import('../tools/dev-postgres.mjs');
 const DEV_POSTGRES = '../../tools/dev-postgres.mjs';
 const DOCUMENT = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
 
-const BENCHES = { guard: benchGuard, login: benchLogin };
+const BENCHES = { guard: benchGuard, login: benchLogin, propagation: benchPropagation };
 const FULL: Effort = { rounds: 5, sliceSeconds: 1.5, warmUpSeconds: 2 };
 const QUICK: Effort = { rounds: 3, sliceSeconds: 0.5, warmUpSeconds: 0.5 };
 
@@ -27,7 +28,7 @@ const { values, positionals } = parseArgs({
 });
 const unknown = positionals.find((name) => !(name in BENCHES));
 if (unknown !== undefined)
-  throw new Error(`There is no bench "${unknown}", only ${Object.keys(BENCHES).join(' and ')}.`);
+  throw new Error(`There is no bench "${unknown}", only ${Object.keys(BENCHES).join(', ')}.`);
 const chosen = (Object.keys(BENCHES) as (keyof typeof BENCHES)[]).filter(
   (name) => positionals.length === 0 || positionals.includes(name),
 );

@@ -11,6 +11,8 @@ import { Recorder, type ClientSession } from './recorder.js';
 
 const MAX_STALENESS_MS = 1_000;
 const EVICTIONS = Number(process.env['EVICTIONS'] ?? 500);
+/** So many users at once. */
+const LANES = 1;
 const FENCE_ROUNDS = Number(process.env['FENCE_ROUNDS'] ?? 25);
 const SIGNAL = 'nestjs-single-session:signal';
 const FIRST = 0;
@@ -137,25 +139,31 @@ async function lastAcceptance(victims: Victim[], processes = OTHERS): Promise<nu
   return Math.max(...(await Promise.all(acceptances)));
 }
 
+/** Signs a user in again and again, each time at another process; how long it took until the last of the others refused the session before. */
+async function evictAgainAndAgain(user: string): Promise<number[]> {
+  const lags: number[] = [];
+  let session = await clients.login(FIRST, user);
+  for (let eviction = 0; eviction < EVICTIONS / LANES; eviction++) {
+    await clients.remembered(session, ALL);
+    const ender = eviction % ALL.length;
+    const winner = await clients.login(ender, user);
+    const others = ALL.filter((process) => process !== ender);
+    const refused = others.map((process) => clients.refusedAfter(process, session, winner.answeredAt));
+    // This process ended it, and knows.
+    expect(await clients.ask(ender, session)).toBe('ended');
+    lags.push(Math.max(...(await Promise.all(refused))));
+    session = winner;
+  }
+  return lags;
+}
+
 const quantile = (values: number[], part: number): number =>
   values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * part))]!;
 
 describe('four processes', () => {
   it(`refuse a session everywhere a few milliseconds after its end was committed, in each of ${EVICTIONS} evictions [P4]`, async () => {
-    const lags: number[] = [];
-    const [user] = nextUsers(1);
-    let session = await clients.login(FIRST, user!);
-    for (let eviction = 0; eviction < EVICTIONS; eviction++) {
-      await clients.remembered(session, ALL);
-      const ender = eviction % ALL.length;
-      const winner = await clients.login(ender, user!);
-      const others = ALL.filter((process) => process !== ender);
-      const refused = others.map((process) => clients.refusedAfter(process, session, winner.answeredAt));
-      // This process ended it, and knows.
-      expect(await clients.ask(ender, session)).toBe('ended');
-      lags.push(Math.max(...(await Promise.all(refused))));
-      session = winner;
-    }
+    const lags = (await Promise.all(nextUsers(LANES).map(evictAgainAndAgain))).flat();
+    expect(lags).toHaveLength(EVICTIONS);
     const [median, p99, most] = [0.5, 0.99, 1].map((part) => quantile(lags, part).toFixed(1));
     process.stdout.write(
       `From the answer to the login until the last of 3 other processes refuses, ${EVICTIONS} evictions: median ${median} ms, p99 ${p99} ms, maximum ${most} ms\n`,
