@@ -57,7 +57,7 @@ export class Verdicts {
     // Whatever was asked before this moment may have been read before the session was dead.
     if (!result.live) return this.keep(id, { result: undefined, limit, topic, moment: this.moment() });
     const known = this.entries.peek(id);
-    if (this.isOutdated(topic, moment) || (known !== undefined && known.moment.at > moment.at)) return;
+    if (known !== undefined && known.moment.at > moment.at) return;
     this.keep(id, { result: { ...result, unseen: false }, limit, topic, moment });
   }
 
