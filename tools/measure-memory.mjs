@@ -33,7 +33,9 @@ console.log(
 );
 
 /** Flat, as a string that was received is; what randomUUID() returns is many small ones, chained. */
-const received = () => Buffer.from(randomUUID()).toString();
+function received() {
+  return Buffer.from(randomUUID()).toString();
+}
 
 /** As checks come: some with one query, each id and each user id a string of its own. */
 function fill(target) {
