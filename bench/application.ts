@@ -23,8 +23,8 @@ import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
 import { GuardByHand, LoginByHand, type RequestByHand, SessionByHand } from './by-hand.js';
 
-/** `none`: no limit of sessions at all. `module`: this package. `by-hand`: what people write themselves. */
-export type Variant = 'none' | 'module' | 'by-hand';
+/** `none`: no limit of sessions at all. `module`: this package. `bounded`: the same, with checks from memory. `by-hand`: what people write themselves. */
+export type Variant = 'none' | 'module' | 'bounded' | 'by-hand';
 export type CredentialKind = 'cookie' | 'jwt';
 
 export interface ApplicationSettings {
@@ -35,6 +35,8 @@ export interface ApplicationSettings {
 
 export const SECRET = 'a secret for benchmarks only';
 export const POOL_SIZE = 10;
+export const MAX_STALENESS_MS = 2_000;
+const BOUNDED = { freshness: { maxStalenessMs: MAX_STALENESS_MS } };
 
 interface User {
   id: string;
@@ -111,11 +113,11 @@ export class BenchApplication {
           url: databaseUrl,
           poolSize: POOL_SIZE,
           autoLoadEntities: true,
-          ...(variant === 'module' && { migrations: singleSessionMigrations, migrationsRun: true }),
+          ...(isModule(variant) && { migrations: singleSessionMigrations, migrationsRun: true }),
           synchronize: variant === 'by-hand',
         }),
         JwtModule.register({ secret: SECRET, signOptions: { expiresIn: '1h' } }),
-        ...(variant === 'module' ? [SingleSessionModule.forRoot()] : []),
+        ...(isModule(variant) ? [SingleSessionModule.forRoot(variant === 'bounded' ? BOUNDED : {})] : []),
         ...(variant === 'by-hand' ? [TypeOrmModule.forFeature([SessionByHand])] : []),
       ],
       controllers: [controllerOf(variant, kind)],
@@ -124,12 +126,15 @@ export class BenchApplication {
   }
 }
 
+const isModule = (variant: Variant): boolean => variant === 'module' || variant === 'bounded';
+
 function controllerOf(variant: Variant, kind: CredentialKind): Type {
   const authenticate = kind === 'cookie' ? CookieGuard : AuthGuard('jwt');
   const Guarded = UseGuards(authenticate, ...(variant === 'by-hand' ? [GuardByHand] : []));
   const admissions: Record<Variant, MethodDecorator> = {
     none: () => undefined,
     module: SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' }),
+    bounded: SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' }),
     'by-hand': UseInterceptors(LoginByHand),
   };
 

@@ -1,4 +1,4 @@
-// npm run bench [-- guard | login | cut-off] [--quick] [--write]
+// npm run bench [-- guard | login | propagation | cut-off] [--quick] [--write]
 //   --quick  short slices, to see that it runs; no figures to quote
 //   --write  also writes docs/benchmarks.md
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -10,6 +10,7 @@ import { benchCutOff } from './cut-off.js';
 import { benchGuard } from './guard.js';
 import type { Effort } from './load.js';
 import { benchLogin } from './login.js';
+import { benchPropagation } from './propagation.js';
 import { report, type Table } from './report.js';
 
 type DevPostgresModule = typeof import('../tools/dev-postgres.mjs');
@@ -18,7 +19,12 @@ type DevPostgresModule = typeof import('../tools/dev-postgres.mjs');
 const DEV_POSTGRES = '../../tools/dev-postgres.mjs';
 const DOCUMENT = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
 
-const BENCHES = { guard: benchGuard, login: benchLogin, 'cut-off': benchCutOff };
+const BENCHES = {
+  guard: benchGuard,
+  login: benchLogin,
+  propagation: benchPropagation,
+  'cut-off': benchCutOff,
+};
 const FULL: Effort = { rounds: 5, sliceSeconds: 1.5, warmUpSeconds: 2 };
 const QUICK: Effort = { rounds: 3, sliceSeconds: 0.5, warmUpSeconds: 0.5 };
 

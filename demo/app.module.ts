@@ -26,6 +26,7 @@ export class AppModule {
           exempt: { usernames: environment.exemptUsernames, roles: environment.exemptRoles },
           logoutEverywhere: environment.logoutEverywhere,
           unregistered: environment.unregistered,
+          freshness: environment.freshness,
           findUser: (username) => users.findByUsername(username),
           admin: { roles: ['admin'], superRoles: ['superadmin'], guards: [CookieOrBearerGuard] },
           selfService: { guards: [CookieOrBearerGuard] },

@@ -8,6 +8,7 @@ export interface Environment {
   exemptRoles: string[];
   logoutEverywhere: boolean;
   unregistered: 'reject' | 'adopt';
+  freshness: 'strong' | { maxStalenessMs: number };
   /** `undefined`: the demo starts a PostgreSQL of its own. */
   databaseUrl: string | undefined;
   sessionSecret: string;
@@ -23,7 +24,6 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 /** Reads every variable of the demo, or throws an {@link EnvironmentError} for the first wrong one. */
 export function readEnvironment(variables: Variables): Environment {
-  oneOf(variables, 'FRESHNESS', ['strong']);
   oneOf(variables, 'PLATFORM', ['express']);
   return {
     ...limit(variables),
@@ -31,6 +31,7 @@ export function readEnvironment(variables: Variables): Environment {
     exemptRoles: list(variables, 'EXEMPT_ROLES', ['service']),
     logoutEverywhere: oneOf(variables, 'LOGOUT_EVERYWHERE', ['true', 'false']) === 'true',
     unregistered: oneOf(variables, 'UNREGISTERED', ['reject', 'adopt']),
+    freshness: freshness(variables),
     databaseUrl: databaseUrl(variables),
     sessionSecret: given(variables, 'SESSION_SECRET') ?? randomBytes(32).toString('base64url'),
     sessionSecretIsRandom: given(variables, 'SESSION_SECRET') === undefined,
@@ -72,6 +73,14 @@ function limit(variables: Variables): Pick<Environment, 'maxSessions' | 'onLimit
     value,
     'a whole number from 1 to 1000 (with ON_LIMIT=evict also Infinity, for no limit)',
   );
+}
+
+function freshness(variables: Variables): Environment['freshness'] {
+  const value = given(variables, 'FRESHNESS') ?? 'strong';
+  if (value === 'strong') return value;
+  if (/^[1-9]\d*$/.test(value) && Number(value) >= 100 && Number(value) <= 3_600_000)
+    return { maxStalenessMs: Number(value) };
+  throw wrong('FRESHNESS', value, 'strong, or milliseconds from 100 to 3600000');
 }
 
 function port(variables: Variables): number {

@@ -27,7 +27,7 @@ async function startDatabase(): Promise<string> {
 }
 
 function announce(environment: Environment, port: number): void {
-  const { maxSessions, onLimit, exemptUsernames, exemptRoles, databaseUrl } = environment;
+  const { maxSessions, onLimit, exemptUsernames, exemptRoles, freshness, databaseUrl } = environment;
   console.log(`
 nestjs-single-session: the demo
 
@@ -35,6 +35,7 @@ nestjs-single-session: the demo
   sign in   alice, bob, user1 to user2000, admin, root, grader, xqueue-watcher; the password is the username
   limit     ${maxSessions} per user, onLimit: ${onLimit}
   exempt    users: ${exemptUsernames.join(', ') || 'none'}; roles: ${exemptRoles.join(', ') || 'none'}
+  memory    ${freshness === 'strong' ? 'none: each check asks the database' : `checks may be ${freshness.maxStalenessMs} ms old`}
   database  ${databaseUrl === undefined ? 'one of its own, gone when the demo stops' : 'the one of DATABASE_URL'}
 
 Ctrl-C stops it.

@@ -31,8 +31,10 @@ import { Bookkeeper } from './session/bookkeeper.js';
 import { SingleSessionEvents } from './session/events.js';
 import { RunTimeExemptions } from './session/exemptions.js';
 import { Explainer } from './session/explainer.js';
+import { Freshness } from './session/freshness.js';
 import { Permissions } from './session/permissions.js';
 import { Policy } from './session/policy.js';
+import { RememberingStore } from './session/remembering-store.js';
 import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
 import { Sweeper } from './session/sweeper.js';
@@ -53,6 +55,7 @@ import {
   type SingleSessionOptions,
 } from './single-session.options.js';
 import { singleSessionEntities } from './typeorm/check-schema.js';
+import { PostgresSignal } from './typeorm/postgres-signal.js';
 import { TypeOrmAdministrationStore } from './typeorm/typeorm-administration-store.js';
 import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
 
@@ -77,6 +80,7 @@ export class SingleSessionModule
     @Inject(PlatformCheck) private readonly platformCheck: PlatformCheck,
     @Inject(SingleSessionEvents) private readonly events: SingleSessionEvents,
     @Inject(RESOLVED_EXTRAS) private readonly extras: ResolvedExtras,
+    @Inject(Freshness) private readonly freshness: Freshness | undefined,
   ) {
     super();
   }
@@ -101,6 +105,7 @@ export class SingleSessionModule
     this.warnOfLockOut();
     this.warnOfNoAdministrators();
     await this.store.prepare();
+    await this.freshness?.start();
     this.sweeper.start();
   }
 
@@ -123,6 +128,7 @@ export class SingleSessionModule
 
   async onModuleDestroy(): Promise<void> {
     await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
+    await this.freshness?.stop();
     this.events.close();
   }
 }
@@ -169,8 +175,13 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
     useFactory: (given: SingleSessionOptions) => resolveOptions(given),
   },
   {
+    provide: Freshness,
+    inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS],
+    useFactory: createFreshness,
+  },
+  {
     provide: SessionStore,
-    inject: [getDataSourceToken(dataSource), SingleSessionEvents, RESOLVED_OPTIONS],
+    inject: [getDataSourceToken(dataSource), SingleSessionEvents, RESOLVED_OPTIONS, Freshness],
     useFactory: createStore,
   },
   {
@@ -192,9 +203,14 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
   },
   {
     provide: Sessions,
-    inject: [SessionStore, Policy, Bookkeeper, RESOLVED_OPTIONS],
-    useFactory: (store: SessionStore, policy: Policy, bookkeeper: Bookkeeper, options: ResolvedOptions) =>
-      new Sessions(store, policy, bookkeeper, options),
+    inject: [SessionStore, Policy, Bookkeeper, RESOLVED_OPTIONS, Freshness],
+    useFactory: (
+      store: SessionStore,
+      policy: Policy,
+      bookkeeper: Bookkeeper,
+      options: ResolvedOptions,
+      freshness?: Freshness,
+    ) => new Sessions(store, policy, bookkeeper, options, freshness),
   },
 ];
 
@@ -213,9 +229,8 @@ const administrationProviders = ({ dataSource, admin }: ResolvedExtras): Provide
   },
   {
     provide: Administration,
-    inject: [AdministrationStore, SingleSessionEvents, Sweeper],
-    useFactory: (store: AdministrationStore, events: SingleSessionEvents, sweeper: Sweeper) =>
-      new Administration(store, events, sweeper),
+    inject: [AdministrationStore, SingleSessionEvents, Sweeper, Freshness],
+    useFactory: (...parts: ConstructorParameters<typeof Administration>) => new Administration(...parts),
   },
   {
     provide: RunTimeExemptions,
@@ -269,6 +284,7 @@ function createStore(
   dataSource: DataSource,
   events: SingleSessionEvents,
   options: ResolvedOptions,
+  freshness?: Freshness,
 ): SessionStore {
   const { idleTimeout, maxAge, retention, storm } = options;
   const store = new TypeOrmSessionStore(dataSource, {
@@ -278,7 +294,14 @@ function createStore(
     seenInterval: seenIntervalOf(options),
     stormWindow: storm.windowMs,
   });
-  return new AnnouncingStore(store, events, storm);
+  const remembering = freshness === undefined ? store : new RememberingStore(store, freshness);
+  return new AnnouncingStore(remembering, events, storm);
+}
+
+/** `undefined` in strong mode, in which nothing is remembered and nothing is started. */
+function createFreshness(dataSource: DataSource, { freshness }: ResolvedOptions): Freshness | undefined {
+  if (freshness === 'strong') return undefined;
+  return new Freshness(new PostgresSignal(dataSource, freshness.maxStalenessMs), freshness);
 }
 
 /** How often at most last-seen is written, so that a session in use never looks idle. */

@@ -33,8 +33,8 @@ export interface SingleSessionOptions {
   storm?: Partial<StormSettings>;
   /** Finds the user of a username, for the explanation of a policy. Without it, that knows only the roles of the latest session, and no functions are asked. */
   findUser?: (username: string) => unknown;
-  /** How old a decision may be. `'strong'`: never older than the request. Default `'strong'`. */
-  freshness?: 'strong';
+  /** How old a decision may be. `'strong'`: never older than the request. `{ maxStalenessMs }`: remembered for so long at most, and forgotten when another process says that it changed. Default `'strong'`. */
+  freshness?: 'strong' | { maxStalenessMs: number };
 }
 
 /** Who may administer sessions, and where. Whoever has one of the permissions counts as an administrator. */
@@ -94,6 +94,7 @@ export interface ResolvedOptions {
   retention: number;
   storm: StormSettings;
   findUser: ((username: string) => unknown) | undefined;
+  freshness: 'strong' | { readonly maxStalenessMs: number };
 }
 
 /** What shapes the module, checked, with the defaults. */
@@ -117,6 +118,8 @@ export const DEFAULT_MAX_AGE = 14 * DAY;
 const LONGEST = 100 * 365 * DAY;
 const DEFAULT_STORM: StormSettings = Object.freeze({ threshold: 10, windowMs: 60_000 });
 const PATH = /^[\w.~-]+(\/[\w.~-]+)*$/;
+const SHORTEST_STALENESS = 100;
+const LONGEST_STALENESS = 3_600_000;
 const EXTRAS: readonly string[] = [
   'dataSource',
   'isGlobal',
@@ -139,7 +142,7 @@ const READERS = {
   retention: readDuration,
   storm: readStorm,
   findUser: readFunction as Reader<(username: string) => unknown>,
-  freshness: oneOf('strong'),
+  freshness: readFreshness,
 } satisfies Record<keyof SingleSessionOptions, Reader<unknown>>;
 
 /**
@@ -164,8 +167,8 @@ export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOption
     retention: read('retention') ?? 30 * DAY,
     storm: read('storm') ?? DEFAULT_STORM,
     findUser: read('findUser'),
+    freshness: read('freshness') ?? 'strong',
   };
-  read('freshness');
   refuseContradictions(options);
   return Object.freeze(options);
 }
@@ -246,7 +249,8 @@ const isGuard = (value: unknown): boolean =>
   typeof value === 'function' ||
   typeof (value as Partial<CanActivate> | null | undefined)?.canActivate === 'function';
 
-function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: ResolvedOptions): void {
+function refuseContradictions(options: ResolvedOptions): void {
+  const { idleTimeout, maxAge, maxSessions, onLimit, freshness } = options;
   if (idleTimeout !== undefined && idleTimeout >= maxAge)
     throw new Error(
       `SingleSessionModule: idleTimeout (${idleTimeout} ms) is not shorter than maxAge (${maxAge} ms), so it can never end a session. Leave one of them out, or make idleTimeout shorter.`,
@@ -254,6 +258,11 @@ function refuseContradictions({ idleTimeout, maxAge, maxSessions, onLimit }: Res
   if (onLimit === 'reject' && maxSessions === Infinity)
     throw new Error(
       "SingleSessionModule: onLimit: 'reject' contradicts maxSessions: Infinity: no login can exceed it. Leave one of them out.",
+    );
+  // While a verdict is remembered nobody notes that the session is used, and it must not become idle of that.
+  if (freshness !== 'strong' && freshness.maxStalenessMs > (idleTimeout ?? Infinity) / 4)
+    throw new Error(
+      `SingleSessionModule: freshness.maxStalenessMs (${freshness.maxStalenessMs} ms) is more than a quarter of idleTimeout (${idleTimeout} ms), so a session in use could end as idle. Make maxStalenessMs shorter, or idleTimeout longer.`,
     );
 }
 
@@ -303,6 +312,24 @@ function readDuration(value: unknown, key: string): number {
       value,
     );
   return Number(value);
+}
+
+function readFreshness(value: unknown, key: string): ResolvedOptions['freshness'] {
+  if (value === 'strong') return value;
+  if (!isPlainObject(value)) throw wrong(key, "'strong' or { maxStalenessMs: 2_000 }", value);
+  refuseUnknownKeys(value, ['maxStalenessMs'], 'freshness.');
+  const { maxStalenessMs } = value;
+  if (
+    !Number.isInteger(maxStalenessMs) ||
+    Number(maxStalenessMs) < SHORTEST_STALENESS ||
+    Number(maxStalenessMs) > LONGEST_STALENESS
+  )
+    throw wrong(
+      `${key}.maxStalenessMs`,
+      `a whole number of milliseconds, from ${SHORTEST_STALENESS} to ${LONGEST_STALENESS} (an hour), such as 2_000`,
+      maxStalenessMs,
+    );
+  return Object.freeze({ maxStalenessMs: Number(maxStalenessMs) });
 }
 
 function oneOf<const Choice extends string>(...choices: Choice[]): Reader<Choice> {

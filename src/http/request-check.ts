@@ -52,7 +52,7 @@ export class RequestCheck {
   ): Promise<CurrentSession> {
     const limit = this.sessions.limitAtCheck(user || undefined);
     const check = { id, limit: typeof limit === 'number' ? limit : await limit };
-    const found = await this.sessions.verify(check);
+    const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
     if (!found.live) return refuseEnded(found, credential, request);
     const { userId } = found;
     if (!user) return { id, userId };

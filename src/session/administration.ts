@@ -1,7 +1,9 @@
 import { Logger } from '@nestjs/common';
 import {
   type AdministrationStore,
+  type CutOff,
   type CutOffCounts,
+  type CutOffOrder,
   type EndUsersOrder,
   type EndUsersResult,
   type ListedSession,
@@ -14,6 +16,7 @@ import {
 } from './administration-store.js';
 import { answered } from './answered.js';
 import type { SingleSessionEvents, Spared } from './events.js';
+import type { Freshness } from './freshness.js';
 import type { Permission } from './permissions.js';
 import { isSessionId } from './sessions.js';
 import type { Sweeper } from './sweeper.js';
@@ -89,6 +92,7 @@ export class Administration {
     private readonly store: AdministrationStore,
     private readonly events: SingleSessionEvents,
     private readonly sweeper: Pick<Sweeper, 'sweepSoon'>,
+    private readonly freshness?: Pick<Freshness, 'changed' | 'everythingChanged'>,
   ) {}
 
   /** Ends one session. `undefined`: there is none with this id. */
@@ -140,7 +144,7 @@ export class Administration {
     if (dryRun)
       return { ...(await answered(this.store.countCutOff(spared, undefined), COUNT_WITHIN_MS)), dryRun };
     const signature = sign(actor, order.note);
-    const cutOff = await answered(this.store.cutOff({ spared, signature, target: { except: spared } }));
+    const cutOff = await this.cutOff({ spared, signature, target: { except: spared } });
     this.sweeper.sweepSoon();
     const { by, note } = signature;
     this.events.emit({ type: 'cut-off', at: cutOff.at, by, note, except: spared });
@@ -172,23 +176,31 @@ export class Administration {
     return answered(this.store.actions(query));
   }
 
+  private async cutOff(order: CutOffOrder): Promise<CutOff> {
+    try {
+      return await answered(this.store.cutOff(order));
+    } finally {
+      // Also after an error: it may have been committed all the same.
+      this.freshness?.everythingChanged();
+    }
+  }
+
   private async endUsers(
     whom: Partial<Pick<EndUsersOrder, 'userIds' | 'usernames' | 'sessionId'>>,
     { note, dryRun = false }: Pick<LogoutOrder, 'note' | 'dryRun'>,
     actor: Actor,
   ): Promise<EndUsersResult> {
-    const result = await answered(
-      this.store.endUsers({
-        userIds: [],
-        usernames: [],
-        sessionId: null,
-        ...whom,
-        protect: !actor.permission.logoutAdmins,
-        dryRun,
-        signature: sign(actor, note),
-      }),
-    );
-    if (!dryRun) this.events.emitEnded(result.ended);
+    const order = { userIds: [], usernames: [], sessionId: null, ...whom };
+    const protect = !actor.permission.logoutAdmins;
+    const statement = this.store.endUsers({ ...order, protect, dryRun, signature: sign(actor, note) });
+    const result = await answered(statement).catch((error: unknown) => {
+      // It may have been committed all the same, and whom it meant is not known.
+      this.freshness?.everythingChanged();
+      throw error;
+    });
+    if (dryRun) return result;
+    this.freshness?.changed(new Set(result.found.map(({ userId }) => userId)));
+    this.events.emitEnded(result.ended);
     return result;
   }
 }

@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
+import type { Freshness } from './freshness.js';
 import { rolesKey } from './identity.js';
 import { LARGEST_LIMIT, type Policy, type Ruling } from './policy.js';
 import type {
@@ -78,7 +79,8 @@ export const isSessionId = (value: unknown): value is string =>
 
 /**
  * What happens to sessions, in two writing verbs: `admit` and `end`. Logins, logouts, administrators and failures all go
- * through them. Whether a session is live is computed by the store from the user's slots row, never remembered here.
+ * through them. Whether a session is live is computed by the store from the user's slots row. What it said is used again
+ * only by {@link remembered}.
  */
 export class Sessions {
   private readonly checks: Checks;
@@ -89,6 +91,7 @@ export class Sessions {
     private readonly policy: Policy,
     private readonly bookkeeper: Bookkeeper,
     private readonly settings: SessionsSettings,
+    private readonly freshness?: Freshness,
   ) {
     this.checks = new Checks((checks) => this.store.verify(checks));
   }
@@ -138,6 +141,11 @@ export class Sessions {
     if (known.live || known.reason !== 'unknown') return { ...known, id };
     await this.admit({ user, origin, id, replaces: { id, user, givenUp: false } });
     return { ...(await this.verify({ id, limit })), id };
+  }
+
+  /** What is remembered of the session, where the options allow an answer that old: that it is live, or nothing. Asks nobody. */
+  remembered(check: Check): CheckResult | undefined {
+    return this.freshness?.recall(check);
   }
 
   /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised. */

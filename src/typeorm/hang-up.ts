@@ -20,7 +20,8 @@ export async function hangingUpAt<Result>(
   }
 }
 
-function hangUp(client: unknown): void {
+/** Breaks the connection of a client of `pg` at once; what waits for it fails. */
+export function hangUp(client: unknown): void {
   const { connection } = client as { connection?: { stream?: Duplex } };
   connection?.stream?.destroy(new Error('the database did not answer in time'));
 }

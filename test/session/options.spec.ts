@@ -24,6 +24,7 @@ describe('options that are right', () => {
       idleTimeout: undefined,
       maxAge: 14 * DAY,
       retention: 30 * DAY,
+      freshness: 'strong',
     };
     expect(resolveOptions()).toMatchObject(defaults);
     expect(resolveOptions({})).toMatchObject(defaults);
@@ -49,11 +50,13 @@ describe('options that are right', () => {
     { idleTimeout: 14 * DAY - 1 },
     { idleTimeout: 1, maxAge: 2, retention: 1 },
     { freshness: 'strong' },
+    { freshness: { maxStalenessMs: 100 } },
+    { freshness: { maxStalenessMs: 3_600_000 } },
+    { freshness: { maxStalenessMs: 2_000 }, idleTimeout: 8_000 },
     JSON.parse('{ "maxSessions": 3, "exempt": { "roles": ["service"] } }') as object,
     Object.freeze(Object.assign(Object.create(null) as object, { maxSessions: 2 })),
   ])('are taken: %p', (options) => {
-    const { freshness: _, ...kept } = options as SingleSessionOptions;
-    expect(resolve(options)).toMatchObject(kept);
+    expect(resolve(options)).toMatchObject(options);
   });
 
   it('are copied: changing them later changes nothing, and the copy cannot be changed [S18]', () => {
@@ -164,11 +167,28 @@ const WRONG: [string, unknown, RegExp][] = [
       ],
     ),
   ),
-  ...['weak', 0, { maxStalenessMs: 500 }, null].map((value): [string, unknown, RegExp] => [
-    `freshness: ${JSON.stringify(value)}`,
+  ...['weak', 0, 500, null, true, fn, [500]].map((value): [string, unknown, RegExp] => [
+    `freshness: ${String(value)}`,
     { freshness: value },
-    /freshness.*'strong'/,
+    /freshness must be 'strong' or { maxStalenessMs: 2_000 }/,
   ]),
+  ...[undefined, 0, 99, 500.5, NaN, Infinity, 3_600_001, '2000', null, true, 2_000n].map(
+    (value): [string, unknown, RegExp] => [
+      `freshness.maxStalenessMs: ${typeof value} ${String(value)}`,
+      { freshness: { maxStalenessMs: value } },
+      /freshness\.maxStalenessMs must be a whole number of milliseconds, from 100 to 3600000/,
+    ],
+  ),
+  [
+    'an unknown part of freshness',
+    { freshness: { maxStalenessMs: 500, max: 1 } },
+    /unknown option "freshness\.max"/,
+  ],
+  [
+    'a memory in which a session in use would become idle',
+    { freshness: { maxStalenessMs: 2_001 }, idleTimeout: 8_000 },
+    /maxStalenessMs.*a quarter of idleTimeout/,
+  ],
   ['an idle timeout that the age always beats', { idleTimeout: 1_000, maxAge: 1_000 }, /idleTimeout.*maxAge/],
   ['an idle timeout beyond the default age', { idleTimeout: 15 * DAY }, /idleTimeout.*maxAge/],
   ['reject without a limit', { onLimit: 'reject', maxSessions: Infinity }, /reject.*Infinity/],

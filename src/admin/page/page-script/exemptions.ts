@@ -65,18 +65,18 @@ async function refreshExemptions() {
   return answer;
 }
 
-/** @param {NewExemption} exemption */
-async function addExemption(exemption) {
+/**
+ * @param {NewExemption} exemption
+ * @param {() => void} [onDone]
+ */
+async function addExemption(exemption, onDone) {
   const answer = await api.exempt(exemption);
-  if (isOver) return false;
-  if (!answer.ok) {
-    notify(answer.problem, 'bad');
-    return false;
-  }
+  if (isOver) return;
+  if (!answer.ok) return notify(answer.problem, 'bad');
+  onDone?.();
   const who = exemption.kind === 'role' ? 'Everybody with the role ' + exemption.value : exemption.value;
   notify(who + ' is exempt from now on. You can undo this under “Exemptions”.');
   await refreshAll();
-  return true;
 }
 
 async function submitExemption() {
@@ -84,13 +84,14 @@ async function submitExemption() {
   if (value === undefined) return;
   const note = written(exemptForm, 'note');
   const expires = written(exemptForm, 'expiresAt');
-  const isAdded = await addExemption({
+  /** @type {NewExemption} */
+  const exemption = {
     kind: written(exemptForm, 'kind') === 'role' ? 'role' : 'username',
     value,
     ...(note && { note }),
     ...(expires && { expiresAt: new Date(expires).toISOString() }),
-  });
-  if (isAdded) exemptForm.reset();
+  };
+  await addExemption(exemption, () => exemptForm.reset());
 }
 
 /** @param {Exemption} exemption */

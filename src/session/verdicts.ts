@@ -1,0 +1,97 @@
+import { LRUCache } from 'lru-cache';
+import type { Check, CheckResult } from './session.js';
+
+export const TOPICS = 65_536;
+const MOST_VERDICTS = 100_000;
+
+/** A moment before a query: what the query sees is at least as new. */
+export interface Moment {
+  /** `performance.now()`. */
+  at: number;
+  /** How many times something had been forgotten. */
+  sequence: number;
+}
+
+type Live = Extract<CheckResult, { live: true }>;
+
+interface Entry {
+  /** `undefined` for a session that was dead: kept only so that an older answer cannot take its place. */
+  result: Live | undefined;
+  limit: number;
+  topic: number;
+  moment: Moment;
+}
+
+/**
+ * Live sessions, remembered for a limited time and in limited number. What was learned from a query that began before
+ * something was forgotten does not count, so that an answer on its way cannot bring back what was just ended (the fill
+ * race). Forgetting a user is one number: the counter of the user's topic. Users who share a topic cost each other a
+ * query, no more.
+ */
+export class Verdicts {
+  private readonly entries: LRUCache<string, Entry>;
+  private readonly forgotten = new Float64Array(TOPICS);
+  private everythingForgotten = 0;
+  private sequence = 0;
+
+  constructor(
+    private readonly maxAgeMs: number,
+    max = MOST_VERDICTS,
+  ) {
+    this.entries = new LRUCache({ max });
+  }
+
+  get size(): number {
+    return this.entries.size;
+  }
+
+  /** To be taken before a query is sent, and given to {@link remember} with its answer. */
+  moment(): Moment {
+    return { at: performance.now(), sequence: this.sequence };
+  }
+
+  /** What the query said that began at this moment. */
+  remember({ id, limit }: Check, result: CheckResult, moment: Moment): void {
+    if (result.userId === null) return void this.entries.delete(id);
+    const topic = topicOf(result.userId);
+    // Whatever was asked before this moment may have been read before the session was dead.
+    if (!result.live) return this.keep(id, { result: undefined, limit, topic, moment: this.moment() });
+    const known = this.entries.peek(id);
+    if (known !== undefined && known.moment.at > moment.at) return;
+    this.keep(id, { result: { ...result, unseen: false }, limit, topic, moment });
+  }
+
+  /** That the session is live, unless the store has to be asked. */
+  recall({ id, limit }: Check, now: number): Live | undefined {
+    const entry = this.entries.get(id);
+    if (entry === undefined || now >= entry.moment.at + this.maxAgeMs) return undefined;
+    // Live among the first few is live among the first many, not the other way round.
+    if (limit < entry.limit || this.isOutdated(entry.topic, entry.moment)) return undefined;
+    return entry.result;
+  }
+
+  forget(topic: number): void {
+    this.forgotten[topic] = ++this.sequence;
+  }
+
+  forgetEverything(): void {
+    this.everythingForgotten = ++this.sequence;
+    this.entries.clear();
+  }
+
+  private keep(id: string, entry: Entry): void {
+    this.entries.set(id, entry);
+  }
+
+  private isOutdated(topic: number, { sequence }: Moment): boolean {
+    return sequence < this.forgotten[topic]! || sequence < this.everythingForgotten;
+  }
+}
+
+/** The topic of a user, the same in every process (FNV-1a over the UTF-16 units, folded to 16 bits). */
+export function topicOf(userId: string): number {
+  let hash = 0x811c9dc5;
+  for (let place = 0; place < userId.length; place++)
+    hash = Math.imul(hash ^ userId.charCodeAt(place), 0x01000193);
+  return ((hash >>> 16) ^ hash) & (TOPICS - 1);
+}

@@ -1,0 +1,176 @@
+import { Logger } from '@nestjs/common';
+import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { DataSource } from 'typeorm';
+import { ANSWER_WITHIN_MS, answered } from '../session/answered.js';
+import { Signal, type Changes, type SignalListener } from '../session/signal.js';
+import { hangingUpAt } from './hang-up.js';
+import { ListeningConnection } from './listening-connection.js';
+import { decode, encodeChanges, encodeHello } from './notification.js';
+import { tableNames } from './table-names.js';
+
+const START_WITHIN_MS = 5_000;
+const HELLOS = 3;
+const HELLO_WITHIN_MS = 500;
+const SHORTEST_BACK_OFF_MS = 100;
+const LONGEST_BACK_OFF_MS = 5_000;
+const LONGEST_BEAT_MS = 5_000;
+const COMPLAIN_EVERY_MS = 60_000;
+
+// A notification has nothing to lose in a crash, so its commit, which all others wait for, does not wait for the disk.
+const NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
+
+/** LISTEN and NOTIFY of PostgreSQL: listens on a connection of its own, tells through the pool, which works also when that one is down. */
+export class PostgresSignal extends Signal {
+  private readonly logger = new Logger('SingleSession');
+  private readonly channel: string;
+  private readonly name = randomBytes(6).toString('hex');
+  private readonly beatMs: number;
+  private readonly answerWithinMs: number;
+  private readonly stopping = new AbortController();
+  private readonly complained = new Map<string, number>();
+  private running: Promise<void> | undefined;
+  private connection: ListeningConnection | undefined;
+  private hasHeard = false;
+  private onHello: () => void = () => undefined;
+
+  constructor(
+    private readonly dataSource: DataSource,
+    maxStalenessMs: number,
+  ) {
+    super();
+    this.channel = channelOf(dataSource);
+    this.beatMs = Math.min(LONGEST_BEAT_MS, maxStalenessMs / 4);
+    this.answerWithinMs = Math.min(ANSWER_WITHIN_MS, Math.max(1_000, maxStalenessMs));
+  }
+
+  async start(listener: SignalListener): Promise<void> {
+    const settled = new Promise<void>((resolve) => {
+      this.running = this.run(listener, resolve).finally(resolve);
+    });
+    await answered(settled, START_WITHIN_MS).catch(() => undefined);
+  }
+
+  async tell(changes: Changes): Promise<void> {
+    await this.notify(encodeChanges(this.name, changes)).catch((error: Error) =>
+      this.complain(
+        'Other processes were not told that sessions ended; they learn it by themselves when what they remember is too old.',
+        error,
+      ),
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.connection?.close();
+    await this.running;
+  }
+
+  private async run(listener: SignalListener, onSettled: () => void): Promise<void> {
+    for (let failures = 0; !this.isStopping(); failures++) {
+      const connection = new ListeningConnection(this.dataSource, (text) => this.hear(text, listener));
+      this.connection = connection;
+      const hearing = (): void => {
+        failures = 0;
+        onSettled();
+      };
+      const error = await this.listen(connection, listener, hearing).catch((reason: Error) => reason);
+      listener.deaf();
+      await connection.close();
+      onSettled();
+      if (this.isStopping()) return;
+      if (error instanceof NotHeardError && !this.hasHeard) return this.giveUp();
+      this.complain(
+        'Changes by other processes cannot be heard now; until they can, each check asks the database.',
+        error,
+      );
+      await this.rest(backOff(failures));
+    }
+  }
+
+  /** Goes on until the connection is lost. */
+  private async listen(
+    connection: ListeningConnection,
+    listener: SignalListener,
+    onHearing: () => void,
+  ): Promise<never> {
+    await connection.open(this.channel, this.answerWithinMs);
+    await this.hearOneself(connection);
+    listener.hearing();
+    this.hasHeard = true;
+    for (;;) {
+      listener.proven(await connection.prove(this.answerWithinMs));
+      onHearing();
+      await Promise.race([this.rest(this.beatMs), connection.lost]);
+      if (this.isStopping()) throw new Error('stopping');
+    }
+  }
+
+  // Behind a pooler that hands connections around, LISTEN succeeds and nothing is ever heard. No question may be under way
+  // meanwhile: its answer might come by the connection that listened.
+  private async hearOneself(connection: ListeningConnection): Promise<void> {
+    const heard = new Promise<boolean>((resolve) => (this.onHello = () => resolve(true)));
+    for (let hello = 0; hello < HELLOS; hello++) {
+      await Promise.race([answered(this.notify(encodeHello(this.name))), connection.lost]);
+      const waited = this.rest(HELLO_WITHIN_MS).then(() => false);
+      if (await Promise.race([heard, waited, connection.lost])) return;
+    }
+    await connection.prove(this.answerWithinMs);
+    throw new NotHeardError('an own notification did not come back');
+  }
+
+  private hear(text: string, listener: SignalListener): void {
+    const { from, isHello, changes } = decode(text);
+    if (isHello && from === this.name) this.onHello();
+    // What it said itself it has forgotten already.
+    if (!isHello && from !== this.name) listener.heard(changes);
+  }
+
+  private giveUp(): void {
+    this.logger.warn(
+      'freshness: a notification that this process sent to itself did not arrive, so it could not hear of sessions that other processes end. ' +
+        "Each check asks the database, as with freshness: 'strong'. The usual cause is a pooler such as PgBouncer in transaction mode, which breaks LISTEN. " +
+        "Give the module a data source that goes past it: TypeOrmModule.forRoot({ name: 'sessions', url: <the database itself>, ... }) and " +
+        "SingleSessionModule.forRoot({ dataSource: 'sessions' }); or write freshness: 'strong'.",
+    );
+  }
+
+  private async notify(payload: string): Promise<void> {
+    const deadline = performance.now() + ANSWER_WITHIN_MS;
+    const runner = this.dataSource.createQueryRunner('master');
+    try {
+      const client: unknown = await runner.connect();
+      await hangingUpAt(deadline, client, () => runner.query(NOTIFY, [this.channel, payload]));
+    } finally {
+      await runner.release();
+    }
+  }
+
+  /** At most once a minute for each complaint: what is wrong for long is wrong for every login. */
+  private complain(what: string, { message }: Error): void {
+    const now = performance.now();
+    if (now < (this.complained.get(what) ?? -Infinity) + COMPLAIN_EVERY_MS) return;
+    this.complained.set(what, now);
+    this.logger.warn(`${what} ${message}`);
+  }
+
+  private isStopping(): boolean {
+    return this.stopping.signal.aborted;
+  }
+
+  private async rest(ms: number): Promise<void> {
+    await pause(ms, undefined, { ref: false, signal: this.stopping.signal }).catch(() => undefined);
+  }
+}
+
+class NotHeardError extends Error {}
+
+/** Jittered, so that processes which lost the database together do not come back together. */
+const backOff = (failures: number): number =>
+  Math.min(LONGEST_BACK_OFF_MS, SHORTEST_BACK_OFF_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+
+/** One for each table of sessions: applications that share a database do not hear each other. */
+export function channelOf(dataSource: DataSource): string {
+  const table = tableNames(dataSource).sessions.sql;
+  return `nestjs-single-session:${createHash('sha256').update(table).digest('hex').slice(0, 16)}`;
+}

@@ -1,0 +1,273 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import type { DataSource } from 'typeorm';
+import type { Changes, SignalListener } from '../../src/session/signal.js';
+import { TOPICS } from '../../src/session/verdicts.js';
+import { SIGNAL_APPLICATION_NAME } from '../../src/typeorm/listening-connection.js';
+import { channelOf, PostgresSignal } from '../../src/typeorm/postgres-signal.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { SignalLink } from '../support/signal-link.js';
+import { dataSourceOf, times, until } from '../support/store.js';
+
+const MAX_STALENESS_MS = 400;
+
+/** What a process hears. */
+class Ear implements SignalListener {
+  readonly events: string[] = [];
+  readonly changes: (number[] | 'everything')[] = [];
+  provenAt = -Infinity;
+  isHearing = false;
+
+  hearing(): void {
+    this.isHearing = true;
+    this.events.push('hearing');
+  }
+  proven(sentAt: number): void {
+    this.provenAt = sentAt;
+  }
+  heard(changes: Changes): void {
+    this.changes.push(changes === 'everything' ? changes : [...changes]);
+  }
+  deaf(): void {
+    this.isHearing = false;
+    this.events.push('deaf');
+  }
+
+  /** How many times it began to hear. */
+  get beginnings(): number {
+    return this.events.filter((event) => event === 'hearing').length;
+  }
+}
+
+let databaseUrl: string;
+let observer: DataSource;
+let link: SignalLink;
+let warn: jest.SpiedFunction<Logger['warn']>;
+const open: { stop(): Promise<void> }[] = [];
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  observer = await dataSourceOf(databaseUrl, { poolSize: 2 }).initialize();
+});
+
+afterAll(async () => {
+  await observer.destroy();
+  await dropDatabase(databaseUrl);
+});
+
+beforeEach(async () => {
+  link = await SignalLink.open(databaseUrl);
+  warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+});
+
+afterEach(async () => {
+  for (const process of open.splice(0)) await process.stop();
+  await link.cut();
+  await until(async () => (await listeners()) === 0);
+  jest.restoreAllMocks();
+});
+
+/** A process with a signal of its own. */
+async function startSignal(
+  url = databaseUrl,
+  {
+    maxStalenessMs = MAX_STALENESS_MS,
+    ...options
+  }: Parameters<typeof dataSourceOf>[1] & {
+    maxStalenessMs?: number;
+  } = {},
+) {
+  const dataSource = await dataSourceOf(url, { poolSize: 2, ...options }).initialize();
+  const signal = new PostgresSignal(dataSource, maxStalenessMs);
+  const ear = new Ear();
+  const stop = async (): Promise<void> => {
+    await signal.stop();
+    if (dataSource.isInitialized) await dataSource.destroy();
+  };
+  open.push({ stop });
+  await signal.start(ear);
+  return { signal, ear, dataSource, channel: channelOf(dataSource) };
+}
+
+async function listeners(): Promise<number> {
+  const sql = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = '${SIGNAL_APPLICATION_NAME}'`;
+  return ((await observer.query(sql)) as unknown[]).length;
+}
+
+const terminate = (): Promise<unknown> =>
+  observer.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '${SIGNAL_APPLICATION_NAME}'`,
+  );
+
+/** What is told now is heard, so what was told before is heard or lost. */
+async function hearsNow(teller: PostgresSignal, { changes }: Ear): Promise<void> {
+  await teller.tell(new Set([4_711]));
+  await until(() => changes.some((topics) => topics !== 'everything' && topics.includes(4_711)));
+}
+
+describe('a change', () => {
+  it('is heard by the other processes, not by the one that tells it and knows it already', async () => {
+    const [a, b, c] = [await startSignal(), await startSignal(), await startSignal()];
+    await a.signal.tell(new Set([1, 2]));
+    await until(() => b.ear.changes.length > 0 && c.ear.changes.length > 0);
+    expect([b.ear.changes, c.ear.changes]).toEqual([[[1, 2]], [[1, 2]]]);
+    await hearsNow(b.signal, a.ear);
+    expect(a.ear.changes).toEqual([[4_711]]);
+  });
+
+  it('of more users than fit into a notification is heard as a change of everything', async () => {
+    const [a, b] = [await startSignal(), await startSignal()];
+    await a.signal.tell(new Set(times(TOPICS, (n) => n)));
+    await until(() => b.ear.changes.length > 0);
+    expect(b.ear.changes).toEqual(['everything']);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  it('that a newer version tells in its own words is heard as a change of everything', async () => {
+    const { ear, channel } = await startSignal();
+    await observer.query('SELECT pg_notify($1, $2)', [channel, '2 someone {"users":["x"]}']);
+    await until(() => ear.changes.length > 0);
+    expect(ear.changes).toEqual(['everything']);
+  });
+
+  it('is not heard by an application that keeps its sessions in other tables of the same database', async () => {
+    const [a, b, other] = [
+      await startSignal(),
+      await startSignal(),
+      await startSignal(databaseUrl, { entityPrefix: 'other_' }),
+    ];
+    expect(a.channel).toBe(b.channel);
+    await a.signal.tell('everything');
+    await hearsNow(a.signal, b.ear);
+    expect(other.ear.changes).toEqual([]);
+  });
+
+  it('is told also by a process that does not listen, or not any more', async () => {
+    const [a, b] = [await startSignal(), await startSignal()];
+    await a.signal.stop();
+    await hearsNow(a.signal, b.ear);
+  });
+
+  it('that cannot be told only warns, once for all that fail in a minute', async () => {
+    const { signal } = await startSignal(link.url);
+    await link.cut();
+    for (let change = 0; change < 5; change++) await signal.tell(new Set([change]));
+    const told = warn.mock.calls.filter(([text]) => /were not told/.test(String(text)));
+    expect(told).toHaveLength(1);
+  });
+});
+
+describe('the listening connection', () => {
+  it('is one of its own that operators find by its name, also when the URL gives another, and goes with stop', async () => {
+    const url = new URL(databaseUrl);
+    url.searchParams.set('application_name', 'shop');
+    const { signal, ear } = await startSignal(url.href);
+    expect(ear.isHearing).toBe(true);
+    expect(await listeners()).toBe(1);
+    await signal.stop();
+    await until(async () => (await listeners()) === 0);
+    expect(ear.isHearing).toBe(false);
+  });
+
+  it('proves itself several times within the lease, each time by a question that was sent before', async () => {
+    const { ear } = await startSignal();
+    const proofs = new Set<number>();
+    const until_ = performance.now() + MAX_STALENESS_MS;
+    while (performance.now() < until_) {
+      expect(ear.provenAt).toBeLessThan(performance.now());
+      proofs.add(ear.provenAt);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(proofs.size).toBeGreaterThanOrEqual(3);
+  });
+
+  it('that the database ends is known to be deaf at once, and a new one hears again [lesson 24]', async () => {
+    const [a, b] = [await startSignal(), await startSignal()];
+    for (let round = 1; round <= 3; round++) {
+      await terminate();
+      await until(() => [a, b].every(({ ear }) => ear.beginnings === round + 1 && ear.isHearing));
+    }
+    expect(a.ear.events).toEqual(['hearing', ...times(3, () => ['deaf', 'hearing']).flat()]);
+    await hearsNow(a.signal, b.ear);
+    expect(warn).toHaveBeenCalledTimes(2);
+    expect(String(warn.mock.calls[0]![0])).toMatch(/cannot be heard now.*each check asks the database/);
+  });
+
+  it('that is silently dead proves nothing any more, and is replaced when the link works again', async () => {
+    const { ear } = await startSignal(link.url);
+    link.freezeListening();
+    const frozenAt = performance.now();
+    await until(() => !ear.isHearing);
+    expect(ear.provenAt).toBeLessThanOrEqual(frozenAt);
+    link.unfreeze();
+    await until(() => ear.isHearing && ear.provenAt > frozenAt);
+    expect(ear.beginnings).toBe(2);
+  });
+
+  it('comes back after the database was away, however long the first tries failed', async () => {
+    const { signal, ear } = await startSignal(link.url);
+    await link.cut();
+    await until(() => !ear.isHearing);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(ear.beginnings).toBe(1);
+    await link.restore();
+    await until(() => ear.isHearing);
+    const other = await startSignal();
+    await hearsNow(other.signal, ear);
+    await hearsNow(signal, other.ear);
+  });
+
+  it('that cannot be made at the start fails no start, and hears when it can be made', async () => {
+    const dataSource = await dataSourceOf(link.url, { poolSize: 2 }).initialize();
+    await link.cut();
+    const signal = new PostgresSignal(dataSource, MAX_STALENESS_MS);
+    const ear = new Ear();
+    open.push({ stop: () => signal.stop().then(() => dataSource.destroy()) });
+    await signal.start(ear);
+    expect(ear.events).toEqual(['deaf']);
+    await link.restore();
+    await until(() => ear.isHearing);
+  });
+
+  it('is stopped within a moment when its link is dead, and while it is being made', async () => {
+    const { signal } = await startSignal(link.url);
+    link.freezeListening();
+    let began = performance.now();
+    await signal.stop();
+    expect(performance.now() - began).toBeLessThan(1_000);
+
+    const dataSource = await dataSourceOf(link.url, { poolSize: 2 }).initialize();
+    const second = new PostgresSignal(dataSource, MAX_STALENESS_MS);
+    open.push({ stop: () => dataSource.destroy() });
+    const starting = second.start(new Ear());
+    await until(() => link.listening === 2);
+    began = performance.now();
+    await second.stop();
+    expect(performance.now() - began).toBeLessThan(1_000);
+    await starting;
+    link.unfreeze();
+  });
+});
+
+describe('a pooler that takes LISTEN and delivers nothing', () => {
+  it('is noticed at the start, which goes on: a warning says what to write, and nothing is listened to any more', async () => {
+    link.throwsAway = true;
+    const { ear } = await startSignal(link.url);
+    expect(link.thrownAway).toBeGreaterThan(0);
+    expect(ear.beginnings).toBe(0);
+    expect(ear.provenAt).toBe(-Infinity);
+    expect(warn).toHaveBeenCalledTimes(1);
+    expect(String(warn.mock.calls[0]![0])).toMatch(/PgBouncer.*dataSource: 'sessions'.*freshness: 'strong'/);
+    await until(async () => (await listeners()) === 0);
+  });
+
+  it('that comes later is not trusted either, and the process goes on trying', async () => {
+    const { ear } = await startSignal(link.url);
+    link.throwsAway = true;
+    await terminate();
+    await until(() => link.thrownAway >= 3);
+    expect(ear.isHearing).toBe(false);
+    link.throwsAway = false;
+    await until(() => ear.isHearing);
+  });
+});
