@@ -30,7 +30,10 @@ const LISTINGS = [
   { columnNames: ['username', 'ended_at'] },
   { columnNames: ['created_at', 'id'], where: 'ended_at IS NULL' },
   { columnNames: ['created_at', 'id'], where: 'ended_at IS NOT NULL' },
+  { columnNames: ['cutoff'], where: 'ended_at IS NULL' },
+  { columnNames: ['administrator'], where: 'administrator' },
 ];
+const ROLES = { columnNames: ['roles'] };
 
 const IN_SESSIONS = [
   column('held_roles', 'text', { ...list, ...optional }),
@@ -39,6 +42,7 @@ const IN_SESSIONS = [
 ];
 const IN_SLOTS = [
   column('protected_generation', 'bigint', { default: "'0'" }),
+  column('cutoff', 'bigint', { default: "'0'" }),
   column('storm_since', 'timestamptz', { default: "'-infinity'" }),
   column('storm_logins', 'integer', { default: 0 }),
   column('storm_before', 'integer', { default: 0 }),
@@ -62,6 +66,9 @@ export class AddAdministration1763900000000 implements MigrationInterface {
       sessions.path,
       LISTINGS.map((listing) => new TableIndex(listing)),
     );
+    // TypeORM 0.3 knows no kinds of index.
+    const roles = await this.index(runner, ROLES);
+    await runner.query(`CREATE INDEX "${roles}" ON ${sessions.sql} USING gin (roles)`);
     await runner.createTable(cutoffsTable(cutoffs.path));
     await runner.createTable(exemptionsTable(exemptions.path));
     await runner.createTable(actionsTable(actions.path));
@@ -69,8 +76,10 @@ export class AddAdministration1763900000000 implements MigrationInterface {
 
   async down(runner: QueryRunner): Promise<void> {
     const { sessions, slots, cutoffs, exemptions, actions } = tableNames(runner.connection);
+    await runner.query(endCovered(sessions.sql, cutoffs.sql));
     for (const { path } of [actions, exemptions, cutoffs]) await runner.dropTable(path, true);
-    for (const listing of LISTINGS) await runner.dropIndex(sessions.path, await this.index(runner, listing));
+    for (const listing of [...LISTINGS, ROLES])
+      await runner.dropIndex(sessions.path, await this.index(runner, listing));
     await runner.createIndex(sessions.path, new TableIndex(UNMARKED_BY_USER));
     await runner.dropColumns(slots.path, columns(IN_SLOTS));
     await runner.dropColumns(sessions.path, columns(IN_SESSIONS));
@@ -86,6 +95,15 @@ export class AddAdministration1763900000000 implements MigrationInterface {
     return runner.connection.namingStrategy.indexName(table ?? sessions.path, columnNames, where);
   }
 }
+
+// Whom a cut-off has logged out must not come back when the cut-offs are gone.
+const endCovered = (
+  sessions: string,
+  cutoffs: string,
+): string => `UPDATE ${sessions} s SET ended_at = now(), end_reason = 'cut-off'
+  WHERE s.ended_at IS NULL AND EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND NOT (
+    COALESCE(s.held_roles, s.roles) && c.roles OR (c.administrators AND s.administrator)
+    OR s.user_id = ANY(c.user_ids) OR s.username = ANY(c.usernames)))`;
 
 const columns = (options: TableColumnOptions[]): TableColumn[] =>
   options.map((option) => new TableColumn(option));

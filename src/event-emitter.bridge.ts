@@ -4,6 +4,8 @@ import { SingleSessionEvents } from './session/events.js';
 
 interface Emitter {
   emit(event: string, payload: unknown): unknown;
+  /** What tells it from Node's own. */
+  emitAsync(event: string, payload: unknown): Promise<unknown>;
 }
 
 /**
@@ -32,8 +34,15 @@ export class EventEmitterBridge implements OnApplicationBootstrap {
   }
 
   private emitter(): Emitter | undefined {
-    const provider = this.discovery.getProviders().find(({ name }) => name === 'EventEmitter2');
-    const instance = provider?.instance as Partial<Emitter> | undefined;
-    return typeof instance?.emit === 'function' ? (instance as Emitter) : undefined;
+    const found = this.discovery
+      .getProviders()
+      // Nest takes the name of the class, and eventemitter2 calls its class by either.
+      .find(({ name, instance }) => /^EventEmitter2?$/.test(String(name)) && isEmitter(instance));
+    return found?.instance as Emitter | undefined;
   }
+}
+
+function isEmitter(instance: unknown): boolean {
+  const { emit, emitAsync } = (instance ?? {}) as Partial<Emitter>;
+  return typeof emit === 'function' && typeof emitAsync === 'function';
 }

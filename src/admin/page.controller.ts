@@ -2,11 +2,16 @@ import {
   Controller,
   Get,
   Header,
+  HttpException,
+  HttpStatus,
+  Req,
+  Res,
   UseGuards,
   UseInterceptors,
   VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
+import type { SessionResponse } from '../http/request.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
@@ -25,6 +30,9 @@ const CONTENT_SECURITY_POLICY = [
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
+  // Text never becomes markup, not even by a mistake of the script.
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
 ].join('; ');
 
 /** The page for administrators: nothing in it but what the REST API answers. */
@@ -37,8 +45,11 @@ export function pageController({ path, guards }: ControllerSettings): Type {
     @Header('Content-Type', 'text/html; charset=utf-8')
     @Header('Content-Security-Policy', CONTENT_SECURITY_POLICY)
     @Header('Referrer-Policy', 'no-referrer')
-    page(): string {
-      return page;
+    page(@Req() { url }: { url: string }, @Res({ passthrough: true }) response: SessionResponse): string {
+      // The page names its parts relative to itself.
+      if (!url.split('?', 1)[0]!.endsWith('/')) return page;
+      response.setHeader('Location', '../ui');
+      throw new HttpException('The page is at /ui.', HttpStatus.PERMANENT_REDIRECT);
     }
 
     @Get('app.js')

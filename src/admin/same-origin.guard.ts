@@ -15,13 +15,14 @@ const FROM_HERE = ['same-origin', 'none'];
 /**
  * Refuses a change that another site makes in the name of a signed-in browser (CSRF). A browser says itself where a
  * request comes from (Fetch Metadata; before that, Origin), and a page cannot forge it. A client that says neither is
- * no browser of this decade, and must send JSON, which no form can. A bearer token is not sent by a browser on its own.
+ * no browser of this decade, and must send JSON, which no form can. A bearer token is not sent by a browser on its own;
+ * beside a cookie session it proves nothing.
  */
 @Injectable()
 export class SameOriginGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const request = context.switchToHttp().getRequest<Request>();
-    if (READS.includes(request.method) || bearerTokenOf(request) !== undefined) return true;
+    if (READS.includes(request.method) || isByTokenAlone(request)) return true;
     if (!isFromHere(request))
       throw new ForbiddenException('This request comes from another site, so nothing was changed.');
     if (!isJsonOrEmpty(request))
@@ -29,6 +30,9 @@ export class SameOriginGuard implements CanActivate {
     return true;
   }
 }
+
+const isByTokenAlone = (request: Request): boolean =>
+  bearerTokenOf(request) !== undefined && request.session?.singleSession === undefined;
 
 function isFromHere({ headers }: Request): boolean {
   const site = headers['sec-fetch-site'];

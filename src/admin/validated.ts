@@ -16,13 +16,19 @@ export const validated = (expectedType: Type): ValidationPipe =>
 
 class StrictValidationPipe extends ValidationPipe {
   override transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
-    // class-transformer leaves it out in silence, so that it would never be refused as unknown.
-    if (hasPrototypeKey(value)) throw new BadRequestException(['property __proto__ should not exist']);
+    // class-transformer leaves such keys out in silence, so that they would never be refused as unknown.
+    const key = prototypeKeyIn(value);
+    if (key !== undefined) throw new BadRequestException([`property ${key} should not exist`]);
     return super.transform(value, metadata) as Promise<unknown>;
   }
 }
 
-const hasPrototypeKey = (value: unknown): boolean =>
-  typeof value === 'object' &&
-  value !== null &&
-  (Object.hasOwn(value, '__proto__') || Object.values(value).some(hasPrototypeKey));
+/** A key, at any depth, that every object has by its prototype. */
+function prototypeKeyIn(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const own = Object.keys(value).find((key) => key in Object.prototype);
+  if (own !== undefined) return own;
+  return Object.values(value)
+    .map(prototypeKeyIn)
+    .find((key) => key !== undefined);
+}

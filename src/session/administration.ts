@@ -80,6 +80,7 @@ export class ForbiddenError extends Error {
 }
 
 const SUMMARY_KEPT_MS = 1_000;
+const SUMMARY_KEPT_TIMES = 10;
 /** Counting reads every live session. Nobody waits for it to be logged out. */
 const COUNT_WITHIN_MS = 30_000;
 
@@ -161,13 +162,17 @@ export class Administration {
     return answered(this.store.list(query));
   }
 
-  /** As of a moment ago: it reads every live session, so those who watch share it. */
+  /** As of a moment ago: it reads every live session, so those who watch share it, and it is read the less often the longer that takes. */
   summary(): Promise<Summary> {
     const now = performance.now();
     if (this.kept !== undefined && now < this.kept.until) return this.kept.summary;
     const summary = answered(this.store.summary(), COUNT_WITHIN_MS);
-    this.kept = { summary, until: Infinity };
-    const keep = (): void => void (this.kept = { summary, until: performance.now() + SUMMARY_KEPT_MS });
+    const kept = { summary, until: Infinity };
+    this.kept = kept;
+    const keep = (): void => {
+      const took = performance.now() - now;
+      kept.until = performance.now() + Math.max(SUMMARY_KEPT_MS, SUMMARY_KEPT_TIMES * took);
+    };
     summary.then(keep, () => (this.kept = undefined));
     return summary;
   }

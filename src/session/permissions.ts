@@ -26,6 +26,11 @@ export class Permissions {
     this.administratorRoles = [...new Set([...settings.roles, ...settings.superRoles])];
   }
 
+  /** Whether one of the roles makes an administrator. */
+  hasRole(roles: readonly string[]): boolean {
+    return has(roles, this.administratorRoles);
+  }
+
   async of(user: unknown, userRoles: readonly string[]): Promise<Permission> {
     const { roles, superRoles, logout, logoutAdmins } = this.settings;
     const anyone = has(userRoles, superRoles) || (await answer('logoutAdmins', logoutAdmins, user));

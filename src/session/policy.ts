@@ -37,6 +37,8 @@ export interface Ruling {
   exempt: boolean;
   /** A permission function says that the user is an administrator. */
   administrator: boolean;
+  /** The user counts as an administrator, by a function or by a role. */
+  protected: boolean;
 }
 
 /** Says which limit applies to a user. Throws what the application's own functions throw: a login that cannot be judged does not happen. */
@@ -64,6 +66,7 @@ export class Policy {
       limit: Math.min(limit, LARGEST_LIMIT),
       exempt: exemption !== undefined || limit === Infinity,
       administrator,
+      protected: administrator || this.permissions.hasRole(identity.roles),
     };
   }
 

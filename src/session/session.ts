@@ -37,6 +37,8 @@ export interface Admission {
   exempt: boolean;
   /** A permission function says that the user is an administrator. */
   administrator: boolean;
+  /** The user counts as an administrator, by a function or by a role. Default: as `administrator`. */
+  protected?: boolean;
   onLimit: 'evict' | 'reject';
   /** The session that the same browser carried: it makes room first. `null` when there was none. */
   replaces: string | null;

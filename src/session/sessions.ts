@@ -198,25 +198,20 @@ export class Sessions {
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
   }
 
-  private async admitAs(
-    id: string,
-    { identity, limit, exempt, administrator }: Ruling,
-    login: Login,
-  ): Promise<AdmissionResult> {
+  private async admitAs(id: string, ruling: Ruling, login: Login): Promise<AdmissionResult> {
     const { onLimit } = this.settings;
     const carried = login.replaces?.id;
     const replaces = isSessionId(carried) ? carried : null;
     const entitledBy = login.entitledBy ?? null;
     if (entitledBy !== null && !isSessionId(entitledBy)) throw new NotEntitledError(entitledBy);
-    const rights = { identity, limit, exempt, administrator };
-    const admission = { id, ...rights, onLimit, replaces, entitledBy, origin: login.origin };
+    const admission = { id, ...ruling, onLimit, replaces, entitledBy, origin: login.origin };
     const answer = this.store.admit(admission);
     const result = await answered(answer).catch((error: unknown) => {
       void this.takeBack(id, answer);
       throw error;
     });
     if (result.outcome !== 'no-room') return result;
-    throw entitledBy === null ? new NoRoomError(limit) : new NotEntitledError(entitledBy);
+    throw entitledBy === null ? new NoRoomError(ruling.limit) : new NotEntitledError(entitledBy);
   }
 
   // A login that was answered with an error must not come to life. Its statement may still be on its way to the database

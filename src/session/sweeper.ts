@@ -37,9 +37,9 @@ export class Sweeper {
     while (!this.stopping.signal.aborted && (await this.store.sweep()).more) await this.rest(PAUSE_MS);
   }
 
-  /** Begins at once, in the background: a cut-off has left much to mark. */
+  /** Begins at once, in the background: a cut-off has left much to mark. A sweep that is under way may have passed it by. */
   sweepSoon(): void {
-    void this.attempt();
+    void Promise.resolve(this.sweeping).then(() => this.attempt());
   }
 
   private async run(): Promise<void> {

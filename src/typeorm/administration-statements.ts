@@ -1,4 +1,4 @@
-import { ipv4IfMapped, isAdministrator, liveness, ms, type LivenessSettings } from './liveness.js';
+import { exemptNow, ipv4IfMapped, isAdministrator, liveness, ms, type LivenessSettings } from './liveness.js';
 import { endedOf, endLate } from './statements.js';
 import type { TableNames } from './table-names.js';
 
@@ -14,9 +14,8 @@ const MICROSECONDS = (time: string): string => `(extract(epoch FROM ${time}) * 1
 
 /** What administrators ask, as fixed texts. Locks are taken in the same order as everywhere: slots rows by user, then sessions by id. */
 export function administrationStatements(settings: AdministrationStatementSettings) {
-  const { sessions, slots, cutoffs, exemptions, actions, stormWindow } = settings;
-  const { live, held, timedOut, spared, cutOff, cutOffBut, ofCutOff, diedAt, deadBecause } =
-    liveness(settings);
+  const { sessions, slots, cutoffs, exemptions, actions, stormWindow, idleTimeout } = settings;
+  const { live, held, timedOut, spared, cutOff, ofCutOff, diedAt, deadBecause } = liveness(settings);
 
   /**
    * $1 user ids, $2 usernames, $3 a session or NULL, $4 whether administrators are left alone, $5 the roles that make
@@ -72,7 +71,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
     users: 'count(DISTINCT user_id)',
     note: '$9::text',
     target: '$10::jsonb',
-  })} FROM both_of)
+  })} FROM both_of HAVING $3 IS NULL OR EXISTS (SELECT FROM wanted))
   ${told}`;
 
   /** As `judged`. */
@@ -82,10 +81,12 @@ export function administrationStatements(settings: AdministrationStatementSettin
   late AS (SELECT NULL::uuid AS id, NULL::text AS user_id WHERE false)
   ${told}`;
 
+  // Committed in the order of their ids: a login that sees one must see all those that are older.
+  const oneAtATime = `(SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('${cutoffs}'))) AS turn`;
   /** $1 by, $2 administrators, $3 roles, $4 usernames, $5 user ids, $6 ip, $7 note, $8 target. */
   const insertCutOff = `WITH cutoff AS (
     INSERT INTO ${cutoffs} (created_at, created_by, administrators, roles, usernames, user_ids)
-    VALUES (now(), $1::text, $2, $3, $4, $5) RETURNING id, created_at),
+    SELECT now(), $1::text, $2::boolean, $3::text[], $4::text[], $5::text[] FROM ${oneAtATime} RETURNING id, created_at),
   action AS (${record({
     by: '$1::text',
     ip: ipv4IfMapped('$6::inet'),
@@ -95,6 +96,8 @@ export function administrationStatements(settings: AdministrationStatementSettin
   })} RETURNING id)
   SELECT cutoff.id, cutoff.created_at AS at, action.id AS "actionId" FROM cutoff, action`;
 
+  // Each session is counted by one cut-off: the first that ended it.
+  const endedBefore = `EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND ($1 IS NULL OR c.id < $1) AND NOT ${spared})`;
   /**
    * $1 the cut-off or NULL for one that is only thought of, $2 administrators, $3 roles, $4 usernames, $5 user ids. What was marked
    * since by a check or a login counts, too.
@@ -105,7 +108,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
     SELECT s.user_id, count(*) FILTER (WHERE NOT ${spared}) AS ended, count(*) FILTER (WHERE ${spared}) AS spared
     FROM (
       SELECT s.* FROM ${sessions} s JOIN ${slots} u ON u.user_id = s.user_id
-      WHERE s.ended_at IS NULL AND NOT ${timedOut} AND ($1::bigint IS NULL OR s.cutoff < $1) AND ${held('u')} AND NOT ${cutOffBut('$1')}
+      WHERE s.ended_at IS NULL AND NOT ${timedOut} AND ($1::bigint IS NULL OR s.cutoff < $1) AND ${held('u')} AND NOT ${endedBefore}
       UNION ALL
       SELECT s.* FROM ${sessions} s WHERE s.ended_at = (SELECT created_at FROM ${cutoffs} WHERE id = $1) AND s.end_reason = 'cut-off' AND s.cutoff < $1) s,
       (SELECT $2::boolean AS administrators, $3::text[] AS roles, $4::text[] AS usernames, $5::text[] AS user_ids) c
@@ -115,31 +118,49 @@ export function administrationStatements(settings: AdministrationStatementSettin
   const recordCounts = `UPDATE ${actions} SET ended = $2, users = $3 WHERE id = $1::bigint`;
 
   const filtered = `($4::text IS NULL OR s.user_id = $4) AND ($5::text IS NULL OR s.username = $5)
-      AND ($6::text IS NULL OR $6 = ANY(s.roles))
+      AND ($6::text IS NULL OR s.roles @> ARRAY[$6])
       AND ($1::bigint IS NULL OR (s.created_at, s.id) < ('epoch'::timestamptz + $1 * interval '1 microsecond', $2::uuid))`;
   const listed = `s.id, s.user_id, s.username, s.roles, s.created_at, ${MICROSECONDS('s.created_at')} AS position,
     s.last_seen_at, s.expires_at, host(s.ip) AS ip, s.user_agent, s.exempt`;
   const newestFirst = 'ORDER BY s.created_at DESC, s.id DESC LIMIT $3::int';
 
   // Each half reads a partial index backwards, as far as the page goes.
-  const unmarked = (condition: string): string => `SELECT ${listed}, died.reason AS end_reason,
+  const unmarked = (
+    condition: string,
+    from = sessions,
+  ): string => `SELECT ${listed}, died.reason AS end_reason,
       CASE WHEN died.reason IS NOT NULL THEN ${diedAt('died.reason')} END AS ended_at,
       CASE died.reason WHEN 'cut-off' THEN ${ofCutOff('created_by')} END AS ended_by
-    FROM ${sessions} s LEFT JOIN ${slots} u ON u.user_id = s.user_id CROSS JOIN LATERAL (SELECT ${deadBecause()} AS reason) died
+    FROM ${from} s LEFT JOIN ${slots} u ON u.user_id = s.user_id CROSS JOIN LATERAL (SELECT ${deadBecause()} AS reason) died
     WHERE s.ended_at IS NULL AND ${filtered} AND ${condition} ${newestFirst}`;
   const marked = `SELECT ${listed}, s.end_reason, s.ended_at, s.ended_by
     FROM ${sessions} s WHERE s.ended_at IS NOT NULL AND ${filtered} ${newestFirst}`;
-  const both = (condition: string): string =>
-    `SELECT * FROM ((${unmarked(condition)}) UNION ALL (${marked})) s ${newestFirst}`;
+  const union = (...parts: string[]): string =>
+    `SELECT * FROM (${parts.map((part) => `(${part})`).join(' UNION ALL ')}) s ${newestFirst}`;
   const unswept = `(SELECT bool_or(NOT c.swept) FROM ${cutoffs} c)`;
+  // Read by their index, whatever PostgreSQL believes about their number: the sweeper leaves no more than these.
+  const expired = `(SELECT e.* FROM ${sessions} e WHERE e.ended_at IS NULL AND e.expires_at <= now() ORDER BY e.expires_at LIMIT 10000)`;
+  const isIdle = idleTimeout === undefined ? [] : [unmarked(`s.expires_at > now() AND ${timedOut}`)];
+  // Of a cut-off that is not swept: what it cannot have ended is found by indices, without looking at all that it has.
+  const notCovered = `(s.cutoff >= $7::bigint OR s.roles && $8::text[] OR ($9::boolean AND s.administrator)
+      OR s.username = ANY($10::text[]) OR s.user_id = ANY($11::text[]))`;
 
   /** By state. $1 position and $2 id of the last session of the page before, $3 limit, $4 user, $5 username, $6 role. */
   const list = {
     active: unmarked(live('u')),
     // Those that another login displaced are marked at once.
-    ended: both(`(${timedOut} OR ${unswept} AND ${cutOff})`),
-    all: both('true'),
+    ended: union(
+      unmarked('true', expired),
+      ...isIdle,
+      unmarked(`${unswept} AND NOT ${timedOut} AND ${cutOff}`),
+      marked,
+    ),
+    all: union(unmarked('true'), marked),
   };
+  /** $7 the newest cut-off that is not swept, $8 its roles, $9 administrators, $10 usernames and $11 user ids. */
+  const listAfterCutOff = unmarked(`${notCovered} AND ${live('u')}`);
+  const unsweptCutOff = `SELECT c.id, c.roles, c.administrators, c.usernames, c.user_ids FROM ${cutoffs} c
+  WHERE NOT c.swept ORDER BY c.id DESC LIMIT 1`;
 
   /** $1 the roles that make an administrator. */
   const summary = `SELECT count(*)::int AS "activeSessions", count(DISTINCT s.user_id)::int AS "activeUsers",
@@ -150,9 +171,10 @@ export function administrationStatements(settings: AdministrationStatementSettin
   /** $1 threshold. Of the present window and the one before. */
   const logins = `GREATEST(u.storm_logins, u.storm_before)`;
   const storms = `SELECT u.user_id AS "userId", s.username, ${logins} AS logins
-  FROM ${slots} u LEFT JOIN ${sessions} s ON s.id = u.active[1]
+  FROM ${slots} u LEFT JOIN LATERAL (
+    SELECT s.username, s.roles FROM ${sessions} s WHERE s.user_id = u.user_id ORDER BY s.generation DESC LIMIT 1) s ON true
   WHERE ${logins} > $1::int AND u.storm_since > now() - 2 * ${ms(stormWindow)}
-    AND NOT EXISTS (SELECT FROM ${exemptions} x WHERE x.kind = 'username' AND x.value = s.username AND (x.expires_at IS NULL OR x.expires_at > now()))
+    AND NOT ${exemptNow(exemptions, 's.username', 's.roles')}
   ORDER BY 3 DESC LIMIT 100`;
 
   /** $1 username. */
@@ -201,6 +223,8 @@ export function administrationStatements(settings: AdministrationStatementSettin
     countCutOff,
     recordCounts,
     list,
+    listAfterCutOff,
+    unsweptCutOff,
     summary,
     storms,
     latestOf,

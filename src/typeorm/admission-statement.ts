@@ -56,6 +56,7 @@ const valuesOf = ({ identity, origin, ...admission }: Admission) => ({
   roles: identity.roles,
   exempt: admission.exempt,
   administrator: admission.administrator,
+  protected: admission.protected ?? admission.administrator,
   limit: admission.limit,
   replaces: admission.replaces,
   entitledBy: admission.entitledBy ?? null,
@@ -109,9 +110,9 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   const sql = `WITH ruling AS MATERIALIZED (
     SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt),
   slot AS (
-    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, storm_since, storm_logins)
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, cutoff, storm_since, storm_logins)
     SELECT ${$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}'::uuid[] ELSE ARRAY[${$('id')}::uuid] END, clock.g - 1,
-        '{}', CASE WHEN ${$('administrator')}::boolean THEN clock.g ELSE 0 END, clock.now, (NOT ruling.exempt)::int
+        '{}', CASE WHEN ${$('protected')}::boolean THEN clock.g ELSE 0 END, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), clock.now, (NOT ruling.exempt)::int
       FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
       ${which.entitled ? `WHERE EXISTS (SELECT FROM ${slots} k WHERE k.user_id = ${$('user')})` : ''}
     ON CONFLICT (user_id) DO UPDATE SET
@@ -119,16 +120,17 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
       floor = CASE WHEN ${exempt} THEN u.floor ELSE u.generation END,
       ${which.replaces ? `succession = ARRAY[${$('replaces')}::uuid, ${$('id')}],` : ''}
       active = CASE WHEN ${exempt} THEN ${which.replaces ? `array_remove(u.active, ${$('replaces')})` : 'u.active'} ELSE ${active} END,
-      protected_generation = CASE WHEN ${$('administrator')} THEN u.generation + 1 ELSE u.protected_generation END,
+      protected_generation = CASE WHEN ${$('protected')} THEN u.generation + 1 ELSE u.protected_generation END,
+      cutoff = GREATEST(u.cutoff, EXCLUDED.cutoff),
       storm_since = CASE WHEN ${sameWindow} THEN u.storm_since ELSE EXCLUDED.storm_since END,
       storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
       storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
     ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''}
-    RETURNING u.generation, u.xmax = 0 AS first, u.storm_logins AS logins)
+    RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, u.storm_logins AS logins)
   INSERT INTO ${sessions}
     (id, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
   SELECT ${$('id')}, ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, ruling.exempt,
-    COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), now(), now(), now() + ${ms(maxAge)},
+    slot.cutoff, now(), now(), now() + ${ms(maxAge)},
     ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot, ruling
   RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.logins FROM slot)`;
   return { sql, names };

@@ -25,9 +25,8 @@ export const exemptNow = (
 /** The roles that `s` has held since its admission without a break. */
 export const HELD_ROLES = 'COALESCE(s.held_roles, s.roles)';
 
-/** Whether `s` is an administrator's; `roles` is a parameter with the roles that make one. */
-export const isAdministrator = (roles: string): string =>
-  `(s.administrator OR ${HELD_ROLES} && ${roles}::text[])`;
+/** Whether `s` is an administrator's now; `roles` is a parameter with the roles that make one. */
+export const isAdministrator = (roles: string): string => `(s.administrator OR s.roles && ${roles}::text[])`;
 
 /**
  * When a session is live, as fragments of SQL. In all of them `s` is the session and `u` the slots row of its user. What
@@ -60,9 +59,6 @@ export function liveness({ cutoffs, idleTimeout }: LivenessSettings) {
   return {
     spared,
     cutOff,
-    /** Whether another cut-off than this one ended `s`. */
-    cutOffBut: (id: string): string =>
-      `EXISTS (SELECT FROM ${cutoffs} c WHERE ${covered} AND c.id IS DISTINCT FROM ${id})`,
     timedOut,
     ofCutOff,
     held,

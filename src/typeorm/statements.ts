@@ -22,10 +22,10 @@ export const endedOf = (alias: string): string =>
     .join(', ');
 
 /** $1 ids, $2 reason, $3 by. For sessions that a statement ended without having them in sight. */
-export const endLate = (
-  sessions: string,
-): string => `UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
-  WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL
+export const endLate = (sessions: string): string => `WITH due AS (
+    SELECT s.id FROM ${sessions} s WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE)
+  UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
+  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
   RETURNING ${endedOf('s')}`;
 
 /**
@@ -37,7 +37,7 @@ export const endLate = (
  */
 export function statements(settings: StatementSettings) {
   const { sessions, slots, cutoffs, exemptions, retention, seenInterval } = settings;
-  const { isOver, over, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
+  const { spared, isOver, over, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
 
   /**
    * $1 ids. A row for each session that is known: `over` is why it is, `place` where it stands in its user's slots (1 for
@@ -159,13 +159,15 @@ export function statements(settings: StatementSettings) {
   const elected = `(SELECT pg_try_advisory_xact_lock(hashtext('nestjs-single-session:sweep'), hashtext('${sessions}')))`;
   /** Expired, and not marked yet. */
   const nextExpired = `SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at IS NULL AND s.expires_at <= now() LIMIT ${BATCH}`;
-  /** $1 expiry, $2 id: where the walk over all sessions that are not marked has come to. */
-  const nextUnmarked = `SELECT s.id, s.expires_at::text AS expires_at FROM ${sessions} s
-  WHERE ${elected} AND s.ended_at IS NULL AND (s.expires_at, s.id) > ($1::timestamptz, $2::uuid)
-  ORDER BY s.expires_at, s.id LIMIT ${BATCH}`;
+  /** $1 expiry, $2 id: where the walk over all sessions that are not marked has come to. One row at least: whether this worker may walk. */
+  const nextUnmarked = `SELECT e.elected, s.id, s.expires_at::text AS expires_at FROM (SELECT ${elected} AS elected) e LEFT JOIN LATERAL (
+    SELECT s.id, s.expires_at FROM ${sessions} s
+    WHERE e.elected AND s.ended_at IS NULL AND (s.expires_at, s.id) > ($1::timestamptz, $2::uuid)
+    ORDER BY s.expires_at, s.id LIMIT ${BATCH}) s ON true`;
   const newestCutOff = `SELECT max(c.id)::text AS id, COALESCE(bool_or(NOT c.swept), false) AS unswept FROM ${cutoffs} c`;
-  /** $1 the newest cut-off when the walk began. What it covered is marked now, but for logins that were under way. */
-  const cutOffsSwept = `UPDATE ${cutoffs} c SET swept = true WHERE c.id <= $1::bigint AND NOT c.swept`;
+  /** $1 the newest cut-off when the walk began. What somebody held meanwhile, or committed late, the next walk finds. */
+  const cutOffsSwept = `UPDATE ${cutoffs} c SET swept = true WHERE c.id <= $1::bigint AND NOT c.swept
+    AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.ended_at IS NULL AND s.cutoff < c.id AND NOT ${spared})`;
   // Whom a role has spared may lose it, so a cut-off stays as long as a session that is older than it. A login that
   // has read an older one may not have committed yet; no statement takes ten minutes.
   const dropCutOffs = `DELETE FROM ${cutoffs} c WHERE c.swept AND c.created_at < now() - interval '10 minutes'
@@ -179,11 +181,13 @@ export function statements(settings: StatementSettings) {
     LIMIT ${BATCH} FOR UPDATE SKIP LOCKED),
   gone AS (
     DELETE FROM ${sessions} s USING due WHERE s.id = due.id RETURNING s.id, s.user_id),
+  held AS (
+    SELECT u.user_id, g.ids FROM ${slots} u JOIN (SELECT user_id, array_agg(id) AS ids FROM gone GROUP BY user_id) g
+      ON u.user_id = g.user_id AND u.active && g.ids ORDER BY u.user_id FOR NO KEY UPDATE OF u),
   freed AS (
     UPDATE ${slots} u SET active = ARRAY(SELECT slot.id FROM unnest(u.active) WITH ORDINALITY AS slot (id, place)
       WHERE slot.id <> ALL (g.ids) ORDER BY slot.place)
-    FROM (SELECT user_id, array_agg(id) AS ids FROM gone GROUP BY user_id) g
-    WHERE u.user_id = g.user_id AND u.active && g.ids)
+    FROM held g WHERE u.user_id = g.user_id)
   SELECT count(*)::int AS gone FROM gone`;
 
   return {

@@ -12,6 +12,20 @@ interface Position {
   cutOff: string | null;
 }
 
+interface Unmarked {
+  id: string;
+  expires_at: string;
+}
+
+type NextUnmarked = { elected: boolean } & (Unmarked | { id: null });
+
+interface NewestCutOff {
+  id: string | null;
+  unswept: boolean;
+}
+
+/** Whether anything is left takes a look at all sessions that are not marked. */
+const LOOK_WITHIN_MS = 60_000;
 const START = { expiresAt: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
 
 /**
@@ -28,53 +42,75 @@ export class Sweeping {
   ) {}
 
   async batch(): Promise<Sweep> {
-    const expired = await this.ids(this.sql.nextExpired, []);
-    const marked = await this.mark(expired.map(({ id }) => id));
-    const walked = await this.walk();
-    const { records } = await this.database.run<{ gone: number }>(this.sql.sweepEnded, []);
-    const more = expired.length === BATCH || walked.more || records[0]?.gone === BATCH;
-    if (!more) await this.database.run(this.sql.dropExemptions, []);
-    return { more, ended: [...marked, ...walked.ended] };
+    const ended: EndedSession[] = [];
+    try {
+      return { more: await this.sweepInto(ended), ended };
+    } catch (error) {
+      if (ended.length === 0) throw error;
+      // What is marked is told; what failed fails again in the next batch.
+      return { more: true, ended };
+    }
   }
 
-  private async walk(): Promise<Sweep> {
+  private async sweepInto(ended: EndedSession[]): Promise<boolean> {
+    const { records: expired } = await this.database.run<{ id: string }>(this.sql.nextExpired, []);
+    await this.mark(expired, ended);
+    const walking = await this.walk(ended);
+    const { records } = await this.database.run<{ gone: number }>(this.sql.sweepEnded, []);
+    const more = expired.length === BATCH || walking || records[0]?.gone === BATCH;
+    if (!more) await this.database.run(this.sql.dropExemptions, []);
+    return more;
+  }
+
+  /** Whether there is more to walk. */
+  private async walk(ended: EndedSession[]): Promise<boolean> {
     this.position ??= await this.begin();
     const { position } = this;
-    if (position === undefined) return { more: false, ended: [] };
-    const page = await this.ids(this.sql.nextUnmarked, [position.expiresAt, position.id]);
-    const ended = await this.mark(page.map(({ id }) => id));
+    if (position === undefined) return false;
+    const page = await this.nextUnmarked(position);
+    if (page === undefined) return true;
+    await this.mark(page, ended);
     const last = page.at(-1);
-    if (page.length < BATCH || last === undefined) await this.finish(position);
-    else this.position = { ...position, expiresAt: last.expires_at, id: last.id };
-    return { more: this.position !== undefined, ended };
+    if (page.length < BATCH || last === undefined) return this.finish(position);
+    this.position = { ...position, expiresAt: last.expires_at, id: last.id };
+    return true;
+  }
+
+  /** `undefined`: another worker is at it. */
+  private async nextUnmarked({ expiresAt, id }: Position): Promise<Unmarked[] | undefined> {
+    const parameters = [expiresAt, id];
+    const { records } = await this.database.run<NextUnmarked>(this.sql.nextUnmarked, parameters);
+    return records[0]?.elected
+      ? records.filter((row): row is NextUnmarked & Unmarked => row.id !== null)
+      : undefined;
   }
 
   private async begin(): Promise<Position | undefined> {
-    const { records } = await this.database.run<{ id: string | null; unswept: boolean }>(
-      this.sql.newestCutOff,
-      [],
-    );
-    const { id, unswept } = records[0]!;
+    const { id, unswept } = await this.newestCutOff();
     if (unswept || this.idleTimeout !== undefined) return { ...START, cutOff: id };
-    if (id !== null) await this.database.run(this.sql.dropCutOffs, []);
+    if (id !== null) await this.database.run(this.sql.dropCutOffs, [], LOOK_WITHIN_MS);
     return undefined;
   }
 
-  private async finish({ cutOff }: Position): Promise<void> {
+  /** Whether another cut-off has come meanwhile. */
+  private async finish({ cutOff }: Position): Promise<boolean> {
+    if (cutOff !== null) {
+      await this.database.run(this.sql.cutOffsSwept, [cutOff], LOOK_WITHIN_MS);
+      await this.database.run(this.sql.dropCutOffs, [], LOOK_WITHIN_MS);
+    }
     this.position = undefined;
-    if (cutOff === null) return;
-    await this.database.run(this.sql.cutOffsSwept, [cutOff]);
-    await this.database.run(this.sql.dropCutOffs, []);
+    const { id, unswept } = await this.newestCutOff();
+    return unswept && id !== cutOff;
   }
 
-  private async ids(sql: string, parameters: unknown[]): Promise<{ id: string; expires_at: string }[]> {
-    const { records } = await this.database.run<{ id: string; expires_at: string }>(sql, parameters);
-    return records;
+  private async newestCutOff(): Promise<NewestCutOff> {
+    return (await this.database.run<NewestCutOff>(this.sql.newestCutOff, [])).records[0]!;
   }
 
-  private async mark(ids: string[]): Promise<EndedSession[]> {
-    if (ids.length === 0) return [];
+  private async mark(found: { id: string }[], ended: EndedSession[]): Promise<void> {
+    if (found.length === 0) return;
+    const ids = found.map(({ id }) => id);
     const { records } = await this.database.run<EndedRow>(this.sql.markIds, [ids]);
-    return records.map(toEndedSession);
+    ended.push(...records.map(toEndedSession));
   }
 }

@@ -54,7 +54,7 @@ interface ListRow {
 
 /** Counting reads every live session; nobody waits for it to be logged out. */
 const COUNT_WITHIN_MS = 30_000;
-const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f-]{36})$/;
+const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const ACTION_CURSOR = /^\d{1,18}$/;
 
 /** Administration in PostgreSQL, through the application's TypeORM data source. */
@@ -149,8 +149,17 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     { state, limit, userId, username, role }: ListQuery,
   ): Promise<Page<ListedSession>> {
     const filter = [userId ?? null, username ?? null, role ?? null];
-    const rows = await this.rows<ListRow>(this.sql.list[state], [position, id, limit + 1, ...filter]);
+    const parameters = [position, id, limit + 1, ...filter];
+    const cutOff = state === 'active' ? await this.unsweptCutOff() : undefined;
+    const rows = await (cutOff === undefined
+      ? this.rows<ListRow>(this.sql.list[state], parameters)
+      : this.rows<ListRow>(this.sql.listAfterCutOff, [...parameters, ...Object.values(cutOff)]));
     return page(rows, limit, toListed, (row) => `${row.position}.${row.id}`);
+  }
+
+  // Asked first, so that PostgreSQL plans the page with what the cut-off spares before its eyes.
+  private async unsweptCutOff(): Promise<object | undefined> {
+    return (await this.rows<object>(this.sql.unsweptCutOff, []))[0];
   }
 
   private async actionsAfter(after: string | null, limit: number): Promise<Page<RecordedAction>> {

@@ -33,6 +33,10 @@ export class UserSessionSlots {
   @Column('bigint', { name: 'protected_generation', default: 0 })
   protectedGeneration: string;
 
+  /** The newest cut-off that an admission of this user saw: one that waited for this row comes after it, too. */
+  @Column('bigint', { default: 0 })
+  cutoff: string;
+
   /** When the window began in which enforced logins are counted. */
   @Column('timestamptz', { name: 'storm_since', default: '-infinity' })
   stormSince: Date;

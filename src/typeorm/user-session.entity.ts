@@ -12,6 +12,9 @@ import type { EndReason } from '../session/session.js';
 @Index(['createdAt', 'id'], { where: 'ended_at IS NOT NULL' })
 @Index(['expiresAt'], { where: 'ended_at IS NULL' })
 @Index(['endedAt'], { where: 'ended_at IS NOT NULL' })
+@Index(['roles'], { type: 'gin' })
+@Index(['cutoff'], { where: 'ended_at IS NULL' })
+@Index(['administrator'], { where: 'administrator' })
 export class UserSession {
   /** Random and public: stamped into the cookie session, or signed into the JWT as `sid`. */
   @PrimaryColumn('uuid')

@@ -1,0 +1,1064 @@
+import { createServer, type Server } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import axe, { type AxeResults } from 'axe-core';
+import pg from 'pg';
+import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from 'playwright-core';
+import ts from 'typescript';
+import { findChromium, launchChromium } from '../support/chromium.js';
+import { Browser as ApiBrowser } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { endAllProcesses, startProcess, type RunningProcess } from '../support/processes.js';
+
+// The page for administrators, as the demo mounts it, in a real browser.
+
+const BASE = '/admin/sessions';
+const PATIENCE_MS = 10_000;
+/** axe looks at everything, eight times. */
+const SLOW_MS = 90_000;
+/** How often the page asks for what is new. */
+const POLL_MS = 3_000;
+
+const DESKTOP = { width: 1200, height: 900 };
+const PHONE = { width: 320, height: 700 };
+
+const INJECT = 'document.body.dataset.injected=1;alert(1)';
+/** What has been markup, script or an address somewhere, when somebody wrote a page carelessly. */
+const PAYLOADS = [
+  `<script>${INJECT}</script>`,
+  `</script><script>${INJECT}</script>`,
+  `</title></textarea></style><script>${INJECT}</script>`,
+  `<img src=x onerror="${INJECT}">`,
+  `<img src=x onerror=${INJECT}//`,
+  `"><img src=x onerror=${INJECT}>`,
+  `'><img src=x onerror=${INJECT}>`,
+  `<svg onload="${INJECT}">`,
+  `<svg><script>${INJECT}</script></svg>`,
+  `<svg><animate onbegin=${INJECT} attributeName=x dur=1s>`,
+  `<svg><a xlink:href="javascript:${INJECT}"><text y="20">x</text></a></svg>`,
+  `<math><mtext></mtext><mglyph><style><img src=x onerror=${INJECT}></style></mglyph></math>`,
+  `<body onload=${INJECT}>`,
+  `<iframe src="javascript:${INJECT}"></iframe>`,
+  `<iframe srcdoc="<script>${INJECT}</script>"></iframe>`,
+  `<object data="javascript:${INJECT}"></object>`,
+  `<embed src="javascript:${INJECT}">`,
+  `<a href="javascript:${INJECT}">alice</a>`,
+  `<a href="data:text/html,<script>${INJECT}</script>">alice</a>`,
+  `<form action="javascript:${INJECT}"><button>Log out</button></form>`,
+  `<input autofocus onfocus=${INJECT}>`,
+  `<details open ontoggle=${INJECT}>`,
+  `<video><source onerror=${INJECT}></video>`,
+  `<marquee onstart=${INJECT}>alice</marquee>`,
+  `<style>@import "//elsewhere.invalid/x.css";*{display:none}</style>`,
+  `<link rel=stylesheet href=//elsewhere.invalid/x.css>`,
+  `<base href="https://elsewhere.invalid/">`,
+  `<meta http-equiv="refresh" content="0;url=https://elsewhere.invalid/">`,
+  `<template shadowrootmode=open><script>${INJECT}</script></template>`,
+  `" onmouseover="${INJECT}" autofocus onfocus="${INJECT}`,
+  `javascript:${INJECT}`,
+  `{{constructor.constructor('${INJECT}')()}}\${${INJECT}}<%= ${INJECT} %>`,
+  `&lt;script&gt;${INJECT}&lt;/script&gt;&#60;img src=x onerror=${INJECT}&#62;`,
+];
+
+let databaseUrl: string;
+let demo: RunningProcess;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  demo = await startProcess({ env: { DATABASE_URL: databaseUrl } });
+});
+
+afterAll(async () => {
+  await endAllProcesses();
+  await dropDatabase(databaseUrl);
+});
+
+/** Somebody elsewhere, who is signed in. */
+async function signedIn(username: string, userAgent = 'a test'): Promise<ApiBrowser> {
+  const browser = new ApiBrowser(demo.url);
+  const answer = await browser.post('/login', { username, password: username }, { 'user-agent': userAgent });
+  expect(answer.status).toBe(200);
+  return browser;
+}
+
+async function statusOf(browser: ApiBrowser): Promise<[status: number, reason?: string]> {
+  const { status, body } = await browser.get('/me');
+  return status === 200 ? [status] : [status, body.reason];
+}
+
+async function query(sql: string, values: unknown[] = []): Promise<unknown[]> {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(sql, values)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+describe('what the page is made of', () => {
+  const fetchAs = async (username: string, path: string) => (await signedIn(username)).get(BASE + path);
+
+  it('is served to administrators only, under a policy that knows no inline script or style', async () => {
+    const answer = await fetchAs('admin', '/ui');
+    expect(answer.status).toBe(200);
+    const policy = answer.headers.get('content-security-policy')!;
+    expect(policy.split('; ')).toEqual(
+      expect.arrayContaining([
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+      ]),
+    );
+    expect(policy).not.toMatch(/unsafe|\*|https?:|nonce|sha256/);
+    expect(answer.body).not.toMatch(/<style|<script(?![^>]* src=)|\sstyle=|\son\w+=|javascript:/i);
+    expect((await fetchAs('alice', '/ui')).status).toBe(403);
+    expect((await new ApiBrowser(demo.url).get(`${BASE}/ui`)).status).toBe(401);
+  });
+
+  it.each([
+    ['/ui', 'text/html; charset=utf-8'],
+    ['/ui/app.js', 'text/javascript; charset=utf-8'],
+    ['/ui/app.css', 'text/css; charset=utf-8'],
+  ])('serves %s as what it is, and nobody keeps it', async (path, type) => {
+    const { status, headers } = await fetchAs('root', path);
+    expect([status, headers.get('content-type')]).toEqual([200, type]);
+    expect(headers.get('x-content-type-options')).toBe('nosniff');
+    expect(headers.get('cache-control')).toBe('no-store');
+  });
+
+  it.each(['/ui', '/ui/'])('leads from %s to its parts', async (path) => {
+    const browser = await signedIn('admin');
+    const { status, body, headers } = await browser.get(BASE + path);
+    const address = new URL(headers.get('location') ?? '', new URL(BASE + path, demo.url));
+    const html: string = status < 300 ? body : (await browser.get(address.pathname)).body;
+    for (const [, part] of html.matchAll(/(?:href|src)="(ui\/[^"]+)"/g))
+      expect((await browser.get(new URL(part!, address).pathname)).status).toBe(200);
+    expect(html).toContain('src="');
+  });
+
+  it('has a script in which the type checker finds nothing to complain about, and no way to write markup [threat S9]', async () => {
+    const { body: script } = await fetchAs('admin', '/ui/app.js');
+    expect(script).toContain('// @ts-check');
+    expect(complaintsAbout(script)).toEqual([]);
+    // So it would have found something.
+    expect(complaintsAbout(`${script}\nbyId('live', HTMLElement).valeu = plural('1', 2);`)).toHaveLength(2);
+    expect(script).not.toMatch(
+      /innerHTML|outerHTML|insertAdjacentHTML|setHTML|document\.write|DOMParser|createContextualFragment|\beval\b|new Function|\.style\b/,
+    );
+  });
+});
+
+const executablePath = findChromium();
+const [inChromium, title] =
+  executablePath === undefined
+    ? [describe.skip, 'skipped: no Chromium on this machine; apt-get install chromium']
+    : [describe, 'the page for administrators in a browser'];
+// Jest prints no title of a file of which it ran nothing.
+if (executablePath === undefined) process.stderr.write(`test/e2e/admin-page.spec.ts ${title}\n`);
+
+inChromium(title, () => {
+  let chromium: Browser;
+  let complaints: string[];
+
+  beforeAll(async () => {
+    chromium = await launchChromium(executablePath!);
+  });
+
+  beforeEach(() => {
+    complaints = [];
+  });
+
+  afterEach(async () => {
+    await Promise.all(chromium.contexts().map((context) => context.close()));
+  });
+
+  afterAll(async () => {
+    await chromium?.close();
+  });
+
+  /** Shares nothing with another one, as a private window or another machine. What it complains about is collected. */
+  async function openBrowser(options: BrowserContextOptions = {}): Promise<BrowserContext> {
+    const browser = await chromium.newContext({ baseURL: demo.url, viewport: DESKTOP, ...options });
+    browser.setDefaultTimeout(PATIENCE_MS);
+    browser.on('weberror', (error) => complaints.push(error.error().message));
+    browser.on('dialog', (dialog) => {
+      complaints.push(`dialog: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    browser.on('console', (message) => {
+      if (['error', 'warning', 'assert'].includes(message.type())) complaints.push(message.text());
+    });
+    return browser;
+  }
+
+  async function signIn(browser: BrowserContext, username: string): Promise<void> {
+    const answer = await browser.request.post('/login', { data: { username, password: username } });
+    expect(answer.status()).toBe(200);
+  }
+
+  async function openAs(username: string, options: BrowserContextOptions = {}): Promise<Page> {
+    const browser = await openBrowser(options);
+    await signIn(browser, username);
+    return openPage(browser);
+  }
+
+  /** Its clock goes as usual until the test lets time pass. */
+  async function openWithClock(username: string): Promise<{ page: Page; clock: BrowserContext['clock'] }> {
+    const browser = await openBrowser();
+    await browser.clock.install();
+    await signIn(browser, username);
+    return { page: await openPage(browser), clock: browser.clock };
+  }
+
+  async function openPage(browser: BrowserContext): Promise<Page> {
+    const page = await browser.newPage();
+    await page.goto(`${BASE}/ui`);
+    await rowsOf(page).first().waitFor();
+    return page;
+  }
+
+  it('is reached from a login as admin, and shows who is signed in where, this browser among them', async () => {
+    await signedIn('user1', 'Firefox on a desk');
+    const page = await (await openBrowser()).newPage();
+    await page.goto('/');
+    await page.getByLabel('Username', { exact: true }).fill('admin');
+    await page.getByLabel('Password').fill('admin');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByText('Signed in as admin').waitFor();
+    // Until then the start page was told that nobody is signed in, which Chromium notes as an error.
+    complaints = [];
+    await page.getByRole('link', { name: 'the page for administrators' }).click();
+
+    const mine = rowsOf(page).filter({ hasText: 'this is you' });
+    await mine.waitFor();
+    expect(await mine.getByRole('rowheader').innerText()).toMatch(/^admin\b/);
+    const other = rowOf(page, 'user1');
+    expect(await cellsOf(other)).toMatchObject({
+      User: 'user1 user',
+      Device: 'Firefox on a desk',
+      Address: '127.0.0.1',
+      State: 'Active',
+    });
+    const since = other.locator('[data-name=Since] time');
+    expect(await since.innerText()).toMatch(/now|ago/);
+    expect(Date.parse((await since.getAttribute('datetime'))!)).toBeCloseTo(Date.now(), -5);
+    expect(await since.getAttribute('title')).toContain(String(new Date().getFullYear()));
+    expect(await tile(page, 'Active sessions')).toBeGreaterThanOrEqual(2);
+    expect(await tile(page, 'Administrators')).toBeGreaterThanOrEqual(1);
+    expect(complaints).toEqual([]);
+  });
+
+  it('filters by exact username, by role and by state, and clears the filter', async () => {
+    await signedIn('user11');
+    await signedIn('user12');
+    await signedIn('user12');
+    await signedIn('grader');
+    const page = await openAs('admin');
+    await filter(page, { Username: 'user' });
+    await page.getByText('There is no such session.', { exact: true }).last().waitFor();
+    await filter(page, { Username: 'user12' });
+    await shows(page, ['user12']);
+    await filter(page, { State: 'Ended' });
+    await shows(page, ['user12']);
+    expect((await cellsOf(rowOf(page, 'user12')))['State']).toMatch(/^Ended: newer login, /);
+    // What has ended cannot be ended: not alone, and not with others.
+    expect(await rowsOf(page).locator('button, input').count()).toBe(0);
+    await filter(page, { State: 'All' });
+    await shows(page, ['user12', 'user12']);
+    await page.getByRole('button', { name: 'Clear', exact: true }).click();
+    await filter(page, { Role: 'service' });
+    await shows(page, ['grader']);
+    expect((await cellsOf(rowOf(page, 'grader')))['User']).toBe('grader service exempt');
+  });
+
+  it('shows what was asked for last, also when an earlier question is answered later', async () => {
+    await signedIn('user13');
+    await signedIn('user14');
+    const page = await openAs('admin');
+    let answerLate: () => void;
+    const late = new Promise<void>((resolve) => (answerLate = resolve));
+    await page.route(/username=user13/, async (route) => {
+      await late;
+      await route.continue();
+    });
+    const form = page.getByRole('search');
+    await form.getByLabel('Username').fill('user13');
+    await form.getByRole('button', { name: 'Filter' }).click();
+    await filter(page, { Username: 'user14' });
+    await shows(page, ['user14']);
+    const answered = page.waitForResponse(/username=user13/);
+    answerLate!();
+    await (await answered).finished();
+    await page.evaluate('new Promise((resolve) => setTimeout(resolve, 200))');
+    expect(await namesOn(page)).toEqual(['user14']);
+  });
+
+  it('leads through a long list to its end and back, each session on one page only', async () => {
+    await Promise.all(Array.from({ length: 60 }, (_, index) => signedIn(`user${100 + index}`)));
+    const page = await openAs('admin');
+    const pages = page.getByRole('group', { name: 'Pages of sessions' });
+    const [newer, older] = ['Newer', 'Older'].map((name) => pages.getByRole('button', { name }));
+    const seen: string[][] = [await keysOf(page)];
+    await pages.getByText('Sessions 1 to 25').waitFor();
+    expect(await newer!.getAttribute('aria-disabled')).toBe('true');
+    for (let last = 50; (await older!.getAttribute('aria-disabled')) === 'false'; last += 25) {
+      await older!.click();
+      await pages.getByText(`Sessions ${last - 24} to`).waitFor();
+      seen.push(await keysOf(page));
+    }
+    const total = await query(`SELECT count(*)::int AS live FROM user_session WHERE ended_at IS NULL`);
+    expect(new Set(seen.flat()).size).toBe(seen.flat().length);
+    expect([{ live: seen.flat().length }]).toEqual(total);
+    // The button that has switched itself off keeps the focus of whoever pressed it.
+    await hasFocus(older!);
+    await page.getByText('Older page, not live').waitFor();
+
+    for (let index = seen.length - 2; index >= 0; index -= 1) await newer!.click();
+    await pages.getByText('Sessions 1 to 25').waitFor();
+    expect(await keysOf(page)).toEqual(seen[0]);
+
+    await page.getByLabel('Rows').selectOption('100');
+    await expectSoon(() => rowsOf(page).count(), seen.flat().length);
+  });
+
+  it('logs out one session after it has asked; that browser is thrown out and told why, nobody else is', async () => {
+    const other = await (await openBrowser()).newPage();
+    await signIn(other.context(), 'alice');
+    await other.goto('/');
+    await other.getByText('Signed in as alice').waitFor();
+    const bob = await signedIn('bob');
+    const page = await openAs('admin');
+    const visited = visits(other);
+
+    await rowOf(page, 'alice').getByRole('button', { name: 'Log out' }).click();
+    await page
+      .getByRole('dialog', { name: 'Log out alice?' })
+      .getByRole('button', { name: 'Cancel' })
+      .click();
+    await hasFocus(rowOf(page, 'alice').getByRole('button', { name: 'Log out' }));
+    expect((await other.context().request.get('/me')).status()).toBe(200);
+
+    await logOut(page, 'alice');
+    await says(page, '1 session ended.');
+    await rowOf(page, 'alice').waitFor({ state: 'detached' });
+    await other.getByText('Signed out by an administrator').waitFor();
+    expect(visited).toEqual([]);
+    expect(await statusOf(bob)).toEqual([200]);
+    await rowOf(page, 'bob').waitFor();
+    // The record knows who did it.
+    await isRecorded(page, {
+      By: 'admin',
+      Action: 'Ended one session',
+      Ended: '1 session of 1 user',
+    });
+  });
+
+  it('logs out the selected ones and says in words which administrators it had to leave alone [lesson 28]', async () => {
+    const [user, root] = [await signedIn('user21'), await signedIn('root')];
+    const bystander = await signedIn('user22');
+    const page = await openAs('admin');
+    const button = page.getByRole('button', { name: /^Log out .*selected$/ });
+    await button.click({ force: true });
+    expect(await page.getByRole('dialog').count()).toBe(0);
+    for (const name of ['user21', 'root']) await rowOf(page, name).getByRole('checkbox').check();
+    expect(await button.innerText()).toBe('Log out 2 selected');
+    await button.click();
+    await answerDialog(page, 'Log out 2 sessions?');
+    await says(page, '1 session ended. Left alone: root. You may not log out administrators.');
+    expect(await Promise.all([user, root, bystander].map(statusOf))).toEqual([[401, 'admin'], [200], [200]]);
+    expect(await button.innerText()).toBe('Log out selected');
+    await rowOf(page, 'user21').waitFor({ state: 'detached' });
+  });
+
+  it('logs the person itself out last, so that the others go too', async () => {
+    const others = [await signedIn('user25'), await signedIn('user26')];
+    const page = await openAs('root');
+    for (const name of ['root', 'user25', 'user26']) await rowOf(page, name).getByRole('checkbox').check();
+    await page.getByRole('button', { name: 'Log out 3 selected' }).click();
+    await page.getByText('Your own session, in this browser, is among them').waitFor();
+    await answerDialog(page, 'Log out 3 sessions?');
+    await page.getByRole('heading', { name: 'Your session has ended' }).waitFor();
+    expect(await Promise.all(others.map(statusOf))).toEqual([
+      [401, 'admin'],
+      [401, 'admin'],
+    ]);
+  });
+
+  it('logs a user out on every device if asked to, with a note for the record, and leaves others alone', async () => {
+    // Exempt, so with several sessions at a time.
+    const devices = [await signedIn('grader'), await signedIn('grader'), await signedIn('grader')];
+    const bystander = await signedIn('user23');
+    const page = await openAs('admin');
+    await rowOf(page, 'grader').first().getByRole('button', { name: 'Log out' }).click();
+    await page.getByLabel('All sessions of grader, on every device').check();
+    await page.getByRole('dialog').getByLabel('Note for the record').fill('the old machines');
+    await answerDialog(page, 'Log out grader?');
+    await says(page, /^\d+ sessions of 1 user ended\.$/);
+    expect(await Promise.all(devices.map(statusOf))).toEqual(devices.map(() => [401, 'admin']));
+    expect(await statusOf(bystander)).toEqual([200]);
+    await isRecorded(page, {
+      Action: 'Logged people out',
+      Note: 'the old machines',
+    });
+  });
+
+  it('says that a session had ended already, instead of claiming to have ended it', async () => {
+    await signedIn('user24');
+    const page = await openAs('admin');
+    await rowOf(page, 'user24').getByRole('checkbox').check();
+    await signedIn('user24');
+    await page.getByRole('button', { name: 'Log out 1 selected' }).click();
+    await answerDialog(page, 'Log out user24?');
+    await says(page, '1 session had ended already.');
+  });
+
+  describe('log out everyone except', () => {
+    const region = (page: Page) => page.getByRole('region', { name: /^Log out everyone/ });
+    const count = async (page: Page) => {
+      await region(page).getByRole('button', { name: 'Count first' }).click();
+      await region(page)
+        .getByText(/will end|takes the permission/)
+        .waitFor();
+      return region(page).getByRole('status').innerText();
+    };
+    const go = (page: Page) => region(page).getByRole('button', { name: /^Log out/ });
+
+    it('counts before its button works, and any change of the form takes the button back', async () => {
+      await signedIn('user31');
+      const page = await openAs('admin');
+      expect(await go(page).isDisabled()).toBe(true);
+      expect(await count(page)).toMatch(/^\d+ sessions? of \d+ users? will end, \d+ (is|are) spared\.$/);
+      expect(await go(page).innerText()).toMatch(/^Log out \d+ sessions?$/);
+      const changes = [
+        () => region(page).getByLabel('People with these usernames').fill('user31'),
+        () => region(page).getByLabel('People with these roles').fill('service'),
+        () => region(page).getByLabel('Me', { exact: true }).uncheck(),
+        () => region(page).getByLabel('Note for the record').fill('a test'),
+      ];
+      for (const change of changes) {
+        await count(page);
+        expect(await go(page).isEnabled()).toBe(true);
+        await change();
+        expect(await go(page).isDisabled()).toBe(true);
+        expect(await go(page).innerText()).toBe('Log out');
+      }
+      expect(await query(`SELECT 1 FROM user_session_action WHERE action = 'logout-everyone'`)).toEqual([]);
+    });
+
+    it('ends as many as it counted, and spares administrators, whom it names, and whoever asks [lesson 27]', async () => {
+      const [out, spared, root] = await Promise.all(
+        ['user32', 'user33', 'root'].map((name) => signedIn(name)),
+      );
+      const page = await openAs('admin');
+      await region(page).getByLabel('People with these usernames').fill('nobody,\n user33 , nobody');
+      await region(page).getByLabel('Note for the record').fill('after the incident');
+      const counted = /^(\d+ sessions? of \d+ users?) will end, (\d+)/.exec(await count(page))!;
+      await go(page).click();
+      await says(page, `${counted[1]} ended, ${counted[2]} spared.`);
+      expect(await go(page).isDisabled()).toBe(true);
+      expect(await Promise.all([out!, spared!, root!].map(statusOf))).toEqual([
+        [401, 'cut-off'],
+        [200],
+        [200],
+      ]);
+      await shows(page, ['admin', 'root', 'user33']);
+      await isRecorded(page, {
+        Action: 'Logged out everyone',
+        Ended: counted[1]!,
+        Note: 'after the incident',
+      });
+    });
+
+    it('says in words that somebody may not log out administrators, and counts it for who may', async () => {
+      const page = await openAs('admin');
+      await region(page).getByLabel('Administrators').uncheck();
+      expect(await count(page)).toMatch(/permission/);
+      expect(await go(page).isDisabled()).toBe(true);
+
+      const other = await openAs('root');
+      await region(other).getByLabel('Administrators').uncheck();
+      expect(await count(other)).toMatch(/will end/);
+    });
+  });
+
+  it('shows a login elsewhere without a reload, moves neither focus nor scroll, and says nothing [P1]', async () => {
+    await Promise.all(Array.from({ length: 15 }, (_, index) => signedIn(`user${200 + index}`)));
+    const page = await openAs('admin');
+    const visited = visits(page);
+    const button = rowOf(page, 'user203').getByRole('button', { name: 'Log out' });
+    await button.focus();
+    await page.evaluate('window.before = document.activeElement');
+    const top = (await button.boundingBox())!.y;
+    await signedIn('user41', 'a new device');
+
+    await rowOf(page, 'user41').waitFor();
+    expect((await cellsOf(rowOf(page, 'user41')))['Device']).toBe('a new device');
+    expect((await cellsOf(rowOf(page, 'user41')))['User']).toBe('user41 user');
+    expect(visited).toEqual([]);
+    expect(await page.evaluate('document.activeElement === window.before')).toBe(true);
+    expect(Math.abs((await button.boundingBox())!.y - top)).toBeLessThan(2);
+    const spoken = await page.getByRole('status').allInnerTexts();
+    expect(spoken.filter((text) => text !== '' && !text.startsWith('Count first'))).toEqual([]);
+
+    // And what ends elsewhere goes.
+    await signedIn('user41');
+    await expectSoon(async () => (await cellsOf(rowOf(page, 'user41')))['Device'], 'a test');
+  });
+
+  it('stands still while something is selected, and goes on after that', async () => {
+    await signedIn('user42');
+    const { page, clock } = await openWithClock('admin');
+    await rowOf(page, 'user42').getByRole('checkbox').check();
+    await page.getByText('Paused', { exact: true }).waitFor();
+    const asked = requestsTo(page, BASE);
+    await signedIn('user43');
+    await clock.runFor(5 * POLL_MS);
+    expect(asked).toEqual([]);
+    expect(await rowOf(page, 'user42').getByRole('checkbox').isChecked()).toBe(true);
+
+    await page.getByRole('button', { name: 'Clear selection' }).click();
+    await clock.runFor(2 * POLL_MS);
+    await rowOf(page, 'user43').waitFor();
+  });
+
+  it('does not ask while nobody sees it, and leaves a slow server ten times as long alone as it took', async () => {
+    const { page, clock } = await openWithClock('admin');
+    await page.getByText('Live', { exact: true }).waitFor();
+    const asked = requestsTo(page, `${BASE}/summary`);
+    await page.evaluate(`
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => window.isHidden });
+      window.isHidden = true;
+    `);
+    await clock.runFor(10 * POLL_MS);
+    expect(asked).toEqual([]);
+
+    await page.route(`**${BASE}/summary`, async (route) => {
+      await clock.runFor(2_000);
+      await route.continue();
+    });
+    const answered = page.waitForResponse(`**${BASE}/summary`);
+    await page.evaluate(`window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))`);
+    await answered;
+    await page.getByText('Live', { exact: true }).waitFor();
+    await clock.runFor(15_000);
+    expect(asked).toHaveLength(1);
+    await clock.runFor(10_000);
+    await expectSoon(async () => asked.length, 2);
+  });
+
+  it('says when the server does not answer, keeps what it shows, and goes on by itself', async () => {
+    const { page, clock } = await openWithClock('admin');
+    await page.route(`**${BASE}*/**`, (route) => route.abort());
+    await clock.runFor(2 * POLL_MS);
+    await page.getByText('No answer; asking again').waitFor();
+    await rowOf(page, 'admin').waitFor();
+    await page.unrouteAll();
+    await clock.runFor(30_000);
+    await page.getByText('Live', { exact: true }).waitFor();
+  });
+
+  it('tells a storm with its account, and exempts the account with one click that can be taken back [lesson 31]', async () => {
+    const { page, clock } = await openWithClock('admin');
+    expect(await page.getByRole('button', { name: 'Exempt user51' }).count()).toBe(0);
+    for (let login = 0; login < 12; login += 1) await signedIn('user51');
+    await clock.runFor(POLL_MS);
+    const storm = page.getByRole('region', { name: 'Sessions that replace each other' });
+    await storm.getByText(/^\d+ logins in 60 seconds$/).waitFor();
+    await storm.getByRole('button', { name: 'Exempt user51' }).click();
+    await says(page, 'user51 is exempt from now on. You can undo this under “Exemptions”.');
+
+    const [first, second] = [await signedIn('user51'), await signedIn('user51')];
+    expect(await Promise.all([first, second].map(statusOf))).toEqual([[200], [200]]);
+    const exemption = rowOf(page, 'user51', '#exemption-rows');
+    expect(await cellsOf(exemption)).toMatchObject({
+      Who: 'user51 username',
+      Note: expect.stringMatching(/^Storm: \d+ logins in 60 seconds$/),
+      Until: 'no end',
+    });
+
+    await exemption.getByRole('button', { name: 'Remove' }).click();
+    await answerDialog(page, 'Remove the exemption of user51?', 'Remove');
+    await exemption.waitFor({ state: 'detached' });
+    const third = await signedIn('user51');
+    expect(await Promise.all([first, second, third].map(async (one) => (await statusOf(one))[0]))).toEqual([
+      401, 401, 200,
+    ]);
+  });
+
+  it('lists exemptions with their origin, adds one that ends, removes it, and cannot touch those of the options', async () => {
+    const page = await openAs('admin');
+    const region = page.getByRole('region', { name: 'Exemptions' });
+    const fixed = rowOf(page, 'service', '#exemption-rows');
+    expect(await cellsOf(fixed)).toMatchObject({ Who: 'service role', Origin: 'Options fixed' });
+    expect(await fixed.getByRole('button').count()).toBe(0);
+
+    const fill = async (until: string) => {
+      await region.getByLabel('Username or role').fill('user52');
+      await region.getByLabel('Note').fill('three machines');
+      await region.getByLabel('Until').fill(until);
+      await region.getByRole('button', { name: 'Exempt', exact: true }).click();
+    };
+    await fill('2001-01-01T10:00');
+    await says(page, /expiresAt must be in the future/i);
+    expect(await rowOf(page, 'user52', '#exemption-rows').count()).toBe(0);
+    await fill('2199-01-01T10:00');
+    await says(page, /^user52 is exempt from now on/);
+    const added = rowOf(page, 'user52', '#exemption-rows');
+    expect(await cellsOf(added)).toMatchObject({
+      Origin: expect.stringMatching(/^Added by admin, /),
+      Note: 'three machines',
+      Until: expect.stringMatching(/^in /),
+    });
+    expect(await region.getByLabel('Username or role').inputValue()).toBe('');
+
+    await added.getByRole('button', { name: 'Remove' }).click();
+    await answerDialog(page, 'Remove the exemption of user52?', 'Remove');
+    await says(page, 'user52 is not exempt any more.');
+    await added.waitFor({ state: 'detached' });
+    await isRecorded(page, { Action: 'Removed an exemption', Details: 'kind: username; value: user52' });
+    await isRecorded(page, { Action: 'Added an exemption', Note: 'three machines' }, 1);
+  });
+
+  it('says that the own session has ended and why, shows nothing of the others any more, and stops asking', async () => {
+    await signedIn('user61');
+    const { page, clock } = await openWithClock('admin');
+    await signedIn('admin');
+    await clock.runFor(POLL_MS);
+    const heading = page.getByRole('heading', { name: 'Your session has ended' });
+    await hasFocus(heading);
+    await page.getByText('that login took the place of this one').waitFor();
+    expect(await page.locator('body').innerText()).not.toContain('user61');
+    const asked = requestsTo(page, BASE);
+    await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+    await clock.runFor(10 * POLL_MS);
+    expect(asked).toEqual([]);
+    await page.getByRole('link', { name: 'Go to the start page' }).click();
+    await page.getByRole('heading', { name: 'One session at a time' }).waitFor();
+  });
+
+  it('shows markup in a user agent, a name, a role or a note as text, everywhere [threat S9]', async () => {
+    const sessions = await Promise.all(
+      PAYLOADS.map(async (payload, index) => {
+        const { body } = await new ApiBrowser(demo.url).post(
+          '/login',
+          { username: `user${300 + index}`, password: `user${300 + index}` },
+          { 'user-agent': payload },
+        );
+        return body.session.id as string;
+      }),
+    );
+    // The demo knows no such names. An application that lets people choose theirs does.
+    await query(
+      `UPDATE user_session SET username = named.name, roles = ARRAY[named.name]
+       FROM unnest($1::uuid[], $2::text[]) AS named (id, name) WHERE user_session.id = named.id`,
+      [sessions, PAYLOADS],
+    );
+    const administrator = await signedIn('root');
+    for (const [index, value] of PAYLOADS.entries()) {
+      const kind = index % 2 === 0 ? 'username' : 'role';
+      const { status } = await administrator.send('PUT', `${BASE}/exemptions`, { kind, value, note: value });
+      expect(status).toBe(200);
+    }
+    await administrator.post(`${BASE}/logout`, {
+      usernames: ['nobody', ...PAYLOADS.slice(0, 2)],
+      note: PAYLOADS[0],
+    });
+
+    const browser = await openBrowser();
+    const elsewhere: string[] = [];
+    browser.on('request', (request) => {
+      if (!request.url().startsWith(demo.url)) elsewhere.push(request.url());
+    });
+    await browser.addInitScript(
+      `addEventListener('securitypolicyviolation', ({ violatedDirective }) => console.error('policy: ' + violatedDirective))`,
+    );
+    await signIn(browser, 'admin');
+    const page = await openPage(browser);
+    await page.getByLabel('Rows').selectOption('200');
+    await filter(page, { State: 'All' });
+    await expectSoon(async () => (await rowsOf(page).count()) > PAYLOADS.length, true);
+
+    const texts = async (selector: string) => page.locator(selector).evaluateAll(readTexts);
+    for (const place of ['.user .name', '.user .chip', '.device bdi'])
+      expect(await texts(`#session-rows ${place}`)).toEqual(expect.arrayContaining(PAYLOADS));
+    for (const place of ['.name', 'td:nth-child(3) bdi'])
+      expect(await texts(`#exemption-rows ${place}`)).toEqual(expect.arrayContaining(PAYLOADS));
+    expect(await texts('#action-rows .note bdi')).toContain(PAYLOADS[0]);
+
+    // What says a name elsewhere: a question, and its result.
+    for (const payload of PAYLOADS.slice(-2)) {
+      await rowsOf(page)
+        .filter({ hasText: payload })
+        .first()
+        .getByRole('button', { name: 'Log out' })
+        .click();
+      await answerDialog(page, `Log out ${payload}?`);
+      await says(page, '1 session ended.');
+    }
+    const exemption = rowsOf(page, '#exemption-rows').filter({ hasText: PAYLOADS[3]! });
+    await exemption.getByRole('button', { name: 'Remove' }).click();
+    await answerDialog(page, `Remove the exemption of ${PAYLOADS[3]}?`, 'Remove');
+    await says(page, `${PAYLOADS[3]} is not exempt any more.`);
+
+    expect(
+      await page
+        .locator('script, style, link, img, svg, math, iframe, object, embed, video, form, base, meta')
+        .evaluateAll(readTags),
+    ).toEqual(['META', 'META', 'META', 'META', 'LINK', 'LINK', 'SCRIPT', 'FORM', 'FORM', 'FORM']);
+    expect(await page.locator('body').getAttribute('data-injected')).toBeNull();
+    expect(elsewhere).toEqual([]);
+    expect(complaints).toEqual([]);
+    await query('DELETE FROM user_session_exemption');
+  });
+
+  describe('another site, visited by a signed-in administrator', () => {
+    let attacker: Server;
+    let port: number;
+
+    beforeAll(async () => {
+      attacker = createServer((_request, response) => {
+        response.setHeader('content-type', 'text/html').end('<!doctype html><title>Kittens</title>');
+      }).listen(0);
+      await once(attacker, 'listening');
+      ({ port } = attacker.address() as AddressInfo);
+    });
+
+    afterAll(() => {
+      attacker.close();
+    });
+
+    const ORDERS = [
+      ['application/x-www-form-urlencoded', { note: 'gotcha' }],
+      ['multipart/form-data', { note: 'gotcha' }],
+      ['text/plain', { '{"note":"': '"}' }],
+    ] as const;
+
+    // Ports make no difference to what a site is: the first one is sent the cookie, whatever SameSite says.
+    it.each(['127.0.0.1', 'localhost'])(
+      'on %s, ends nothing with forms and scripts of its own [threat S5]',
+      async (host) => {
+        const [victim, other] = [await signedIn('user71'), await signedIn('user72')];
+        const browser = await openBrowser();
+        await signIn(browser, 'root');
+        const recorded = await query('SELECT count(*) FROM user_session_action');
+        const page = await browser.newPage();
+        const { body } = await victim.get('/me');
+        for (const [enctype, fields] of ORDERS) {
+          for (const path of ['/logout-everyone', '/logout', `/${body.session.id}`]) {
+            await page.goto(`http://${host}:${port}/`);
+            const answered = page.waitForResponse((response) => response.url().startsWith(demo.url));
+            await page.evaluate(
+              call(SUBMIT, { action: demo.url + BASE + path, enctype, fields: { ...fields } }),
+            );
+            expect((await answered).status()).toBeGreaterThanOrEqual(400);
+            await page.waitForURL(`${demo.url}/**`);
+          }
+        }
+        await page.goto(`http://${host}:${port}/`);
+        await page.evaluate(call(ATTACK, { base: demo.url + BASE, sessionId: body.session.id as string }));
+
+        expect(await Promise.all([victim, other].map(statusOf))).toEqual([[200], [200]]);
+        expect(await query('SELECT count(*) FROM user_session_action')).toEqual(recorded);
+      },
+    );
+
+    it('would have ended everybody from the page itself', async () => {
+      const victim = await signedIn('user73');
+      const page = await openAs('root');
+      await page.evaluate(call(ATTACK, { base: demo.url + BASE, sessionId: '' }));
+      expect(await statusOf(victim)).toEqual([401, 'cut-off']);
+    });
+  });
+
+  it('is used with the keyboard alone, from the skip link to a logout, and shows where it is', async () => {
+    const alice = await signedIn('alice');
+    const page = await openAs('admin');
+    const press = async (...keys: string[]) => {
+      for (const key of keys) await page.keyboard.press(key);
+    };
+    const tabTo = async (name: string) => {
+      for (let stops = 0; stops < 40; stops += 1) {
+        await press('Tab');
+        const now = await focused(page);
+        expect(now.outline).toMatch(/solid|auto/);
+        if (now.name === name) return;
+      }
+      throw new Error(`Tab does not lead to ${name}.`);
+    };
+    await press('Tab');
+    expect(await focused(page)).toMatchObject({ name: 'Skip to the sessions' });
+    await press('Enter');
+    await tabTo('Username (exact)');
+    await page.keyboard.type('alice');
+    await press('Enter');
+    await shows(page, ['alice']);
+    await tabTo('Select alice, 127.0.0.1');
+    await press('Space');
+    await page.getByText('Log out 1 selected').waitFor();
+    await press('Space');
+    await tabTo('Log out alice, 127.0.0.1');
+    await press('Enter');
+    await page.getByRole('dialog', { name: 'Log out alice?' }).waitFor();
+    expect(await focused(page)).toMatchObject({ name: 'Cancel' });
+    await press('Escape');
+    expect(await focused(page)).toMatchObject({ name: 'Log out alice, 127.0.0.1' });
+    expect(await statusOf(alice)).toEqual([200]);
+    await press('Enter', 'Tab', 'Enter');
+    await says(page, '1 session ended.');
+    expect(await statusOf(alice)).toEqual([401, 'admin']);
+    // The row has gone, and the keyboard goes on from where it was.
+    await expectSoon(async () => (await focused(page)).name, 'Who is signed in, and where');
+  });
+
+  it('asks again right after a no, and heeds the second answer', async () => {
+    await signedIn('user74');
+    const page = await openAs('admin');
+    const button = rowOf(page, 'user74').getByRole('button', { name: 'Log out' });
+    await button.focus();
+    // In one turn: the news of the first answer comes when the second question stands there.
+    await page.evaluate(`
+      document.activeElement.click();
+      document.getElementById('confirm-no').click();
+      document.activeElement.click();
+    `);
+    await answerDialog(page, 'Log out user74?');
+    await says(page, '1 session ended.');
+  });
+
+  it.each([
+    ['a desktop', DESKTOP],
+    ['a phone', PHONE],
+  ])(
+    'has no serious or critical fault of accessibility on %s, light or dark, and nothing to scroll sideways',
+    async (_device, viewport) => {
+      for (let login = 0; login < 12; login += 1) await signedIn('user81');
+      const long = `user82${'x'.repeat(200)}`;
+      await signedIn('user82', long);
+      await query(`UPDATE user_session SET username = $1 WHERE username = 'user82'`, [long]);
+      const page = await openAs('admin', { viewport });
+      await page.getByRole('button', { name: 'Exempt user81' }).waitFor();
+      const isFaultless = async () => {
+        expect(await faults(page)).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(viewport.width);
+      };
+      // Evaluated, because the page's policy refuses a script element.
+      await page.evaluate(axe.source);
+      await filter(page, { Username: long });
+      await shows(page, [long]);
+      await isFaultless();
+
+      await page.getByRole('button', { name: 'Count first' }).click();
+      await page.getByText(/will end/).waitFor();
+      await rowOf(page, long).getByRole('button', { name: 'Log out' }).click();
+      await page.getByLabel(`All sessions of ${long}`).check();
+      await isFaultless();
+
+      await answerDialog(page, `Log out ${long}?`);
+      await says(page, /ended/);
+      await filter(page, { State: 'All' });
+      await rowsOf(page).getByText('Ended', { exact: true }).first().waitFor();
+      await isFaultless();
+
+      await signedIn('admin');
+      await page.getByRole('heading', { name: 'Your session has ended' }).waitFor();
+      await isFaultless();
+    },
+    SLOW_MS,
+  );
+});
+
+/** What the TypeScript compiler says of a script for browsers, with everything switched on. */
+function complaintsAbout(script: string): string[] {
+  const name = '/app.js';
+  const options: ts.CompilerOptions = {
+    allowJs: true,
+    checkJs: true,
+    noEmit: true,
+    skipLibCheck: true,
+    strict: true,
+    noImplicitReturns: true,
+    noUncheckedIndexedAccess: true,
+    noUnusedLocals: true,
+    noUnusedParameters: true,
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ES2022,
+    moduleResolution: ts.ModuleResolutionKind.Bundler,
+    moduleDetection: ts.ModuleDetectionKind.Force,
+    lib: ['lib.es2023.d.ts', 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'],
+    types: [],
+  };
+  const files = ts.createCompilerHost(options);
+  const source = ts.createSourceFile(name, script, ts.ScriptTarget.ES2022, true, ts.ScriptKind.JS);
+  const host: ts.CompilerHost = {
+    ...files,
+    getSourceFile: (path, ...rest) => (path === name ? source : files.getSourceFile(path, ...rest)),
+    fileExists: (path) => path === name || files.fileExists(path),
+  };
+  const found = ts.getPreEmitDiagnostics(ts.createProgram([name], options, host));
+  return found.map(({ file, start = 0, messageText }) => {
+    const line = (file?.getLineAndCharacterOfPosition(start).line ?? 0) + 1;
+    return `${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`;
+  });
+}
+
+const rowsOf = (page: Page, table = '#session-rows'): Locator => page.locator(table).getByRole('row');
+
+/** The rows that are about this user, role or exemption, and no other whose name only begins like it. */
+const rowOf = (page: Page, name: string, table?: string): Locator =>
+  rowsOf(page, table).filter({ has: page.locator('.name').getByText(name, { exact: true }) });
+
+const keysOf = (page: Page): Promise<string[]> => rowsOf(page).evaluateAll(readKeys);
+
+/** What stands in the columns of a row, as people read it. */
+async function cellsOf(row: Locator): Promise<Record<string, string>> {
+  const cells = await row.first().evaluate(readCells);
+  return Object.fromEntries(cells.map(([name, text]) => [name, text.replace(/\s+/g, ' ').trim()]));
+}
+
+/** Waits until the record says so, by default of the latest action. */
+async function isRecorded(page: Page, wanted: Record<string, string>, index = 0): Promise<void> {
+  const read = async () => {
+    const cells = await cellsOf(rowsOf(page, '#action-rows').nth(index));
+    return Object.fromEntries(Object.keys(wanted).map((name) => [name, cells[name]]));
+  };
+  await expectSoon(read, wanted);
+}
+
+const tile = async (page: Page, name: string): Promise<number> =>
+  Number(await page.locator('.tiles div').filter({ hasText: name }).locator('dd').innerText());
+
+/** Fills in the filter and applies it. */
+async function filter(page: Page, fields: Record<string, string>): Promise<void> {
+  const form = page.getByRole('search');
+  for (const [name, value] of Object.entries(fields)) {
+    const field = form.getByLabel(name);
+    if (name === 'State') await field.selectOption(value);
+    else await field.fill(value);
+  }
+  const answered = page.waitForResponse((response) => response.url().includes(`${BASE}?`));
+  await form.getByRole('button', { name: 'Filter' }).click();
+  await answered;
+}
+
+/** Waits until the table shows the sessions of these users, in any order, and no others. */
+const shows = (page: Page, names: string[]): Promise<void> => expectSoon(() => namesOn(page), names);
+
+const namesOn = async (page: Page): Promise<string[]> =>
+  (await rowsOf(page).locator('.name').allInnerTexts()).sort();
+
+/** Polls until it is so, and says what it was instead when it never is. */
+async function expectSoon<T>(read: () => Promise<T>, wanted: T): Promise<void> {
+  const end = Date.now() + PATIENCE_MS;
+  let found = await read();
+  while (JSON.stringify(found) !== JSON.stringify(wanted) && Date.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    found = await read();
+  }
+  expect(found).toEqual(wanted);
+}
+
+async function logOut(page: Page, username: string): Promise<void> {
+  await rowOf(page, username).getByRole('button', { name: 'Log out' }).click();
+  await answerDialog(page, `Log out ${username}?`);
+}
+
+async function answerDialog(page: Page, question: string, yes = 'Log out'): Promise<void> {
+  const dialog = page.getByRole('dialog', { name: question });
+  await dialog.getByRole('button', { name: yes, exact: true }).click();
+}
+
+/** Waits until the page says this where the person sees it and a screen reader says it. */
+async function says(page: Page, text: string | RegExp): Promise<void> {
+  await page.getByRole('status').getByText(text, { exact: true }).waitFor();
+}
+
+const hasFocus = (place: Locator): Promise<void> => expectSoon(() => place.evaluate(readFocus), true);
+
+/** The pages to which the browser goes from now on, reloads included. */
+function visits(page: Page): string[] {
+  const visited: string[] = [];
+  page.on('request', (request) => {
+    if (request.isNavigationRequest()) visited.push(request.url());
+  });
+  return visited;
+}
+
+/** What the page asks for from now on, of what begins with a path. */
+function requestsTo(page: Page, path: string): string[] {
+  const asked: string[] = [];
+  page.on('request', (request) => {
+    if (new URL(request.url()).pathname.startsWith(path)) asked.push(request.url());
+  });
+  return asked;
+}
+
+/** What has the focus, by the name that it has for people, and how that is shown. */
+const focused = (page: Page) =>
+  page.evaluate<{ name: string; outline: string }>(`({
+    name: document.activeElement.ariaLabel ?? (document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim(),
+    outline: getComputedStyle(document.activeElement).outlineStyle,
+  })`);
+
+/** The serious and critical findings of axe, which is in the page already, in light and in dark. */
+async function faults(page: Page): Promise<string[]> {
+  const found: string[] = [];
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme });
+    const { violations, passes } = await page.evaluate<AxeResults>('axe.run()');
+    expect(passes.map(({ id }) => id)).toContain('color-contrast');
+    for (const { id, impact, nodes } of violations)
+      if (impact === 'serious' || impact === 'critical')
+        found.push(...nodes.map(({ html }) => `${colorScheme}, ${id}: ${html}`));
+  }
+  return found;
+}
+
+// These run in the browser, whose types the tests do not have.
+
+interface Element {
+  children: Iterable<Element>;
+  dataset: Record<string, string>;
+  innerText: string;
+  tagName: string;
+  textContent: string;
+  matches(selector: string): boolean;
+}
+
+const readCells = ({ children }: Element) =>
+  [...children].map(({ dataset, innerText }) => [dataset['name']!, innerText] as const);
+const readKeys = (rows: Element[]) => rows.map(({ dataset }) => dataset['key']!);
+const readTags = (elements: Element[]) => elements.map(({ tagName }) => tagName);
+const readTexts = (elements: Element[]) => elements.map(({ textContent }) => textContent);
+const readFocus = (element: Element) => element.matches(':focus');
+
+const call = (source: string, argument: object) => `(${source})(${JSON.stringify(argument)})`;
+
+const SUBMIT = `({ action, enctype, fields }) => {
+  const form = Object.assign(document.createElement('form'), { method: 'post', action, enctype });
+  for (const [name, value] of Object.entries(fields)) {
+    form.append(Object.assign(document.createElement('input'), { name, value }));
+  }
+  document.body.append(form);
+  form.submit();
+}`;
+
+const ATTACK = `async ({ base, sessionId }) => {
+  const json = { 'content-type': 'application/json' };
+  const ways = [
+    [base + '/logout-everyone', { method: 'POST', body: '{}', headers: json }],
+    [base + '/logout-everyone', { method: 'POST', body: '{}', mode: 'no-cors' }],
+    [base + '/logout-everyone', { method: 'POST', body: new URLSearchParams({ note: 'gotcha' }), mode: 'no-cors' }],
+    [base + '/logout-everyone', { method: 'POST', body: new Blob(['{}'], { type: 'text/plain' }), mode: 'no-cors' }],
+    [base + '/logout-everyone', { method: 'GET', mode: 'no-cors' }],
+    [base + '/' + sessionId, { method: 'DELETE' }],
+    [base + '/' + sessionId + '?_method=DELETE', { method: 'POST', mode: 'no-cors' }],
+  ];
+  for (const [address, way] of ways) await fetch(address, { credentials: 'include', ...way }).catch(() => undefined);
+  navigator.sendBeacon(base + '/logout-everyone', new URLSearchParams({ note: 'gotcha' }));
+}`;
