@@ -43,5 +43,5 @@ export default {
   collectCoverageFrom: ['src/**/*.ts', 'migrations/**/*.ts'],
   coverageProvider: 'v8',
   testTimeout: 30_000,
-  maxWorkers: 3,
+  maxWorkers: 2,
 };

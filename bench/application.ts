@@ -1,4 +1,5 @@
-import { createHash, createSecretKey, randomUUID } from 'node:crypto';
+import { createHash, createSecretKey, randomUUID, scrypt, timingSafeEqual } from 'node:crypto';
+import { promisify } from 'node:util';
 import {
   Controller,
   type DynamicModule,
@@ -7,6 +8,7 @@ import {
   HttpCode,
   Injectable,
   Module,
+  type OnModuleInit,
   Post,
   Req,
   type Type,
@@ -21,14 +23,19 @@ import { CurrentSession, SingleSessionLogin, SingleSessionModule } from 'nestjs-
 import { singleSessionMigrations } from 'nestjs-single-session/migrations';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
+import { DataSource } from 'typeorm';
 import { GuardByHand, LoginByHand, type RequestByHand, SessionByHand } from './by-hand.js';
 
 /** `none`: no limit of sessions at all. `module`: this package. `bounded`: the same, with checks from memory. `by-hand`: what people write themselves. */
 export type Variant = 'none' | 'module' | 'bounded' | 'by-hand';
 export type CredentialKind = 'cookie' | 'jwt';
 
+/** `cheap`: a fast hash and no user table, so that nothing hides the admission. `usual`: what applications do, a user table and scrypt with Node's defaults. */
+export type Password = 'cheap' | 'usual';
+
 export interface ApplicationSettings {
   variant: Variant;
+  password: Password;
   kind: CredentialKind;
   databaseUrl: string;
 }
@@ -56,6 +63,35 @@ class LocalStrategy extends PassportStrategy(LocalStrategyBase) {
 
   validate(username: string, password: string): User | null {
     return digest(username) === digest(password) ? userOf(username) : null;
+  }
+}
+
+const derive = promisify(scrypt) as (password: string, salt: string, length: number) => Promise<Buffer>;
+
+@Injectable()
+class UsualLocalStrategy extends PassportStrategy(LocalStrategyBase) implements OnModuleInit {
+  constructor(private readonly dataSource: DataSource) {
+    super();
+  }
+
+  async onModuleInit(): Promise<void> {
+    await this.dataSource.query(
+      'CREATE TABLE IF NOT EXISTS bench_user (username text PRIMARY KEY, hash bytea NOT NULL)',
+    );
+    // One hash for all: making two thousand would take a minute.
+    await this.dataSource.query(
+      "INSERT INTO bench_user SELECT 'user' || n, $1 FROM generate_series(0, 1999) n ON CONFLICT DO NOTHING",
+      [await derive('password', 'salt', 32)],
+    );
+  }
+
+  async validate(username: string): Promise<User | null> {
+    const rows: { hash: Buffer }[] = await this.dataSource.query(
+      'SELECT hash FROM bench_user WHERE username = $1',
+      [username],
+    );
+    const [row] = rows;
+    return row && timingSafeEqual(await derive('password', 'salt', 32), row.hash) ? userOf(username) : null;
   }
 }
 
@@ -104,7 +140,7 @@ class CookieGuard {
 /** The whole application: it is the same in all variants, but for what limits the sessions. */
 @Module({})
 export class BenchApplication {
-  static register({ variant, kind, databaseUrl }: ApplicationSettings): DynamicModule {
+  static register({ variant, kind, password, databaseUrl }: ApplicationSettings): DynamicModule {
     return {
       module: BenchApplication,
       imports: [
@@ -121,7 +157,10 @@ export class BenchApplication {
         ...(variant === 'by-hand' ? [TypeOrmModule.forFeature([SessionByHand])] : []),
       ],
       controllers: [controllerOf(variant, kind)],
-      providers: [LocalStrategy, kind === 'cookie' ? Serializer : JwtStrategy],
+      providers: [
+        password === 'cheap' ? LocalStrategy : UsualLocalStrategy,
+        kind === 'cookie' ? Serializer : JwtStrategy,
+      ],
     };
   }
 }

@@ -1,14 +1,14 @@
 import type { CredentialKind, Variant } from './application.js';
-import { compare, type Effort, type Load, slice } from './load.js';
+import { compare, type Effort, type Load, type Measured, slice } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
 import { type BenchServer, startServers, stopServers } from './servers.js';
 
-const VARIANTS: Variant[] = ['none', 'module', 'by-hand'];
+const VARIANTS: Variant[] = ['none', 'module', 'bounded', 'by-hand'];
 const KINDS: CredentialKind[] = ['cookie', 'jwt'];
 const CONNECTIONS = [1, 16, 64];
 const KIND_NAMES = { cookie: 'cookie, in memory', jwt: 'JWT' };
 
-/** What a check costs: one route with the strong guard, with one made by hand, and with none. */
+/** What a check costs: one route with the strong guard, the bounded one, one made by hand, and none. */
 export async function benchGuard(databaseUrl: string, effort: Effort): Promise<Table> {
   const rows: string[][] = [];
   for (const kind of KINDS) {
@@ -25,10 +25,16 @@ export async function benchGuard(databaseUrl: string, effort: Effort): Promise<T
       'credential',
       'connections',
       'no guard',
-      'this module',
+      'strong',
+      'bounded',
       'by hand',
-      'module / none',
+      'strong / none',
+      'bounded / none',
       'by hand / none',
+      'strong / by hand',
+      'bounded / by hand',
+      'strong adds, ms',
+      'bounded adds, ms',
     ],
     rows,
   };
@@ -36,7 +42,7 @@ export async function benchGuard(databaseUrl: string, effort: Effort): Promise<T
 
 async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: Effort): Promise<string[][]> {
   const headers = new Map<BenchServer, Record<string, string>[]>();
-  for (const server of servers) headers.set(server, await signInAll(server.url, kind));
+  for (const server of servers) headers.set(server, await signInAll(server, kind));
   // Each connection is a user of its own, with a session of its own.
   const loadOf =
     (connections: number) =>
@@ -48,20 +54,28 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
   const rows: string[][] = [];
   for (const connections of CONNECTIONS) {
     const results = await compare(servers, loadOf(connections), effort);
-    const [none, module, byHand] = VARIANTS.map((variant) => results.get(variant)!);
+    const measured = VARIANTS.map((variant) => results.get(variant)!);
+    const [none, strong, bounded, byHand] = measured as [Measured, Measured, Measured, Measured];
+    const adds = ({ rate }: Measured): string =>
+      (connections * (1_000 / rate - 1_000 / none.rate)).toFixed(2);
     rows.push([
       KIND_NAMES[kind],
       String(connections),
-      ...[none, module, byHand].map((one) => rateOf(one!)),
-      ...[module, byHand].map((one) => ratioOf(one!)),
+      ...measured.map(rateOf),
+      ...[strong, bounded, byHand].map(ratioOf),
+      ...[strong, bounded].map(({ ratio }) => (ratio / byHand.ratio).toFixed(2)),
+      ...[strong, bounded].map(adds),
     ]);
   }
   return rows;
 }
 
-function signInAll(url: string, kind: CredentialKind): Promise<Record<string, string>[]> {
+// Users of their own: two of the variants share their tables, and would evict each other.
+function signInAll({ url, variant }: BenchServer, kind: CredentialKind): Promise<Record<string, string>[]> {
   const most = Math.max(...CONNECTIONS);
-  return Promise.all(Array.from({ length: most }, (_, number) => signIn(url, `user${number + 1}`, kind)));
+  return Promise.all(
+    Array.from({ length: most }, (_, number) => signIn(url, `${variant}-${number + 1}`, kind)),
+  );
 }
 
 async function signIn(url: string, username: string, kind: CredentialKind): Promise<Record<string, string>> {

@@ -1,36 +1,23 @@
-import type { Variant } from './application.js';
+import type { Password, Variant } from './application.js';
 import { compare, type Effort, type Load, slice } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
 import { startServers, stopServers } from './servers.js';
 
 const VARIANTS: Variant[] = ['none', 'module', 'by-hand'];
 const CONNECTIONS = [1, 16];
+const PASSWORDS: Record<Password, string> = { cheap: 'SHA-256, no user table', usual: 'scrypt, user table' };
 const USERS = { 'many users': 2000, 'one hot user': 1 };
 
-/** What an admission costs: logins with a cheap password check into cookie sessions that are kept in memory. */
+/** What an admission costs: logins into cookie sessions that are kept in memory, with nothing around them and as applications do it. */
 export async function benchLogin(databaseUrl: string, effort: Effort): Promise<Table> {
-  const servers = await startServers(VARIANTS, 'cookie', databaseUrl);
-  const rows: string[][] = [];
-  try {
-    for (const server of servers) await slice(server.url, loginsOf(2000, 16), effort.warmUpSeconds);
-    for (const [name, users] of Object.entries(USERS)) {
-      for (const connections of CONNECTIONS) {
-        const results = await compare(servers, () => loginsOf(users, connections), effort);
-        const [none, module, byHand] = VARIANTS.map((variant) => results.get(variant)!);
-        rows.push([
-          name,
-          String(connections),
-          ...[none, module, byHand].map((one) => rateOf(one!)),
-          ...[module, byHand].map((one) => ratioOf(one!)),
-        ]);
-      }
-    }
-  } finally {
-    await stopServers(servers);
-  }
+  const rows = [
+    ...(await benchPassword('cheap', USERS, CONNECTIONS, databaseUrl, effort)),
+    ...(await benchPassword('usual', { 'many users': 2000 }, [16], databaseUrl, effort)),
+  ];
   return {
     title: 'bench/login: logins per second',
     columns: [
+      'password',
       'accounts',
       'connections',
       'no module',
@@ -41,6 +28,36 @@ export async function benchLogin(databaseUrl: string, effort: Effort): Promise<T
     ],
     rows,
   };
+}
+
+async function benchPassword(
+  password: Password,
+  accounts: Record<string, number>,
+  connectionCounts: number[],
+  databaseUrl: string,
+  effort: Effort,
+): Promise<string[][]> {
+  const servers = await startServers(VARIANTS, 'cookie', databaseUrl, password);
+  const rows: string[][] = [];
+  try {
+    for (const server of servers) await slice(server.url, loginsOf(2000, 16), effort.warmUpSeconds);
+    for (const [name, users] of Object.entries(accounts))
+      for (const connections of connectionCounts) {
+        const results = await compare(servers, () => loginsOf(users, connections), effort);
+        const measured = VARIANTS.map((variant) => results.get(variant)!);
+        const limited = measured.slice(1);
+        rows.push([
+          PASSWORDS[password],
+          name,
+          String(connections),
+          ...measured.map(rateOf),
+          ...limited.map(ratioOf),
+        ]);
+      }
+  } finally {
+    await stopServers(servers);
+  }
+  return rows;
 }
 
 function loginsOf(users: number, connections: number): Load {

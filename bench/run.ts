@@ -25,7 +25,7 @@ const BENCHES = {
   propagation: benchPropagation,
   'cut-off': benchCutOff,
 };
-const FULL: Effort = { rounds: 5, sliceSeconds: 1.5, warmUpSeconds: 2 };
+const FULL: Effort = { rounds: 5, sliceSeconds: 1, warmUpSeconds: 1 };
 const QUICK: Effort = { rounds: 3, sliceSeconds: 0.5, warmUpSeconds: 0.5 };
 
 const { values, positionals } = parseArgs({

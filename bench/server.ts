@@ -1,4 +1,4 @@
-// One variant as a process of its own: VARIANT, KIND and DATABASE_URL say which. Prints its address, ends with SIGTERM.
+// One variant as a process of its own: VARIANT, KIND, PASSWORD and DATABASE_URL say which. Prints its address, ends with SIGTERM.
 import 'reflect-metadata';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,8 +7,13 @@ import session from 'express-session';
 import passport from 'passport';
 import { type ApplicationSettings, BenchApplication, SECRET } from './application.js';
 
-const { VARIANT, KIND, DATABASE_URL } = process.env;
-const settings = { variant: VARIANT, kind: KIND, databaseUrl: DATABASE_URL } as ApplicationSettings;
+const { VARIANT, KIND, PASSWORD = 'cheap', DATABASE_URL } = process.env;
+const settings = {
+  variant: VARIANT,
+  kind: KIND,
+  password: PASSWORD,
+  databaseUrl: DATABASE_URL,
+} as ApplicationSettings;
 
 const app = await NestFactory.create(BenchApplication.register(settings), { logger: ['error', 'warn'] });
 if (settings.kind === 'cookie') {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { CredentialKind, Variant } from './application.js';
+import type { CredentialKind, Password, Variant } from './application.js';
 
 const PROGRAM = fileURLToPath(new URL('./server.js', import.meta.url));
 
@@ -17,11 +17,12 @@ export async function startServers(
   variants: Variant[],
   kind: CredentialKind,
   databaseUrl: string,
+  password: Password = 'cheap',
 ): Promise<BenchServer[]> {
   const servers: BenchServer[] = [];
   try {
     // One after the other: they make their tables.
-    for (const variant of variants) servers.push(await startServer(variant, kind, databaseUrl));
+    for (const variant of variants) servers.push(await startServer(variant, kind, databaseUrl, password));
     return servers;
   } catch (error) {
     await stopServers(servers);
@@ -37,9 +38,10 @@ async function startServer(
   variant: Variant,
   kind: CredentialKind,
   databaseUrl: string,
+  password: Password,
 ): Promise<BenchServer> {
   const child = spawn(process.execPath, [...process.execArgv, PROGRAM], {
-    env: { ...process.env, VARIANT: variant, KIND: kind, DATABASE_URL: databaseUrl },
+    env: { ...process.env, VARIANT: variant, KIND: kind, PASSWORD: password, DATABASE_URL: databaseUrl },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const exit = once(child, 'exit');

@@ -29,9 +29,27 @@ export class RequestCheck {
     const { user } = request;
     const stamped = stampOf(request);
     if (!user && stamped === undefined) return true;
-    const { checked } = stateOf(request);
+    const state = stateOf(request);
+    const { checked } = state;
     if (checked !== undefined && checked.user === user && checked.stamp === stamped) return true;
-    return this.decide(request).catch((error: unknown) => this.refuse(error, request, response));
+    const remembered = user ? this.recall(request, user) : undefined;
+    if (remembered === undefined)
+      return this.decide(request).catch((error: unknown) => this.refuse(error, request, response));
+    state.current = remembered;
+    state.checked = { user, stamp: stamped };
+    return true;
+  }
+
+  /** The session, if memory says all that there is to say of the request. */
+  private recall(request: SessionRequest, user: unknown): CurrentSession | undefined {
+    if (!this.sessions.remembers) return undefined;
+    const [main, other] = claimsOf(request);
+    const limit = this.sessions.limitAtCheck(user);
+    if (main === undefined || other !== undefined || typeof limit !== 'number') return undefined;
+    const { id } = main;
+    const verdict = this.sessions.remembered({ id, limit });
+    if (!verdict?.live || this.sessions.userIdOf(user) !== verdict.userId) return undefined;
+    return this.sessions.isCurrent(verdict, user) ? { id, userId: verdict.userId } : undefined;
   }
 
   private async decide(request: SessionRequest): Promise<true> {

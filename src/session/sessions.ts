@@ -143,6 +143,11 @@ export class Sessions {
     return { ...(await this.verify({ id, limit })), id };
   }
 
+  /** Whether the options allow answers from memory. */
+  get remembers(): boolean {
+    return this.freshness !== undefined;
+  }
+
   /** What is remembered of the session, where the options allow an answer that old: that it is live, or nothing. Asks nobody. */
   remembered(check: Check): CheckResult | undefined {
     return this.freshness?.recall(check);
@@ -163,12 +168,18 @@ export class Sessions {
    * it for a role that is lost. Costs nothing while the roles are the same.
    */
   async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
-    const roles = this.policy.rolesOf(user);
-    if (roles === undefined) return verdict;
+    if (this.isCurrent(verdict, user)) return verdict;
+    const roles = this.policy.rolesOf(user) ?? [];
     const administrator = verdict.administrator && (await this.policy.isAdministrator(user));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
     await answered(this.store.refresh({ id: check.id, roles, administrator }));
     return this.verify(check);
+  }
+
+  /** Whether the session says of its user's roles what is true now, as far as nobody has to be asked. */
+  isCurrent({ roles, administrator }: CheckResult, user: unknown): boolean {
+    const now = this.policy.rolesOf(user);
+    return now === undefined || (!administrator && sameRoles(rolesKey(now), roles));
   }
 
   limitAtCheck(user: unknown): number | Promise<number> {

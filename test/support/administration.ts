@@ -5,6 +5,7 @@ import { SingleSessionEvents, type SingleSessionEvent } from '../../src/index.js
 import type { TestApplication, TestUser } from './application.js';
 import { Browser, type Answer } from './client.js';
 import { newUser } from './sessions.js';
+import { until } from './store.js';
 
 export const ADMIN = '/admin/sessions';
 
@@ -109,8 +110,11 @@ export function sql<Row = Record<string, unknown>>(
   return app.get(DataSource).query(text, parameters) as Promise<Row[]>;
 }
 
-/** Everything in our tables but for when a session was last used. */
+/** Everything in our tables but for when a session was last used, once the sweeper has written down what cut-offs ended. */
 export async function contentOf(application: Pick<TestApplication, 'app'>): Promise<string> {
+  await until(
+    async () => (await sql(application, 'SELECT FROM user_session_cutoff WHERE NOT swept')).length === 0,
+  );
   const tables = ['user_session', 'user_session_slots', 'user_session_cutoff', 'user_session_exemption'];
   const rows = await Promise.all(
     [...tables, 'user_session_action'].map((table) =>
