@@ -1,13 +1,6 @@
-import { Table, type MigrationInterface, type QueryRunner, type TableColumnOptions } from 'typeorm';
+import { Table, type MigrationInterface, type QueryRunner } from 'typeorm';
 import { tableNames } from '../src/typeorm/table-names.js';
-
-const column = (
-  name: string,
-  type: string,
-  options: Partial<TableColumnOptions> = {},
-): TableColumnOptions => ({ name, type, ...options });
-const optional = { isNullable: true };
-const list = { isArray: true };
+import { column, list, optional } from './column.js';
 
 /** The tables of nestjs-single-session, under the data source's schema, table prefix and naming strategy. */
 export class CreateSingleSession1763700000000 implements MigrationInterface {

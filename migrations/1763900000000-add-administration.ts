@@ -7,14 +7,8 @@ import {
   type TableColumnOptions,
 } from 'typeorm';
 import { tableNames } from '../src/typeorm/table-names.js';
+import { column, list, optional } from './column.js';
 
-const column = (
-  name: string,
-  type: string,
-  options: Partial<TableColumnOptions> = {},
-): TableColumnOptions => ({ name, type, ...options });
-const optional = { isNullable: true };
-const list = { isArray: true };
 const counter: TableColumnOptions = {
   name: 'id',
   type: 'bigint',

@@ -32,12 +32,8 @@ export type { Identity, IdentityLike } from './session/identity.js';
 export type { EndReason, Verdict } from './session/session.js';
 export { SingleSessionModule } from './single-session.module.js';
 export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';
-export type {
-  AdminOptions,
-  SelfServiceOptions,
-  SingleSessionModuleExtras,
-  SingleSessionOptions,
-} from './single-session.options.js';
+export type { AdminOptions, SelfServiceOptions, SingleSessionModuleExtras } from './single-session.extras.js';
+export type { SingleSessionOptions } from './single-session.options.js';
 export { singleSessionEntities } from './typeorm/check-schema.js';
 export { UserSession } from './typeorm/user-session.entity.js';
 export { UserSessionAction } from './typeorm/user-session-action.entity.js';

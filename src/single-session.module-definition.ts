@@ -1,5 +1,6 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import type { SingleSessionModuleExtras, SingleSessionOptions } from './single-session.options.js';
+import type { SingleSessionModuleExtras } from './single-session.extras.js';
+import type { SingleSessionOptions } from './single-session.options.js';
 
 const EXTRAS: SingleSessionModuleExtras = {
   dataSource: undefined,

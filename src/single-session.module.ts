@@ -46,12 +46,14 @@ import {
 } from './single-session.module-definition.js';
 import {
   checkAsyncKeys,
-  DEFAULT_MAX_AGE,
   resolveExtras,
-  resolveOptions,
   type ResolvedExtras,
-  type ResolvedOptions,
   type SingleSessionModuleExtras,
+} from './single-session.extras.js';
+import {
+  DEFAULT_MAX_AGE,
+  resolveOptions,
+  type ResolvedOptions,
   type SingleSessionOptions,
 } from './single-session.options.js';
 import { singleSessionEntities } from './typeorm/check-schema.js';

@@ -82,6 +82,18 @@ export type CheckResult = Verdict & {
   administrator: boolean;
 };
 
+/** The answer about a session that nobody knows. */
+export const UNKNOWN_SESSION: CheckResult = Object.freeze({
+  live: false,
+  reason: 'unknown',
+  endedAt: null,
+  userId: null,
+  unmarked: false,
+  unseen: false,
+  roles: '',
+  administrator: false,
+});
+
 /** Which sessions to end. A `userId` beside a session: nothing when the session is somebody else's. */
 export type EndTarget =
   /** This one, if it is live. */

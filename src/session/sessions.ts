@@ -7,14 +7,15 @@ import { Checks } from './checks.js';
 import type { Freshness } from './freshness.js';
 import { rolesKey } from './identity.js';
 import { LARGEST_LIMIT, type Policy, type Ruling } from './policy.js';
-import type {
-  AdmissionResult,
-  Check,
-  CheckResult,
-  CurrentSession,
-  EndedSession,
-  EndOrder,
-  Origin,
+import {
+  UNKNOWN_SESSION,
+  type AdmissionResult,
+  type Check,
+  type CheckResult,
+  type CurrentSession,
+  type EndedSession,
+  type EndOrder,
+  type Origin,
 } from './session.js';
 import type { SessionStore } from './session-store.js';
 
@@ -60,16 +61,6 @@ export class NotEntitledError extends Error {
   }
 }
 
-const UNKNOWN: CheckResult = {
-  live: false,
-  reason: 'unknown',
-  endedAt: null,
-  userId: null,
-  unmarked: false,
-  unseen: false,
-  roles: '',
-  administrator: false,
-};
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -155,7 +146,7 @@ export class Sessions {
 
   /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised. */
   async verify(check: Check): Promise<CheckResult> {
-    if (!isSessionId(check.id)) return UNKNOWN;
+    if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
     if (!result.unmarked || result.userId === null) return result;

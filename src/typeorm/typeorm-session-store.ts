@@ -1,6 +1,7 @@
 import type { DataSource } from 'typeorm';
 import {
   isEndReason,
+  UNKNOWN_SESSION,
   type Admission,
   type AdmissionResult,
   type Admitted,
@@ -126,20 +127,9 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 }
 
-const UNKNOWN: CheckResult = {
-  live: false,
-  reason: 'unknown',
-  endedAt: null,
-  userId: null,
-  unmarked: false,
-  unseen: false,
-  roles: '',
-  administrator: false,
-};
-
 /** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
 function toCheckResult(row: VerifyRow | undefined, limit: number): CheckResult {
-  if (row === undefined) return UNKNOWN;
+  if (row === undefined) return UNKNOWN_SESSION;
   const { user_id: userId, ended_at: endedAt, over, place, unseen, roles, administrator } = row;
   if (typeof userId !== 'string' || typeof roles !== 'string' || !isPlace(place) || !isEnd(over, endedAt))
     throw new Error('the row of a session is not readable');

@@ -14,7 +14,8 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { of, type Observable } from 'rxjs';
 import { DataSource } from 'typeorm';
 import { singleSessionEntities, SingleSessionModule } from '../../src/index.js';
-import type { SingleSessionModuleExtras, SingleSessionOptions } from '../../src/single-session.options.js';
+import type { SingleSessionModuleExtras } from '../../src/single-session.extras.js';
+import type { SingleSessionOptions } from '../../src/single-session.options.js';
 import {
   startApplication,
   Users,

@@ -1,11 +1,8 @@
 import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import { SingleSessionModule } from '../../src/single-session.module.js';
-import {
-  resolveExtras,
-  resolveOptions,
-  type SingleSessionOptions,
-} from '../../src/single-session.options.js';
+import { resolveOptions, type SingleSessionOptions } from '../../src/single-session.options.js';
+import { resolveExtras } from '../../src/single-session.extras.js';
 
 const DAY = 86_400_000;
 const resolve = (options: unknown): unknown => resolveOptions(options as SingleSessionOptions);

@@ -29,7 +29,8 @@ import {
   CurrentSession,
 } from '../../src/index.js';
 import { singleSessionMigrations } from '../../migrations/index.js';
-import type { SingleSessionModuleExtras, SingleSessionOptions } from '../../src/single-session.options.js';
+import type { SingleSessionModuleExtras } from '../../src/single-session.extras.js';
+import type { SingleSessionOptions } from '../../src/single-session.options.js';
 
 /** A user of the test application. The password is the username. */
 export interface TestUser {
