@@ -1,11 +1,8 @@
-import { Module, type DynamicModule, type INestApplicationContext } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { TypeOrmModule } from '@nestjs/typeorm';
-import { SingleSessionEvents, SingleSessionModule, SingleSessionService } from 'nestjs-single-session';
-import { singleSessionMigrations } from 'nestjs-single-session/migrations';
+import type { INestApplicationContext } from '@nestjs/common';
+import { SingleSessionEvents, SingleSessionService } from 'nestjs-single-session';
 import { firstValueFrom } from 'rxjs';
 import { DataSource } from 'typeorm';
-import { POOL_SIZE } from './application.js';
+import { within } from './context.js';
 import type { Effort } from './load.js';
 import type { Table } from './report.js';
 
@@ -19,20 +16,6 @@ const LARGEST_UPDATE = 100_000;
 interface Times {
   committed: number;
   counted: number;
-}
-
-@Module({})
-class CutOffApplication {
-  static register(url: string): DynamicModule {
-    const database = { url, poolSize: POOL_SIZE, migrations: singleSessionMigrations, migrationsRun: true };
-    return {
-      module: CutOffApplication,
-      imports: [
-        TypeOrmModule.forRoot({ type: 'postgres', autoLoadEntities: true, ...database }),
-        SingleSessionModule.forRoot({ admin: { roles: ['admin'] } }),
-      ],
-    };
-  }
 }
 
 /** "Log out everyone except administrators" on ever more live sessions, beside ending them row by row. */
@@ -64,20 +47,6 @@ export async function benchCutOff(databaseUrl: string, { rounds }: Effort): Prom
 }
 
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
-
-/** With an application of its own, so that no sweep of the run before goes on beside. */
-async function within<Result>(
-  url: string,
-  work: (app: INestApplicationContext) => Promise<Result>,
-): Promise<Result> {
-  const app = await NestFactory.create(CutOffApplication.register(url), { logger: ['error'] });
-  try {
-    await app.init();
-    return await work(app);
-  } finally {
-    await app.close();
-  }
-}
 
 async function cutOffs(url: string, size: number, runs: number): Promise<Times> {
   const times: Times[] = [];

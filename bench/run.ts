@@ -1,4 +1,5 @@
-// npm run bench [-- guard | login | propagation | cut-off] [--quick] [--write]
+// npm run bench [-- guard | login | propagation | cut-off | scale] [--quick] [--write]
+//   scale    only when it is named: it fills a database with ten million sessions, which takes minutes; see docs/scaling.md
 //   --quick  short slices, to see that it runs; no figures to quote
 //   --write  also writes docs/benchmarks.md
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -12,6 +13,7 @@ import type { Effort } from './load.js';
 import { benchLogin } from './login.js';
 import { benchPropagation } from './propagation.js';
 import { report, type Table } from './report.js';
+import { benchScale } from './scale.js';
 
 type DevPostgresModule = typeof import('../tools/dev-postgres.mjs');
 
@@ -24,7 +26,9 @@ const BENCHES = {
   login: benchLogin,
   propagation: benchPropagation,
   'cut-off': benchCutOff,
+  scale: benchScale,
 };
+const ONLY_WHEN_NAMED = 'scale';
 const FULL: Effort = { rounds: 5, sliceSeconds: 1, warmUpSeconds: 1 };
 const QUICK: Effort = { rounds: 3, sliceSeconds: 0.5, warmUpSeconds: 0.5 };
 
@@ -35,8 +39,8 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.find((name) => !(name in BENCHES));
 if (unknown !== undefined)
   throw new Error(`There is no bench "${unknown}", only ${Object.keys(BENCHES).join(', ')}.`);
-const chosen = (Object.keys(BENCHES) as (keyof typeof BENCHES)[]).filter(
-  (name) => positionals.length === 0 || positionals.includes(name),
+const chosen = (Object.keys(BENCHES) as (keyof typeof BENCHES)[]).filter((name) =>
+  positionals.length === 0 ? name !== ONLY_WHEN_NAMED : positionals.includes(name),
 );
 const effort = values.quick ? QUICK : FULL;
 
