@@ -18,6 +18,7 @@ import {
   type Verdict,
 } from '../session/session.js';
 import { Sessions } from '../session/sessions.js';
+import { checkEveryoneOrder } from './everyone-order.js';
 import { Logins } from './logins.js';
 import type { SessionRequest } from './request.js';
 import type { Credential } from './route.js';
@@ -90,9 +91,12 @@ export class SingleSessionService {
   /**
    * Ends the sessions of everyone, except those that are spared (administrators, unless you say otherwise), in the time
    * of one statement. Recorded, as what administrators do is.
+   * @throws TypeError for an order that is not understood, before anybody is logged out
    */
-  endEveryone({ by, ...order }: LogoutEveryoneOrder & { by?: string } = {}): Promise<LogoutEveryoneResult> {
-    return this.administration.logoutEveryone(order, actorOfCode(by));
+  async endEveryone(order: LogoutEveryoneOrder & { by?: string } = {}): Promise<LogoutEveryoneResult> {
+    checkEveryoneOrder(order);
+    const { by, ...rest } = order;
+    return this.administration.logoutEveryone(rest, actorOfCode(by));
   }
 
   /**

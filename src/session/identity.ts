@@ -51,8 +51,17 @@ export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): st
   );
 }
 
-/** Roles in one text, to be compared with the database's. */
-export const rolesKey = (roles: readonly string[]): string => roles.join('\u001f');
+const BETWEEN_ROLES = '\u001f';
+
+/** Roles in one text, as the database gives them. */
+export const rolesKey = (roles: readonly string[]): string => roles.join(BETWEEN_ROLES);
+
+/** The roles in such a text. */
+export const rolesIn = (key: string): string[] => (key === '' ? [] : key.split(BETWEEN_ROLES));
+
+/** Whether two such texts are the same set: whoever reads roles in another order must not write at each request. */
+export const sameRoles = (some: string, others: string): boolean =>
+  some === others || rolesKey(rolesIn(some).sort()) === rolesKey(rolesIn(others).sort());
 
 // PostgreSQL stores UTF-8 without NUL: two different ids with lone surrogates would become one.
 const isStorable = (text: unknown): text is string =>

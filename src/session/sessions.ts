@@ -5,7 +5,7 @@ import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
 import type { Freshness } from './freshness.js';
-import { rolesKey } from './identity.js';
+import { rolesIn, rolesKey, sameRoles } from './identity.js';
 import { LARGEST_LIMIT, type Policy, type Ruling } from './policy.js';
 import {
   UNKNOWN_SESSION,
@@ -160,7 +160,7 @@ export class Sessions {
    */
   async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
     if (this.isCurrent(verdict, user)) return verdict;
-    const roles = this.policy.rolesOf(user) ?? [];
+    const roles = this.policy.rolesOf(user) ?? rolesIn(verdict.roles);
     const administrator = verdict.administrator && (await this.policy.isAdministrator(user));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
     await answered(this.store.refresh({ id: check.id, roles, administrator }));
@@ -170,7 +170,7 @@ export class Sessions {
   /** Whether the session says of its user's roles what is true now, as far as nobody has to be asked. */
   isCurrent({ roles, administrator }: CheckResult, user: unknown): boolean {
     const now = this.policy.rolesOf(user);
-    return now === undefined || (!administrator && sameRoles(rolesKey(now), roles));
+    return !administrator && (now === undefined || sameRoles(rolesKey(now), roles));
   }
 
   limitAtCheck(user: unknown): number | Promise<number> {
@@ -246,11 +246,6 @@ export class Sessions {
     );
   }
 }
-
-// A user's roles are a set: whoever reads them in another order must not write at each request.
-const sameRoles = (some: string, others: string): boolean =>
-  some === others ||
-  some.split('\u001f').sort().join('\u001f') === others.split('\u001f').sort().join('\u001f');
 
 // One way only: the id is public, the credential is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562, version 8).
 function idOfCredential(secret: string): string {
