@@ -5,7 +5,14 @@ import { isSessionId, NotEntitledError, type Replaced, type Sessions } from '../
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { originOf } from './origin.js';
-import { knownStateOf, sidOf, stateOf, type SessionRequest, type SessionResponse } from './request.js';
+import {
+  knownStateOf,
+  setChecked,
+  sidOf,
+  stateOf,
+  type SessionRequest,
+  type SessionResponse,
+} from './request.js';
 import type { Credential } from './route.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { challengeBearer, toException } from './to-exception.js';
@@ -42,7 +49,7 @@ export class Logins {
       const takeBack = once(() => this.takeBack(session, request, credential));
       if (response) unlessAnswered(response, takeBack);
       if (credential === 'cookie') await this.carry(request, session, takeBack);
-      Object.assign(stateOf(request), { current: session, checked: { user, stamp: stampOf(request) } });
+      setChecked(request, session, user);
       return { session, takeBack };
     } catch (error) {
       if (credential === 'cookie') await this.discardCookieSession(request, error);

@@ -1,4 +1,4 @@
-import type { ExecutionContext } from '@nestjs/common';
+import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
 
 /** The part of express-session's session that we touch. */
@@ -20,7 +20,9 @@ export interface SessionRequest {
   session?: CookieSession | null;
   sessionID?: string;
   res?: SessionResponse;
-  [STATE]?: RequestState;
+  // A name and no symbol: a request has so many properties that V8 would make a dictionary of it (its limit is lower for
+  // computed keys), and then everything that touches the request is slow.
+  singleSessionState?: RequestState;
 }
 
 /** The part of a response that we touch. */
@@ -34,8 +36,6 @@ export interface SessionResponse {
   end: (...parts: unknown[]) => unknown;
 }
 
-const STATE = Symbol('nestjs-single-session');
-
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
   /** As they were before any login of this request could change them. */
@@ -44,16 +44,16 @@ export interface RequestState {
     readonly stamp: string | undefined;
     readonly user: unknown;
   };
-  /** The guard stands on this route, or on all. */
-  guarded?: boolean;
+  /** The guard that the request has met. */
+  guard?: CanActivate;
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
-  checked?: { user: unknown; stamp: unknown };
+  checked?: { readonly user: unknown; readonly stamp: unknown };
   current?: CurrentSession;
 }
 
 /** The state of the request; the first call is its arrival. */
 export function stateOf(request: SessionRequest): RequestState {
-  return (request[STATE] ??= {
+  return (request.singleSessionState ??= {
     arrivedWith: {
       sessionID: request.sessionID,
       stamp: text(request.session?.singleSession),
@@ -63,12 +63,29 @@ export function stateOf(request: SessionRequest): RequestState {
 }
 
 /** The state, unless nothing of ours has seen the request. */
-export const knownStateOf = (request: SessionRequest): RequestState | undefined => request[STATE];
+export const knownStateOf = (request: SessionRequest): RequestState | undefined => request.singleSessionState;
+
+/** Whether the request has been checked as it is now: with this user and this cookie session. */
+export function isChecked({ user, session }: SessionRequest, { checked }: RequestState): boolean {
+  return checked !== undefined && checked.user === user && checked.stamp === session?.singleSession;
+}
+
+/** To be called when the request has been checked, or its login admitted. */
+export function setChecked(
+  request: SessionRequest,
+  current: CurrentSession,
+  user: unknown = request.user,
+): void {
+  const state = stateOf(request);
+  state.current = current;
+  state.checked = { user, stamp: request.session?.singleSession };
+}
 
 /** The request of an HTTP or GraphQL handler; `undefined` for transports that have none. */
 export function requestOf(context: ExecutionContext): SessionRequest | undefined {
   const type = context.getType<string>();
-  if (type === 'http') return context.switchToHttp().getRequest<SessionRequest>();
+  // What `switchToHttp()` gives, without the three functions that it makes each time.
+  if (type === 'http') return context.getArgByIndex<SessionRequest>(0);
   if (type !== 'graphql') return undefined;
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
   if (request === undefined)
@@ -83,7 +100,7 @@ export const responseOf = (
   context: ExecutionContext,
   request: SessionRequest,
 ): SessionResponse | undefined =>
-  context.getType() === 'http' ? context.switchToHttp().getResponse<SessionResponse>() : request.res;
+  context.getType() === 'http' ? context.getArgByIndex<SessionResponse>(1) : request.res;
 
 /** The `sid` of a user that came from a JWT, whatever its type. */
 export const sidOf = (user: unknown): unknown => (user as { sid?: unknown } | null | undefined)?.sid;

@@ -17,7 +17,7 @@ export class SingleSessionGuard implements CanActivate {
   canActivate(context: ExecutionContext): true | Promise<true> {
     const request = this.getRequest(context);
     if (request === undefined) return true;
-    stateOf(request).guarded = true;
+    stateOf(request).guard = this;
     if (routeOf(context) !== undefined) return true;
     return this.requestCheck.check(request, responseOf(context, request));
   }

@@ -65,7 +65,7 @@ export const sameRoles = (some: string, others: string): boolean =>
 
 // PostgreSQL stores UTF-8 without NUL: two different ids with lone surrogates would become one.
 const isStorable = (text: unknown): text is string =>
-  typeof text === 'string' && !text.includes('\0') && !/\p{Surrogate}/u.test(text);
+  typeof text === 'string' && !text.includes('\0') && text.isWellFormed();
 
 const describe = (id: unknown): string =>
   typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`;

@@ -154,31 +154,28 @@ export class Sessions {
     return this.checks.verify(check);
   }
 
+  /** Whether a live session is that of the user, and says of the user's roles what is true now, as far as nobody has to be asked. */
+  compare(verdict: Extract<CheckResult, { live: true }>, user: unknown): 'same' | 'changed' | 'foreign' {
+    const { userId, roles } = this.policy.subjectOf(user);
+    if (userId !== verdict.userId) return 'foreign';
+    const isSame = roles === undefined || sameRoles(rolesKey(roles), verdict.roles);
+    return isSame && !verdict.administrator ? 'same' : 'changed';
+  }
+
   /**
    * Writes down that the user has other roles now than the session says, and checks it again: a cut-off may have spared
-   * it for a role that is lost. Costs nothing while the roles are the same.
+   * it for a role that is lost.
    */
   async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
-    if (this.isCurrent(verdict, user)) return verdict;
-    const roles = this.policy.rolesOf(user) ?? rolesIn(verdict.roles);
+    const roles = this.policy.subjectOf(user).roles ?? rolesIn(verdict.roles);
     const administrator = verdict.administrator && (await this.policy.isAdministrator(user));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
     await answered(this.store.refresh({ id: check.id, roles, administrator }));
     return this.verify(check);
   }
 
-  /** Whether the session says of its user's roles what is true now, as far as nobody has to be asked. */
-  isCurrent({ roles, administrator }: CheckResult, user: unknown): boolean {
-    const now = this.policy.rolesOf(user);
-    return !administrator && (now === undefined || sameRoles(rolesKey(now), roles));
-  }
-
   limitAtCheck(user: unknown): number | Promise<number> {
     return this.policy.limitAtCheck(user);
-  }
-
-  userIdOf(user: unknown): string {
-    return this.policy.userIdOf(user);
   }
 
   /** Ends what the target says and is live. `user` is whose limit says what is live, where somebody asks in person. */
