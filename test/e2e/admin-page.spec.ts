@@ -998,7 +998,7 @@ const shows = (page: Page, names: string[]): Promise<void> => expectSoon(() => n
 const namesOn = async (page: Page): Promise<string[]> =>
   (await rowsOf(page).locator('.name').allInnerTexts()).sort();
 
-/** Polls until it is so, and says what it was instead when it never is. */
+/** Polls until it is so, for what no event announces, and says what it was instead when it never is. */
 async function expectSoon<T>(read: () => Promise<T>, wanted: T): Promise<void> {
   const end = Date.now() + PATIENCE_MS;
   let found = await read();
