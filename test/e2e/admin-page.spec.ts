@@ -306,7 +306,7 @@ inChromium(title, () => {
 
   it('leads through a long list to its end and back, each session on one page only', async () => {
     await Promise.all(Array.from({ length: 60 }, (_, index) => signedIn(`user${100 + index}`)));
-    const page = await openAs('admin');
+    const { page } = await openWithClock('admin');
     const pages = page.getByRole('group', { name: 'Pages of sessions' });
     const [newer, older] = ['Newer', 'Older'].map((name) => pages.getByRole('button', { name }));
     const seen: string[][] = [await keysOf(page)];
