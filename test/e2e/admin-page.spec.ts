@@ -335,6 +335,24 @@ inChromium(title, () => {
     await expectSoon(() => rowsOf(page).count(), seen.flat().length);
   });
 
+  it('leads to the page that was asked for, also when it asks by itself before the answer is there', async () => {
+    await Promise.all(Array.from({ length: 30 }, (_, index) => signedIn(`user${100 + index}`)));
+    const { page, clock } = await openWithClock('admin');
+    let answerLate: () => void;
+    const late = new Promise<void>((resolve) => (answerLate = resolve));
+    await page.route(/cursor=./, async (route) => {
+      await late;
+      await route.continue();
+    });
+    const pages = page.getByRole('group', { name: 'Pages of sessions' });
+    const asked = page.waitForRequest(/cursor=./);
+    await pages.getByRole('button', { name: 'Older' }).click();
+    await asked;
+    await clock.runFor(POLL_MS);
+    answerLate!();
+    await pages.getByText('Sessions 26 to').waitFor();
+  });
+
   it('logs out one session after it has asked; that browser is thrown out and told why, nobody else is', async () => {
     const other = await (await openBrowser()).newPage();
     await signIn(other.context(), 'alice');
