@@ -12,6 +12,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import type { SessionResponse } from '../http/request.js';
+import { setHeader } from '../http/response.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
@@ -48,7 +49,7 @@ export function pageController({ path, guards }: ControllerSettings): Type {
     page(@Req() { url }: { url: string }, @Res({ passthrough: true }) response: SessionResponse): string {
       // The page names its parts relative to itself.
       if (!url.split('?', 1)[0]!.endsWith('/')) return page;
-      response.setHeader('Location', '../ui');
+      setHeader(response, 'Location', '../ui');
       throw new HttpException('The page is at /ui.', HttpStatus.PERMANENT_REDIRECT);
     }
 
