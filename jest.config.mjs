@@ -20,8 +20,7 @@ const swc = (moduleType) => [
   },
 ];
 
-/** @type {import('jest').Config} */
-export default {
+const project = {
   testEnvironment: 'node',
   roots: ['<rootDir>/src', '<rootDir>/migrations', '<rootDir>/test'],
   testRegex: '(\\.|-)spec\\.ts$',
@@ -40,6 +39,29 @@ export default {
   transformIgnorePatterns: [canRequireEsm ? '/node_modules/' : `/node_modules/(?!(?:.+/)?(?:${esmOnly})/)`],
   globalSetup: '<rootDir>/test/global-setup.mjs',
   globalTeardown: '<rootDir>/test/global-teardown.mjs',
+};
+
+// Specs that serve HTTP run on both platforms, and test/support/platform.ts tells them on which; *.express.spec.ts and
+// *.fastify.spec.ts are about what only one of them has. All others run once.
+const bothPlatforms = ['<rootDir>/test/http/', '<rootDir>/test/admin/', '<rootDir>/test/wiring/'];
+
+/** @type {import('jest').Config} */
+export default {
+  projects: [
+    {
+      ...project,
+      displayName: 'express',
+      globals: { PLATFORM: 'express' },
+      testPathIgnorePatterns: ['/node_modules/', '\\.fastify\\.spec\\.ts$'],
+    },
+    {
+      ...project,
+      displayName: 'fastify',
+      globals: { PLATFORM: 'fastify' },
+      roots: bothPlatforms,
+      testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$'],
+    },
+  ],
   collectCoverageFrom: ['src/**/*.ts', 'migrations/**/*.ts'],
   coverageProvider: 'v8',
   testTimeout: 30_000,
