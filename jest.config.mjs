@@ -43,7 +43,10 @@ const project = {
 
 // Specs that serve HTTP run on both platforms, and test/support/platform.ts tells them on which; *.express.spec.ts and
 // *.fastify.spec.ts are about what only one of them has. All others run once.
-const bothPlatforms = ['<rootDir>/test/http/', '<rootDir>/test/admin/', '<rootDir>/test/wiring/'];
+const onBoth = [
+  '/test/(http|admin|wiring)/.+\\.spec\\.ts$',
+  '/test/e2e/(bounded|demo|exactly-n|history|kill|page|start|admin-page)\\.spec\\.ts$',
+];
 
 /** @type {import('jest').Config} */
 export default {
@@ -58,7 +61,7 @@ export default {
       ...project,
       displayName: 'fastify',
       globals: { PLATFORM: 'fastify' },
-      roots: bothPlatforms,
+      testRegex: onBoth,
       testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$'],
     },
   ],
