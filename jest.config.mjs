@@ -45,7 +45,12 @@ const project = {
 // *.fastify.spec.ts are about what only one of them has. All others run once.
 const onBoth = [
   '/test/(http|admin|wiring)/.+\\.spec\\.ts$',
-  '/test/e2e/(bounded|demo|exactly-n|history|kill|page|start|admin-page)\\.spec\\.ts$',
+  '/test/e2e/(admin-page-parts|demo|exactly-n|kill|start)\\.spec\\.ts$',
+];
+// They ask through HTTP, but what they ask about does not know of it, and they take long.
+const once = [
+  '/test/admin/(bounded|events|everyone|exemptions|nothing-to-steal|storms)\\.spec\\.ts$',
+  '/test/http/(bounded|last-seen|request-of)\\.spec\\.ts$',
 ];
 
 /** @type {import('jest').Config} */
@@ -62,7 +67,7 @@ export default {
       displayName: 'fastify',
       globals: { PLATFORM: 'fastify' },
       testRegex: onBoth,
-      testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$'],
+      testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$', ...once],
     },
   ],
   collectCoverageFrom: ['src/**/*.ts', 'migrations/**/*.ts'],

@@ -11,6 +11,7 @@ beforeAll(async () => {
   databaseUrl = await freshDatabase();
   application = await startApplication(databaseUrl, {
     options: ADMIN_OPTIONS,
+    fastifyRouter: { ignoreTrailingSlash: true },
     configure: (app) => {
       const instance = (app as NestFastifyApplication).getHttpAdapter().getInstance();
       instance.addHook('onRequest', async (_, reply) => {
@@ -32,4 +33,10 @@ it("on Fastify, what the application's hooks say of all answers does not make th
     expect(headers.get('cache-control')).toBe('no-store');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
   }
+});
+
+it('on Fastify, where a slash behind a path is ignored, /ui/ leads to /ui, in relation to which the page names its parts', async () => {
+  const admin = await someoneNew(application, ['admin']);
+  const { status, headers } = await admin.get(`${ADMIN}/ui/`);
+  expect([status, headers.get('location')]).toEqual([308, '../ui']);
 });

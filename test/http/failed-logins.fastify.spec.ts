@@ -16,12 +16,16 @@ import {
 } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import type { PlatformRequest } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 // What of a login can fail on Fastify only: its hooks, its streams, and a reply that was hijacked.
 
 const FAIL_IN = 'fail-in';
+
+type LoginRequest = FastifyRequest & {
+  user: TestUser;
+  logIn(user: TestUser, done: (error?: unknown) => void): void;
+};
 
 @Controller('login')
 @UseGuards(LocalLoginGuard)
@@ -80,7 +84,7 @@ class ByHandController {
   constructor(private readonly service: SingleSessionService) {}
 
   @Post('plain')
-  async plain(@Req() request: PlatformRequest & { user: TestUser }): Promise<object> {
+  async plain(@Req() request: LoginRequest): Promise<object> {
     const { user } = request;
     await new Promise<void>((resolve, reject) =>
       request.logIn(user, (error) => (error ? reject(error as Error) : resolve())),

@@ -1,4 +1,3 @@
-import { it } from '@jest/globals';
 import type { INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -14,35 +13,6 @@ export const platform: Platform =
 
 const isFastify = platform === 'fastify';
 
-type It = (title: string, test: () => Promise<void> | void) => void;
-
-/** `it`, for what only one of the platforms has: the other skips it, with the reason in the title. */
-export const onlyOn =
-  (only: Platform, reason: string): It =>
-  (title, test) =>
-    only === platform ? it(title, test) : it.skip(`${title} (only on ${only}: ${reason})`, test);
-
-/** What the request of a handler is on both platforms. */
-export interface PlatformRequest {
-  headers: Record<string, string | undefined>;
-  method: string;
-  url: string;
-  sessionID?: string;
-  session: PlatformSession;
-  logIn(user: unknown, done: (error?: unknown) => void): void;
-  logOut(done: (error?: unknown) => void): void;
-}
-
-/** What express-session and @fastify/session have in common. */
-export interface PlatformSession {
-  singleSession?: unknown;
-  passport?: { user?: unknown };
-  sessionId?: string;
-  save(done: (error?: unknown) => void): void;
-  regenerate(done: (error?: unknown) => void): void;
-  destroy(done: (error?: unknown) => void): void;
-}
-
 /** What Express's response and Fastify's reply have in common. */
 export interface PlatformResponse {
   status(code: number): this;
@@ -50,10 +20,6 @@ export interface PlatformResponse {
   redirect(url: string): unknown;
   send(body?: unknown): unknown;
 }
-
-/** The id of the cookie session. */
-export const cookieSessionIdOf = ({ sessionID, session: { sessionId } }: PlatformRequest): string =>
-  (sessionID ?? sessionId)!;
 
 /** Node's own response. */
 export const nodeResponseOf = (response: PlatformResponse): import('node:http').ServerResponse =>
