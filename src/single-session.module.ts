@@ -103,7 +103,7 @@ export class SingleSessionModule
 
   /** Stops the start when the application is not fit to hold the limit. */
   async onApplicationBootstrap(): Promise<void> {
-    this.platformCheck.run();
+    await this.platformCheck.run();
     this.warnOfLockOut();
     this.warnOfNoAdministrators();
     await this.store.prepare();

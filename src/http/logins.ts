@@ -8,6 +8,7 @@ import { originOf } from './origin.js';
 import {
   knownStateOf,
   setChecked,
+  sessionIdOf,
   sidOf,
   stateOf,
   type SessionRequest,
@@ -37,7 +38,7 @@ export class Logins {
     given: { credential?: Credential; response?: SessionResponse },
   ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (request.session ? 'cookie' : 'token');
-    const response = given.response ?? request.res;
+    const response = given.response ?? knownStateOf(request)?.response ?? request.res;
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
       const session = await this.sessions.admit({
@@ -114,7 +115,7 @@ export class Logins {
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {
   const { sessionID, stamp: id, user } = knownStateOf(request)?.arrivedWith ?? {};
-  return id === undefined || sessionID === request.sessionID ? undefined : { id, user, givenUp: true };
+  return id === undefined || sessionID === sessionIdOf(request) ? undefined : { id, user, givenUp: true };
 }
 
 /** The session of the token that a login renews. The client still holds the token. */
@@ -142,10 +143,15 @@ function requireFreshCookieSession(request: SessionRequest): void {
   const arrivedSessionId = knownStateOf(request)?.arrivedWith.sessionID;
   if (!request.session)
     throw new Error(
-      "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session' before " +
-        "app.listen(), or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
+      "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +
+        "await app.register(fastifySession, { ... }) from '@fastify/session', before app.listen(); or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
     );
-  if (arrivedSessionId === undefined || arrivedSessionId !== request.sessionID) return;
+  if (typeof request.session.save !== 'function')
+    throw new Error(
+      'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(). @fastify/secure-session and cookie-session keep ' +
+        'everything in the cookie; use @fastify/session or express-session. With @fastify/session, the path of its cookie must cover this route.',
+    );
+  if (arrivedSessionId === undefined || arrivedSessionId !== sessionIdOf(request)) return;
   throw new Error(
     'This login did not give the cookie session a new id, so it is refused (session fixation, OWASP ASVS 7.2.4). Either nobody is logged in: ' +
       'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +

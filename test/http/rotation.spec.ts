@@ -30,9 +30,9 @@ class PasswordController {
   @Post('regenerate-and-copy')
   @HttpCode(204)
   async regenerateAndCopy(@Req() request: UserRequest): Promise<void> {
-    const { cookie: _, ...kept } = request.session;
+    const kept = Object.entries(request.session).filter(([key]) => key !== 'cookie');
     await this.regenerate(request);
-    Object.assign(request.session, kept);
+    Object.assign(request.session, Object.fromEntries(kept));
   }
 
   @Post('login-again')
