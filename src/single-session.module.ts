@@ -17,6 +17,7 @@ import { selfServiceController } from './admin/self-service.controller.js';
 import { EventEmitterBridge } from './event-emitter.bridge.js';
 import { ArrivalGuard } from './http/arrival.guard.js';
 import { Backstop } from './http/backstop.js';
+import { PassportLogins } from './http/passport-logins.js';
 import { PlatformCheck } from './http/platform.check.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
@@ -273,6 +274,7 @@ const HTTP_PROVIDERS: Provider[] = [
   SingleSessionLoginInterceptor,
   SingleSessionLogoutInterceptor,
   PlatformCheck,
+  PassportLogins,
   Backstop,
 ];
 

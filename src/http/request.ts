@@ -1,5 +1,6 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
+import type { Route } from './route.js';
 
 /** The part of a cookie session that we touch: of express-session, or of @fastify/session. */
 export interface CookieSession {
@@ -22,6 +23,9 @@ export interface SessionRequest {
   session?: CookieSession | null;
   sessionID?: string;
   res?: SessionResponse;
+  /** The application that serves it: Express's, or the instance of Fastify. */
+  app?: unknown;
+  server?: unknown;
   // A name and no symbol: a request has so many properties that V8 would make a dictionary of it (its limit is lower for
   // computed keys), and then everything that touches the request is slow.
   singleSessionState?: RequestState;
@@ -50,6 +54,13 @@ export interface Reply {
 /** What a handler answers with: Express's response, which is Node's own, or Fastify's reply around that. */
 export type SessionResponse = NodeResponse | Reply;
 
+/** An admitted login, and the way back. */
+export interface AdmittedLogin {
+  session: CurrentSession;
+  /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
+  takeBack: () => Promise<void>;
+}
+
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
   /** As they were before any login of this request could change them. */
@@ -63,6 +74,10 @@ export interface RequestState {
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
   checked?: { readonly user: unknown; readonly stamp: unknown };
   current?: CurrentSession;
+  /** The login that this request was, when it is admitted. */
+  login?: AdmittedLogin;
+  /** What our decorators say of the route, when it is known. */
+  route?: Route | undefined;
   /** What Express's request knows by itself. */
   response?: SessionResponse;
 }
@@ -76,6 +91,15 @@ export function stateOf(request: SessionRequest): RequestState {
       user: request.user,
     },
   });
+}
+
+/** To be called before Passport establishes a login. It has set the user already, who did not come with the request. */
+export function arriveAtLogin(request: SessionRequest): void {
+  if (request.singleSessionState !== undefined) return;
+  const { user } = request;
+  request.user = undefined;
+  stateOf(request);
+  request.user = user;
 }
 
 /** The state, unless nothing of ours has seen the request. */

@@ -21,7 +21,8 @@ export class SingleSessionGuard implements CanActivate {
     const state = stateOf(request);
     state.guard = this;
     state.response = response;
-    if (routeOf(context) !== undefined) return true;
+    state.route = routeOf(context);
+    if (state.route !== undefined) return true;
     return this.requestCheck.check(request, response);
   }
 
