@@ -130,7 +130,7 @@ export function statements(settings: StatementSettings) {
   UPDATE ${sessions} s SET logins = s.logins || $4::uuid FROM old WHERE s.id = old.id RETURNING s.id`;
 
   /** As the others that begin with a session, and $6 login. */
-  const endLogin = `WITH old AS (${ofSession('u.*, s.id AS own_id, array_remove(s.logins, $6::uuid) AS others', '$6 = ANY (s.logins) AND ($4::text IS NULL OR s.user_id = $4)', '$5::int')}),
+  const endLogin = `WITH old AS (${ofSession('u.*, s.id AS own_id, array_remove(s.logins, $6::uuid) AS others', '($4::text IS NULL OR s.user_id = $4)', '$5::int')}),
   kept AS (UPDATE ${sessions} s SET logins = old.others FROM old WHERE s.id = old.own_id AND old.others <> '{}'),
   slot AS (
     UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),
