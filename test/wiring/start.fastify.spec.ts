@@ -93,7 +93,9 @@ describe('on Fastify, an application that is fit to hold the limit starts', () =
   }
 
   it('also when nobody has awaited the registration of @fastify/session', async () => {
-    const started = await start((app) => {
+    const started = await start(async (app) => {
+      // As NestFactory.create() does: what comes after it is loaded when somebody waits for it.
+      await app.getHttpAdapter().init?.();
       void app.register(fastifyCookie);
       void app.register(fastifySession, SESSION);
       runPassport(app);
