@@ -8,7 +8,7 @@ import {
   type Provider,
   type Type,
 } from '@nestjs/common';
-import { APP_GUARD, APP_INTERCEPTOR, DiscoveryModule } from '@nestjs/core';
+import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { adminController } from './admin/admin.controller.js';
@@ -16,7 +16,8 @@ import { pageController } from './admin/page.controller.js';
 import { selfServiceController } from './admin/self-service.controller.js';
 import { EventEmitterBridge } from './event-emitter.bridge.js';
 import { ArrivalGuard } from './http/arrival.guard.js';
-import { SingleSessionBackstop } from './http/backstop.interceptor.js';
+import { Backstop } from './http/backstop.js';
+import { PassportLogins } from './http/passport-logins.js';
 import { PlatformCheck } from './http/platform.check.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
@@ -273,13 +274,14 @@ const HTTP_PROVIDERS: Provider[] = [
   SingleSessionLoginInterceptor,
   SingleSessionLogoutInterceptor,
   PlatformCheck,
+  PassportLogins,
+  Backstop,
 ];
 
 const globalProviders = (enforce: boolean): Provider[] => [
   enforce
     ? { provide: APP_GUARD, useExisting: SingleSessionGuard }
     : { provide: APP_GUARD, useClass: ArrivalGuard },
-  { provide: APP_INTERCEPTOR, useClass: SingleSessionBackstop },
 ];
 
 function createStore(

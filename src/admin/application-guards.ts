@@ -4,6 +4,7 @@ import {
   mixin,
   type CanActivate,
   type ExecutionContext,
+  type OnApplicationBootstrap,
   type Type,
 } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
@@ -12,14 +13,19 @@ import { isObservable, lastValueFrom } from 'rxjs';
 /** Asks the application's guards in their order. A guard that one of its modules provides is taken from there, so that it has its dependencies. */
 export function applicationGuards(guards: readonly (Type<CanActivate> | CanActivate)[]): Type<CanActivate> {
   @Injectable()
-  class ApplicationGuards implements CanActivate {
-    private instances: Promise<CanActivate[]> | undefined;
+  class ApplicationGuards implements CanActivate, OnApplicationBootstrap {
+    // Until they are there, a request fails.
+    private instances!: CanActivate[];
 
     constructor(@Inject(ModuleRef) private readonly modules: ModuleRef) {}
 
+    /** Stops the start when a guard needs what nobody provides. */
+    async onApplicationBootstrap(): Promise<void> {
+      this.instances = await Promise.all(guards.map((guard) => this.instanceOf(guard)));
+    }
+
     async canActivate(context: ExecutionContext): Promise<boolean> {
-      this.instances ??= Promise.all(guards.map((guard) => this.instanceOf(guard)));
-      for (const guard of await this.instances) {
+      for (const guard of this.instances) {
         const answer = guard.canActivate(context);
         if (!(await (isObservable(answer) ? lastValueFrom(answer) : answer))) return false;
       }

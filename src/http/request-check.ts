@@ -2,11 +2,14 @@ import { Logger } from '@nestjs/common';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import { claimsOf, type Claim } from './claims.js';
-import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
+import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
 import { originOf } from './origin.js';
 import {
   bearerTokenOf,
+  isChecked,
+  setChecked,
+  sidOf,
   sessionIdOf,
   stateOf,
   type CookieSession,
@@ -27,40 +30,34 @@ export class RequestCheck {
 
   /** `true`, at once for an anonymous request and for one that was checked already; throws for a request that is refused. */
   check(request: SessionRequest, response: SessionResponse | undefined): true | Promise<true> {
-    const { user } = request;
-    const stamped = stampOf(request);
-    if (!user && stamped === undefined) return true;
-    const state = stateOf(request);
-    const { checked } = state;
-    if (checked !== undefined && checked.user === user && checked.stamp === stamped) return true;
-    const remembered = user ? this.recall(request, user) : undefined;
+    if (!request.user && request.session?.singleSession === undefined) return true;
+    if (isChecked(request, stateOf(request))) return true;
+    const remembered = this.sessions.remembers ? this.recall(request) : undefined;
     if (remembered === undefined)
       return this.decide(request).catch((error: unknown) => this.refuse(error, request, response));
-    state.current = remembered;
-    state.checked = { user, stamp: stamped };
+    setChecked(request, remembered);
     return true;
   }
 
   /** The session, if memory says all that there is to say of the request. */
-  private recall(request: SessionRequest, user: unknown): CurrentSession | undefined {
-    if (!this.sessions.remembers) return undefined;
-    const [main, other] = claimsOf(request);
+  private recall({ user, session }: SessionRequest): CurrentSession | undefined {
+    const [stamp, sid] = [session?.singleSession, sidOf(user)];
+    const id = stamp ?? sid;
+    if (!user || typeof id !== 'string' || (stamp && sid)) return undefined;
     const limit = this.sessions.limitAtCheck(user);
-    if (main === undefined || other !== undefined || typeof limit !== 'number') return undefined;
-    const { id } = main;
-    const verdict = this.sessions.remembered({ id, limit });
-    if (!verdict?.live || this.sessions.userIdOf(user) !== verdict.userId) return undefined;
-    return this.sessions.isCurrent(verdict, user) ? { id, userId: verdict.userId } : undefined;
+    const verdict = typeof limit === 'number' ? this.sessions.remembered({ id, limit }) : undefined;
+    if (!verdict?.live || this.sessions.compare(verdict, user) !== 'same') return undefined;
+    return { id, userId: verdict.userId };
   }
 
   private async decide(request: SessionRequest): Promise<true> {
-    const state = stateOf(request);
     const [main, other] = claimsOf(request);
-    if (other !== undefined && other.id !== state.checked?.stamp)
+    if (other !== undefined && other.id !== stateOf(request).checked?.stamp)
       await this.confirm(other, undefined, request);
-    state.current =
-      main === undefined ? await this.adopt(request) : await this.confirm(main, request.user, request);
-    state.checked = { user: request.user, stamp: stampOf(request) };
+    setChecked(
+      request,
+      main === undefined ? await this.adopt(request) : await this.confirm(main, request.user, request),
+    );
     return true;
   }
 
@@ -75,8 +72,9 @@ export class RequestCheck {
     if (!found.live) return refuseEnded(found, credential, request);
     const { userId } = found;
     if (!user) return { id, userId };
-    if (this.sessions.userIdOf(user) !== userId) return this.refuseForeign(id, credential, request);
-    const verdict = await this.sessions.keepCurrent(check, found, user);
+    const comparison = this.sessions.compare(found, user);
+    if (comparison === 'foreign') return this.refuseForeign(id, credential, request);
+    const verdict = comparison === 'same' ? found : await this.sessions.keepCurrent(check, found, user);
     return verdict.live ? { id, userId } : refuseEnded(verdict, credential, request);
   }
 

@@ -1,5 +1,6 @@
-import type { ExecutionContext } from '@nestjs/common';
+import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
+import type { Route } from './route.js';
 
 /** The part of a cookie session that we touch: of express-session, or of @fastify/session. */
 export interface CookieSession {
@@ -22,7 +23,12 @@ export interface SessionRequest {
   session?: CookieSession | null;
   sessionID?: string;
   res?: SessionResponse;
-  [STATE]?: RequestState;
+  /** The application that serves it: Express's, or the instance of Fastify. */
+  app?: unknown;
+  server?: unknown;
+  // A name and no symbol: a request has so many properties that V8 would make a dictionary of it (its limit is lower for
+  // computed keys), and then everything that touches the request is slow.
+  singleSessionState?: RequestState;
 }
 
 /** The part of Node's response that we touch. */
@@ -48,7 +54,12 @@ export interface Reply {
 /** What a handler answers with: Express's response, which is Node's own, or Fastify's reply around that. */
 export type SessionResponse = NodeResponse | Reply;
 
-const STATE = Symbol('nestjs-single-session');
+/** An admitted login, and the way back. */
+export interface AdmittedLogin {
+  session: CurrentSession;
+  /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
+  takeBack: () => Promise<void>;
+}
 
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
@@ -58,18 +69,22 @@ export interface RequestState {
     readonly stamp: string | undefined;
     readonly user: unknown;
   };
-  /** The guard stands on this route, or on all. */
-  guarded?: boolean;
+  /** The guard that the request has met. */
+  guard?: CanActivate;
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
-  checked?: { user: unknown; stamp: unknown };
+  checked?: { readonly user: unknown; readonly stamp: unknown };
   current?: CurrentSession;
+  /** The login that this request was, when it is admitted. */
+  login?: AdmittedLogin;
+  /** What our decorators say of the route, when it is known. */
+  route?: Route | undefined;
   /** What Express's request knows by itself. */
   response?: SessionResponse;
 }
 
 /** The state of the request; the first call is its arrival. */
 export function stateOf(request: SessionRequest): RequestState {
-  return (request[STATE] ??= {
+  return (request.singleSessionState ??= {
     arrivedWith: {
       sessionID: sessionIdOf(request),
       stamp: text(request.session?.singleSession),
@@ -78,8 +93,33 @@ export function stateOf(request: SessionRequest): RequestState {
   });
 }
 
+/** To be called before Passport establishes a login. It has set the user already, who did not come with the request. */
+export function arriveAtLogin(request: SessionRequest): void {
+  if (request.singleSessionState !== undefined) return;
+  const { user } = request;
+  request.user = undefined;
+  stateOf(request);
+  request.user = user;
+}
+
 /** The state, unless nothing of ours has seen the request. */
-export const knownStateOf = (request: SessionRequest): RequestState | undefined => request[STATE];
+export const knownStateOf = (request: SessionRequest): RequestState | undefined => request.singleSessionState;
+
+/** Whether the request has been checked as it is now: with this user and this cookie session. */
+export function isChecked({ user, session }: SessionRequest, { checked }: RequestState): boolean {
+  return checked !== undefined && checked.user === user && checked.stamp === session?.singleSession;
+}
+
+/** To be called when the request has been checked, or its login admitted. */
+export function setChecked(
+  request: SessionRequest,
+  current: CurrentSession,
+  user: unknown = request.user,
+): void {
+  const state = stateOf(request);
+  state.current = current;
+  state.checked = { user, stamp: request.session?.singleSession };
+}
 
 /** The id of the cookie session: a secret, which the cookie holds. */
 export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | undefined =>
@@ -88,7 +128,8 @@ export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | un
 /** The request of an HTTP or GraphQL handler; `undefined` for transports that have none. */
 export function requestOf(context: ExecutionContext): SessionRequest | undefined {
   const type = context.getType<string>();
-  if (type === 'http') return context.switchToHttp().getRequest<SessionRequest>();
+  // What `switchToHttp()` gives, without the three functions that it makes each time.
+  if (type === 'http') return context.getArgByIndex<SessionRequest>(0);
   if (type !== 'graphql') return undefined;
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
   if (request === undefined)
@@ -101,7 +142,7 @@ export function requestOf(context: ExecutionContext): SessionRequest | undefined
 /** The response to a request, of which a GraphQL context knows through the request, or on Fastify by a `reply`. */
 export function responseOf(context: ExecutionContext, request: SessionRequest): SessionResponse | undefined {
   const type = context.getType<string>();
-  if (type === 'http') return context.switchToHttp().getResponse<SessionResponse>();
+  if (type === 'http') return context.getArgByIndex<SessionResponse>(1);
   if (type !== 'graphql') return request.res;
   return context.getArgByIndex<{ reply?: Reply } | undefined>(2)?.reply ?? request.res;
 }

@@ -19,9 +19,10 @@ export class SingleSessionGuard implements CanActivate {
     if (request === undefined) return true;
     const response = responseOf(context, request);
     const state = stateOf(request);
-    state.guarded = true;
+    state.guard = this;
     state.response = response;
-    if (routeOf(context) !== undefined) return true;
+    state.route = routeOf(context);
+    if (state.route !== undefined) return true;
     return this.requestCheck.check(request, response);
   }
 

@@ -18,6 +18,7 @@ import {
   type Verdict,
 } from '../session/session.js';
 import { Sessions } from '../session/sessions.js';
+import { checkEveryoneOrder } from './everyone-order.js';
 import { Logins } from './logins.js';
 import type { SessionRequest } from './request.js';
 import type { Credential } from './route.js';
@@ -56,6 +57,16 @@ export class SingleSessionService {
     return session;
   }
 
+  /**
+   * Lets the request's new cookie session carry its session on: after `request.session.regenerate()` at a change of
+   * password or of privileges (OWASP ASVS 7.2.4). The session keeps its id and its place. Not needed after
+   * `request.logIn()` of the same user, which does it by itself.
+   * @throws Error when the request came with no live session, or that session belongs to another user than `request.user`
+   */
+  async rebind(request: unknown): Promise<CurrentSession> {
+    return this.logins.rebind(request as SessionRequest);
+  }
+
   /** Whether a session is live now. Give its user where `maxSessions` is a function: without, only the slots that its last login left are looked at. */
   async verify(sessionId: string, user?: unknown): Promise<Verdict> {
     const limit = await this.sessions.limitAtCheck(user);
@@ -90,9 +101,12 @@ export class SingleSessionService {
   /**
    * Ends the sessions of everyone, except those that are spared (administrators, unless you say otherwise), in the time
    * of one statement. Recorded, as what administrators do is.
+   * @throws TypeError for an order that is not understood, before anybody is logged out
    */
-  endEveryone({ by, ...order }: LogoutEveryoneOrder & { by?: string } = {}): Promise<LogoutEveryoneResult> {
-    return this.administration.logoutEveryone(order, actorOfCode(by));
+  async endEveryone(order: LogoutEveryoneOrder & { by?: string } = {}): Promise<LogoutEveryoneResult> {
+    checkEveryoneOrder(order);
+    const { by, ...rest } = order;
+    return this.administration.logoutEveryone(rest, actorOfCode(by));
   }
 
   /**

@@ -145,10 +145,7 @@ export class Administration {
     if (dryRun)
       return { ...(await answered(this.store.countCutOff(spared, undefined), COUNT_WITHIN_MS)), dryRun };
     const signature = sign(actor, order.note);
-    const cutOff = await this.cutOff({ spared, signature, target: { except: spared } });
-    this.sweeper.sweepSoon();
-    const { by, note } = signature;
-    this.events.emit({ type: 'cut-off', at: cutOff.at, by, note, except: spared });
+    const cutOff = await answered(this.cutOff({ spared, signature, target: { except: spared } }));
     const counts = await answered(this.store.countCutOff(spared, cutOff), COUNT_WITHIN_MS).catch(
       (error: Error) => {
         this.logger.error(`Everyone was logged out, but it could not be counted: ${error.message}`);
@@ -181,13 +178,17 @@ export class Administration {
     return answered(this.store.actions(query));
   }
 
+  // Told also when the answer comes after nobody waits for it any more.
   private async cutOff(order: CutOffOrder): Promise<CutOff> {
-    try {
-      return await answered(this.store.cutOff(order));
-    } finally {
+    const cutOff = await this.store.cutOff(order).finally(() => {
       // Also after an error: it may have been committed all the same.
       this.freshness?.everythingChanged();
-    }
+    });
+    this.sweeper.sweepSoon();
+    const { spared, signature } = order;
+    const { by, note } = signature;
+    this.events.emit({ type: 'cut-off', at: cutOff.at, by, note, except: spared });
+    return cutOff;
   }
 
   private async endUsers(
@@ -197,13 +198,17 @@ export class Administration {
   ): Promise<EndUsersResult> {
     const order = { userIds: [], usernames: [], sessionId: null, ...whom };
     const protect = !actor.permission.logoutAdmins;
-    const statement = this.store.endUsers({ ...order, protect, dryRun, signature: sign(actor, note) });
-    const result = await answered(statement).catch((error: unknown) => {
+    const signed = { ...order, protect, dryRun, signature: sign(actor, note) };
+    return answered(dryRun ? this.store.endUsers(signed) : this.endAndTell(signed));
+  }
+
+  // Told also when the answer comes after nobody waits for it any more.
+  private async endAndTell(order: EndUsersOrder): Promise<EndUsersResult> {
+    const result = await this.store.endUsers(order).catch((error: unknown) => {
       // It may have been committed all the same, and whom it meant is not known.
       this.freshness?.everythingChanged();
       throw error;
     });
-    if (dryRun) return result;
     this.freshness?.changed(new Set(result.found.map(({ userId }) => userId)));
     this.events.emitEnded(result.ended);
     return result;

@@ -51,12 +51,21 @@ export function toUserId(found: Pick<IdentityLike, 'id'> | null | undefined): st
   );
 }
 
-/** Roles in one text, to be compared with the database's. */
-export const rolesKey = (roles: readonly string[]): string => roles.join('\u001f');
+const BETWEEN_ROLES = '\u001f';
+
+/** Roles in one text, as the database gives them. */
+export const rolesKey = (roles: readonly string[]): string => roles.join(BETWEEN_ROLES);
+
+/** The roles in such a text. */
+export const rolesIn = (key: string): string[] => (key === '' ? [] : key.split(BETWEEN_ROLES));
+
+/** Whether two such texts are the same set: whoever reads roles in another order must not write at each request. */
+export const sameRoles = (some: string, others: string): boolean =>
+  some === others || rolesKey(rolesIn(some).sort()) === rolesKey(rolesIn(others).sort());
 
 // PostgreSQL stores UTF-8 without NUL: two different ids with lone surrogates would become one.
 const isStorable = (text: unknown): text is string =>
-  typeof text === 'string' && !text.includes('\0') && !/\p{Surrogate}/u.test(text);
+  typeof text === 'string' && !text.includes('\0') && text.isWellFormed();
 
 const describe = (id: unknown): string =>
   typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`;

@@ -75,10 +75,13 @@ export class Policy {
     return this.permissions.byFunction(user);
   }
 
-  /** The user's roles at a check; `undefined` for a user that does not tell, whose id is still good. */
-  rolesOf(user: unknown): readonly string[] | undefined {
-    const { roles } = this.settings.identify(user);
-    return Array.isArray(roles) && roles.every((role) => typeof role === 'string') ? roles : undefined;
+  /** Whose request it is at a check. `roles` is `undefined` for a user that does not tell, whose id is still good. */
+  subjectOf(user: unknown): { userId: string; roles: readonly string[] | undefined } {
+    const found = this.settings.identify(user);
+    const userId = toUserId(found);
+    const { roles } = found;
+    const tells = Array.isArray(roles) && roles.every((role) => typeof role === 'string');
+    return { userId, roles: tells ? roles : undefined };
   }
 
   identityOf(user: unknown): Identity {

@@ -5,7 +5,7 @@ import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks } from './checks.js';
 import type { Freshness } from './freshness.js';
-import { rolesKey } from './identity.js';
+import { rolesIn, rolesKey, sameRoles } from './identity.js';
 import { LARGEST_LIMIT, type Policy, type Ruling } from './policy.js';
 import {
   UNKNOWN_SESSION,
@@ -103,8 +103,8 @@ export class Sessions {
     return session;
   }
 
-  // Somebody who cannot be identified is somebody else: this must not fail the login of the one who can.
-  private isUser(user: unknown, userId: string): boolean {
+  /** Somebody who cannot be identified is somebody else: this must not fail the login of the one who can. */
+  isUser(user: unknown, userId: string): boolean {
     try {
       return Boolean(user) && this.policy.userIdOf(user) === userId;
     } catch {
@@ -154,31 +154,28 @@ export class Sessions {
     return this.checks.verify(check);
   }
 
+  /** Whether a live session is that of the user, and says of the user's roles what is true now, as far as nobody has to be asked. */
+  compare(verdict: Extract<CheckResult, { live: true }>, user: unknown): 'same' | 'changed' | 'foreign' {
+    const { userId, roles } = this.policy.subjectOf(user);
+    if (userId !== verdict.userId) return 'foreign';
+    const isSame = roles === undefined || sameRoles(rolesKey(roles), verdict.roles);
+    return isSame && !verdict.administrator ? 'same' : 'changed';
+  }
+
   /**
    * Writes down that the user has other roles now than the session says, and checks it again: a cut-off may have spared
-   * it for a role that is lost. Costs nothing while the roles are the same.
+   * it for a role that is lost.
    */
   async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
-    if (this.isCurrent(verdict, user)) return verdict;
-    const roles = this.policy.rolesOf(user) ?? [];
+    const roles = this.policy.subjectOf(user).roles ?? rolesIn(verdict.roles);
     const administrator = verdict.administrator && (await this.policy.isAdministrator(user));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
     await answered(this.store.refresh({ id: check.id, roles, administrator }));
     return this.verify(check);
   }
 
-  /** Whether the session says of its user's roles what is true now, as far as nobody has to be asked. */
-  isCurrent({ roles, administrator }: CheckResult, user: unknown): boolean {
-    const now = this.policy.rolesOf(user);
-    return now === undefined || (!administrator && sameRoles(rolesKey(now), roles));
-  }
-
   limitAtCheck(user: unknown): number | Promise<number> {
     return this.policy.limitAtCheck(user);
-  }
-
-  userIdOf(user: unknown): string {
-    return this.policy.userIdOf(user);
   }
 
   /** Ends what the target says and is live. `user` is whose limit says what is live, where somebody asks in person. */
@@ -246,11 +243,6 @@ export class Sessions {
     );
   }
 }
-
-// A user's roles are a set: whoever reads them in another order must not write at each request.
-const sameRoles = (some: string, others: string): boolean =>
-  some === others ||
-  some.split('\u001f').sort().join('\u001f') === others.split('\u001f').sort().join('\u001f');
 
 // One way only: the id is public, the credential is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562, version 8).
 function idOfCredential(secret: string): string {

@@ -1,5 +1,13 @@
-import { exemptNow, ipv4IfMapped, isAdministrator, liveness, ms, type LivenessSettings } from './liveness.js';
-import { endedOf, endLate } from './statements.js';
+import { endedOf } from './ended-row.js';
+import {
+  exemptNow,
+  IN_TIME,
+  ipv4IfMapped,
+  isAdministrator,
+  liveness,
+  ms,
+  type LivenessSettings,
+} from './liveness.js';
 import type { TableNames } from './table-names.js';
 
 export interface AdministrationStatementSettings
@@ -22,13 +30,14 @@ export function administrationStatements(settings: AdministrationStatementSettin
    * one. A session that was admitted while the statement waited for the slots row is not in its sight; that it is an
    * administrator's, the locked row says.
    */
-  const judged = (lock: string): string => `WITH wanted AS (
+  const judged = (lock = '', condition = 'true'): string => `WITH wanted AS (
     SELECT q.user_id, NULL::text AS username FROM unnest($1::text[]) AS q (user_id)
     UNION SELECT s.user_id, s.username FROM ${sessions} s WHERE s.username = ANY($2::text[]) AND s.ended_at IS NULL
     UNION SELECT s.user_id, NULL FROM ${sessions} s WHERE s.id = $3::uuid),
   known AS (SELECT u.user_id, u.generation FROM ${slots} u WHERE u.user_id IN (SELECT w.user_id FROM wanted w)),
-  old AS (
+  locked AS MATERIALIZED (
     SELECT u.* FROM ${slots} u WHERE u.user_id IN (SELECT w.user_id FROM wanted w) ORDER BY u.user_id ${lock}),
+  old AS (SELECT locked.* FROM locked WHERE ${condition}),
   judged AS (
     SELECT old.*, $4::boolean AND (old.protected_generation > known.generation OR EXISTS (
         SELECT FROM ${sessions} s WHERE s.user_id = old.user_id AND ${live('old')} AND ${isAdministrator('$5')})) AS protected
@@ -49,7 +58,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
       .join(', ')}) SELECT now(), ${Object.values(columns).join(', ')}`;
 
   /** As `judged`, and $6 by, $7 ip, $8 action, $9 note, $10 target. */
-  const endUsers = `${judged('FOR NO KEY UPDATE OF u')},
+  const endUsers = `${judged('FOR NO KEY UPDATE OF u', IN_TIME)},
   slot AS (
     UPDATE ${slots} u SET active = CASE WHEN $3 IS NULL THEN '{}' ELSE array_remove(judged.active, $3) END,
       floor = CASE WHEN $3 IS NULL THEN judged.generation ELSE judged.floor END
@@ -75,18 +84,19 @@ export function administrationStatements(settings: AdministrationStatementSettin
   ${told}`;
 
   /** As `judged`. */
-  const wouldEndUsers = `${judged('')},
+  const wouldEndUsers = `${judged()},
   due AS (${due}),
   ended AS (SELECT ${endedOf('due')} FROM due),
   late AS (SELECT NULL::uuid AS id, NULL::text AS user_id WHERE false)
   ${told}`;
 
   // Committed in the order of their ids: a login that sees one must see all those that are older.
-  const oneAtATime = `(SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('${cutoffs}'))) AS turn`;
+  const oneAtATime = `pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('${cutoffs}'))`;
   /** $1 by, $2 administrators, $3 roles, $4 usernames, $5 user ids, $6 ip, $7 note, $8 target. */
-  const insertCutOff = `WITH cutoff AS (
+  const insertCutOff = `WITH locked AS MATERIALIZED (SELECT ${oneAtATime}),
+  cutoff AS (
     INSERT INTO ${cutoffs} (created_at, created_by, administrators, roles, usernames, user_ids)
-    SELECT now(), $1::text, $2::boolean, $3::text[], $4::text[], $5::text[] FROM ${oneAtATime} RETURNING id, created_at),
+    SELECT now(), $1::text, $2::boolean, $3::text[], $4::text[], $5::text[] FROM locked WHERE ${IN_TIME} RETURNING id, created_at),
   action AS (${record({
     by: '$1::text',
     ip: ipv4IfMapped('$6::inet'),
@@ -218,7 +228,6 @@ export function administrationStatements(settings: AdministrationStatementSettin
   return {
     endUsers,
     wouldEndUsers,
-    endLate: endLate(sessions),
     insertCutOff,
     countCutOff,
     recordCounts,

@@ -11,6 +11,12 @@ export interface EndedRow {
   replaced_by: string | null;
 }
 
+/** What is told of a session that ended, for the events. */
+export const endedOf = (alias: string): string =>
+  ['id', 'user_id', 'username', 'end_reason', 'ended_at', 'ended_by', 'replaced_by']
+    .map((column) => `${alias}.${column}`)
+    .join(', ');
+
 export const toEndedSession = (row: EndedRow): EndedSession => ({
   id: row.id,
   userId: row.user_id,

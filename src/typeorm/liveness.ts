@@ -1,3 +1,5 @@
+import { ANSWER_WITHIN_MS } from '../session/answered.js';
+
 /** What the fragments are made for; all of it is fixed at start. Names are quoted. */
 export interface LivenessSettings {
   cutoffs: string;
@@ -8,6 +10,14 @@ export interface LivenessSettings {
 export type Liveness = ReturnType<typeof liveness>;
 
 export const ms = (milliseconds: number): string => `interval '${milliseconds} milliseconds'`;
+
+/**
+ * A condition that holds, or fails the statement when it has waited for locks for longer than its caller waits for the
+ * statement. An order that was answered with an error must not be carried out later, on people who have signed in since.
+ * To be read after the locks are held: from a materialized CTE that takes them.
+ */
+export const IN_TIME = `CASE WHEN clock_timestamp() < statement_timestamp() + ${ms(ANSWER_WITHIN_MS - 500)} THEN true
+    ELSE format('nothing was done: others held a lock for %s', clock_timestamp() - statement_timestamp())::boolean END`;
 
 /** One value for one address, however it is written (RFC 4291, section 2.5.5.2). */
 export const ipv4IfMapped = (ip: string): string =>

@@ -1,5 +1,6 @@
 import type { EndTarget } from '../session/session.js';
-import { exemptNow, HELD_ROLES, liveness, ms, type LivenessSettings } from './liveness.js';
+import { endedOf } from './ended-row.js';
+import { exemptNow, HELD_ROLES, IN_TIME, liveness, ms, type LivenessSettings } from './liveness.js';
 
 /** What the statements are made for; all of it is fixed at start. */
 export interface StatementSettings extends LivenessSettings {
@@ -14,19 +15,6 @@ export interface StatementSettings extends LivenessSettings {
 export type Statements = ReturnType<typeof statements>;
 
 export const BATCH = 1_000;
-
-/** What is told of a session that ended, for the events. */
-export const endedOf = (alias: string): string =>
-  ['id', 'user_id', 'username', 'end_reason', 'ended_at', 'ended_by', 'replaced_by']
-    .map((column) => `${alias}.${column}`)
-    .join(', ');
-
-/** $1 ids, $2 reason, $3 by. For sessions that a statement ended without having them in sight. */
-export const endLate = (sessions: string): string => `WITH due AS (
-    SELECT s.id FROM ${sessions} s WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE)
-  UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
-  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-  RETURNING ${endedOf('s')}`;
 
 /**
  * Every statement of the module, as fixed texts: what varies is a parameter. In all of them `s` is a session, `u` the
@@ -95,7 +83,7 @@ export function statements(settings: StatementSettings) {
   UPDATE ${sessions} s SET last_seen_at = now() FROM due WHERE s.id = due.id`;
 
   // A session in the locked slots row that has no row in this snapshot was admitted while the statement waited for the
-  // lock. It is dead like the others, and a second statement says so: see `endLate`.
+  // lock. It is dead like the others, and a second statement says so: see `LateEnds`.
   const finish = (due: string, all: string, reason: string): string => `due AS (
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
     WHERE ${live('old')} AND (${due})
@@ -149,7 +137,8 @@ export function statements(settings: StatementSettings) {
       's.id <> old.own_id',
       'true',
     ),
-    user: `WITH old AS (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
+    user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
+  old AS (SELECT locked.* FROM locked WHERE ${IN_TIME}),
   slot AS (
     UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
   ${finish('true', 'true', '$2')}`,
@@ -198,7 +187,6 @@ export function statements(settings: StatementSettings) {
     refresh,
     seen,
     end,
-    endLate: endLate(sessions),
     nextExpired,
     nextUnmarked,
     newestCutOff,

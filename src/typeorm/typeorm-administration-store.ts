@@ -20,6 +20,7 @@ import {
 import type { Spared } from '../session/events.js';
 import type { EndedSession, EndReason } from '../session/session.js';
 import { administrationStatements, type AdministrationStatements } from './administration-statements.js';
+import { LateEnds } from './late-ends.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { quotedTableNames } from './table-names.js';
@@ -61,14 +62,17 @@ const ACTION_CURSOR = /^\d{1,18}$/;
 export class TypeOrmAdministrationStore extends AdministrationStore {
   private readonly sql: AdministrationStatements;
   private readonly database: PrimaryDatabase;
+  private readonly lateEnds: LateEnds;
 
   constructor(
     dataSource: DataSource,
     private readonly settings: AdministrationStoreSettings,
   ) {
     super();
-    this.sql = administrationStatements({ ...settings, ...quotedTableNames(dataSource) });
+    const names = quotedTableNames(dataSource);
+    this.sql = administrationStatements({ ...settings, ...names });
     this.database = new PrimaryDatabase(dataSource);
+    this.lateEnds = new LateEnds(this.database, names.sessions);
   }
 
   async endUsers(order: EndUsersOrder): Promise<EndUsersResult> {
@@ -78,7 +82,8 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
       ? await this.rows<ToldRow>(this.sql.wouldEndUsers, whom)
       : await this.rows<ToldRow>(this.sql.endUsers, [...whom, ...recorded(order, signature)]);
     const late = rows.filter(({ kind }) => kind === 'late').map(({ id }) => id);
-    return { ...toResult(rows), ended: [...endedAmong(rows), ...(await this.endLate(late, signature))] };
+    const endedLate = await this.lateEnds.write(late, 'admin', signature.by);
+    return { ...toResult(rows), ended: [...endedAmong(rows), ...endedLate.map(toEndedSession)] };
   }
 
   async cutOff({ spared, signature, target }: CutOffOrder): Promise<CutOff> {
@@ -166,11 +171,6 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     const rows = await this.rows<RecordedAction>(this.sql.actionsList, [after, limit + 1]);
     const same = (row: RecordedAction): RecordedAction => row;
     return page(rows, limit, same, ({ id }) => id);
-  }
-
-  private async endLate(ids: string[], { by }: Signature): Promise<EndedSession[]> {
-    if (ids.length === 0) return [];
-    return (await this.rows<EndedRow>(this.sql.endLate, [ids, 'admin', by])).map(toEndedSession);
   }
 
   // A cut-off keeps the roles of its day: what makes an administrator may be configured differently tomorrow.

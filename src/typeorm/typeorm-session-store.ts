@@ -9,10 +9,10 @@ import {
   type CheckResult,
   type EndedSession,
   type EndOrder,
-  type EndReason,
 } from '../session/session.js';
 import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
+import { LateEnds } from './late-ends.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
@@ -47,6 +47,7 @@ export class TypeOrmSessionStore extends SessionStore {
   private readonly admission: (admission: Admission) => Statement;
   private readonly database: PrimaryDatabase;
   private readonly sweeping: Sweeping;
+  private readonly lateEnds: LateEnds;
 
   constructor(
     private readonly dataSource: DataSource,
@@ -58,6 +59,7 @@ export class TypeOrmSessionStore extends SessionStore {
     this.admission = admissionStatement({ ...settings, ...names });
     this.database = new PrimaryDatabase(dataSource);
     this.sweeping = new Sweeping(this.database, this.sql, settings.idleTimeout);
+    this.lateEnds = new LateEnds(this.database, names.sessions);
   }
 
   async prepare(): Promise<void> {
@@ -92,11 +94,8 @@ export class TypeOrmSessionStore extends SessionStore {
     const { records } = await this.database.run<EndRow>(this.sql.end[target.scope], parameters);
     const ended = records.filter(({ late }) => !late);
     const late = records.filter((row) => row.late).map(({ id }) => id);
-    if (late.length > 0)
-      ended.push(
-        ...(await this.endLate(late, target.scope === 'everywhere' ? 'logout-everywhere' : reason, by)),
-      );
-    return ended.map(toEndedSession);
+    const lateReason = target.scope === 'everywhere' ? 'logout-everywhere' : reason;
+    return [...ended, ...(await this.lateEnds.write(late, lateReason, by))].map(toEndedSession);
   }
 
   async markUsers(userIds: readonly string[]): Promise<EndedSession[]> {
@@ -119,11 +118,6 @@ export class TypeOrmSessionStore extends SessionStore {
 
   sweep(): Promise<Sweep> {
     return this.sweeping.batch();
-  }
-
-  private async endLate(ids: string[], reason: EndReason, by: string | null): Promise<EndedRow[]> {
-    const { records } = await this.database.run<EndedRow>(this.sql.endLate, [ids, reason, by]);
-    return records;
   }
 }
 

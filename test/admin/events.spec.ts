@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Injectable, Logger, Module } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
 import { DataSource } from 'typeorm';
@@ -27,6 +27,8 @@ import {
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
+import { SessionStore } from '../../src/session/session-store.js';
+import { Sweeper } from '../../src/session/sweeper.js';
 import { quotedTableNames } from '../../src/typeorm/table-names.js';
 import { times, until } from '../support/store.js';
 
@@ -433,10 +435,15 @@ describe('once in the cluster', () => {
     const lock = (verb: string): Promise<unknown> =>
       runner.query(`SELECT ${verb}(hashtext('nestjs-single-session:sweep'), hashtext($1))`, [sessionsTable]);
     await lock('pg_advisory_lock');
+    const batch = jest.spyOn(here.app.get(SessionStore), 'sweep');
     try {
       await admin.post(`${ADMIN}/logout-everyone`);
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      const { results } = batch.mock;
+      const known = results.length;
+      await until(() => results.length > known);
+      expect(await results[known]!.value).toEqual({ more: true, ended: [] });
     } finally {
+      batch.mockRestore();
       await lock('pg_advisory_unlock');
       await runner.release();
     }
@@ -451,12 +458,15 @@ describe('once in the cluster', () => {
     const [client, other] = [await someoneNew(here), await someoneNew(here)];
     const runner = here.app.get(DataSource).createQueryRunner();
     await runner.startTransaction();
+    const sweep = jest.spyOn(here.app.get(Sweeper), 'sweep');
     try {
       await runner.query('SELECT FROM user_session WHERE id = $1 FOR UPDATE', [client.sessionId]);
       await admin.post(`${ADMIN}/logout-everyone`);
       await endOf(other);
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await Promise.all(sweep.mock.results.map(({ value }) => value));
+      expect(endedOf(client)).toEqual([]);
     } finally {
+      sweep.mockRestore();
       await runner.rollbackTransaction();
       await runner.release();
     }

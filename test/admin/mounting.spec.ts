@@ -386,6 +386,10 @@ describe("the application's guards", () => {
     expect(await statuses(client, { 'x-office': 'yes' })).toEqual([403, 403, 403]);
   });
 
+  it('stop the start when they need what nobody provides [lesson 32; P8]', async () => {
+    await expect(start(admin([GateGuard]))).rejects.toThrow(/Gate/);
+  });
+
   it('give nobody a permission, and no session that has ended a life', async () => {
     await start(admin([Passing]));
     const user = await someoneNew(application!);

@@ -1,49 +1,20 @@
-import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { Logger, type LoggerService } from '@nestjs/common';
-import { MemoryStore, type SessionData } from 'express-session';
-import { DataSource, type Logger as TypeOrmLogger } from 'typeorm';
+import { Logger } from '@nestjs/common';
+import { DataSource } from 'typeorm';
 import { startApplication, type TestApplication } from '../support/application.js';
 import { ADMIN, ADMIN_OPTIONS, Client, eventsOf, someoneNew } from '../support/administration.js';
 import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { cookieValue, inWords, ListeningStore, LogSink, PREFIX } from '../support/secrets.js';
 import { newUser } from '../support/sessions.js';
 import { times } from '../support/store.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 
-/** Long enough that nothing else begins like it. */
-const PREFIX = 16;
 const TABLES = ['', '_slots', '_cutoff', '_exemption', '_action'].map((suffix) => `user_session${suffix}`);
 
 const secrets = new Set<string>();
-const logged: string[] = [];
+const sink = new LogSink();
 const bodies: string[] = [];
-
-class ListeningStore extends MemoryStore {
-  override set(sid: string, session: SessionData, callback?: (error?: unknown) => void): void {
-    secrets.add(sid);
-    super.set(sid, session, callback);
-  }
-}
-
-const note = (...parts: unknown[]): void =>
-  void logged.push(inspect(parts, { depth: 6, maxStringLength: null }));
-const nestLogger: LoggerService = {
-  log: note,
-  warn: note,
-  error: note,
-  debug: note,
-  verbose: note,
-  fatal: note,
-};
-const typeOrmLogger: TypeOrmLogger = {
-  logQuery: (text, parameters) => note(text, parameters),
-  logQueryError: (error, text, parameters) => note(error, text, parameters),
-  logQuerySlow: (_, text, parameters) => note(text, parameters),
-  logSchemaBuild: (message) => note(message),
-  logMigration: (message) => note(message),
-  log: (_, message) => note(message),
-};
 
 let databaseUrl: string;
 let watch: StatementWatch;
@@ -54,11 +25,11 @@ beforeAll(async () => {
   watch = await watchStatements(databaseUrl);
   application = await startApplication(watch.url, {
     options: { ...ADMIN_OPTIONS, maxSessions: 2, storm: { threshold: 3, windowMs: 60_000 } },
-    session: { store: new ListeningStore() },
-    typeorm: { logging: 'all', logger: typeOrmLogger },
-    build: (builder) => builder.setLogger(nestLogger),
+    session: { store: new ListeningStore(secrets) },
+    typeorm: { logging: 'all', logger: sink.typeOrm },
+    build: (builder) => builder.setLogger(sink.nest),
   });
-  Logger.overrideLogger(nestLogger);
+  Logger.overrideLogger(sink.nest);
 });
 
 afterAll(async () => {
@@ -70,8 +41,7 @@ afterAll(async () => {
 
 /** A client whose credential is noted as a secret. */
 function known(client: Client): Client {
-  if (client.browser.cookie)
-    secrets.add(decodeURIComponent(client.browser.cookie).replace(/^connect\.sid=/, ''));
+  if (client.browser.cookie) secrets.add(cookieValue(client.browser.cookie));
   if (client.kind === 'token') secrets.add(client.headers['authorization']!.slice('Bearer '.length));
   return client;
 }
@@ -138,9 +108,9 @@ it('nothing in the answers to administrators, the events, our tables and logs ca
   await runEveryFlow();
   const places = {
     tables: await dump(),
-    logs: logged.join('\n'),
+    logs: sink.text,
     answers: bodies.join('\n'),
-    events: events.map((event) => inspect(event, { depth: 6, maxStringLength: null })).join('\n'),
+    events: events.map(inWords).join('\n'),
   };
 
   // Else the test would look at nothing.

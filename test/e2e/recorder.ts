@@ -54,6 +54,12 @@ export class Recorder {
     this.history.push({ kind: 'end', process, session: name, user, sentAt, answeredAt });
   }
 
+  /** Shows no session, and needs no database. */
+  async fetchStylesheet(process: number): Promise<void> {
+    const { status } = await this.client.send(`${this.urls[process]!}/demo.css`);
+    if (status !== 200) throw new Error(`GET /demo.css was answered ${status}`);
+  }
+
   /** Shows the session to each of the processes, until it is accepted and so remembered there. */
   async remembered(session: ClientSession, processes: readonly number[]): Promise<void> {
     await Promise.all(
@@ -67,7 +73,7 @@ export class Recorder {
   async refusedAfter(process: number, session: ClientSession, since: number): Promise<number> {
     for (;;) {
       if ((await this.ask(process, session)) === 'ended') return performance.now() - since;
-      // All share two cores: asking without pause would be most of what is measured.
+      // No event tells a client. And all share two cores: asking without pause would be most of what is measured.
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }

@@ -101,6 +101,7 @@ async function startTogether(size: number): Promise<RunningProcess[]> {
   return starting;
 }
 
+/** Waits for a condition that no event announces. */
 async function until(condition: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!(await condition())) {

@@ -1,17 +1,14 @@
-import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { Controller, HttpCode, Logger, Post, UseGuards, type LoggerService } from '@nestjs/common';
-import { MemoryStore, type SessionData } from 'express-session';
-import { DataSource, type Logger as TypeOrmLogger } from 'typeorm';
+import { Controller, HttpCode, Logger, Post, UseGuards } from '@nestjs/common';
+import { DataSource } from 'typeorm';
 import { SkipSingleSession, SingleSessionService } from '../../src/index.js';
 import { LocalLoginGuard, startApplication, type TestApplication } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { cookieValue, ListeningStore, LogSink, PREFIX } from '../support/secrets.js';
 import { newUser } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 
-/** Long enough that nothing else begins like it. */
-const PREFIX = 16;
 const OUR_TABLES = ['user_session', 'user_session_slots'];
 
 @Controller('before')
@@ -24,34 +21,8 @@ class BeforeController {
 }
 
 const secrets = new Set<string>();
-const logged: string[] = [];
+const sink = new LogSink();
 const bodies: string[] = [];
-
-class ListeningStore extends MemoryStore {
-  override set(sid: string, session: SessionData, callback?: (error?: unknown) => void): void {
-    secrets.add(sid);
-    super.set(sid, session, callback);
-  }
-}
-
-const note = (...parts: unknown[]): void =>
-  void logged.push(inspect(parts, { depth: 6, maxStringLength: null }));
-const nestLogger: LoggerService = {
-  log: note,
-  warn: note,
-  error: note,
-  debug: note,
-  verbose: note,
-  fatal: note,
-};
-const typeOrmLogger: TypeOrmLogger = {
-  logQuery: (text, parameters) => note(text, parameters),
-  logQueryError: (error, text, parameters) => note(error, text, parameters),
-  logQuerySlow: (_, text, parameters) => note(text, parameters),
-  logSchemaBuild: (message) => note(message),
-  logMigration: (message) => note(message),
-  log: (_, message) => note(message),
-};
 
 let databaseUrl: string;
 let watch: StatementWatch;
@@ -63,11 +34,11 @@ beforeAll(async () => {
   application = await startApplication(watch.url, {
     options: { unregistered: 'adopt', maxSessions: 2 },
     controllers: [BeforeController],
-    session: { store: new ListeningStore() },
-    typeorm: { logging: 'all', logger: typeOrmLogger },
-    build: (builder) => builder.setLogger(nestLogger),
+    session: { store: new ListeningStore(secrets) },
+    typeorm: { logging: 'all', logger: sink.typeOrm },
+    build: (builder) => builder.setLogger(sink.nest),
   });
-  Logger.overrideLogger(nestLogger);
+  Logger.overrideLogger(sink.nest);
 });
 
 afterAll(async () => {
@@ -77,7 +48,7 @@ afterAll(async () => {
 });
 
 function remember(browser: Browser, answer: Answer): Answer {
-  if (browser.cookie) secrets.add(decodeURIComponent(browser.cookie).replace(/^[^=]+=/, ''));
+  if (browser.cookie) secrets.add(cookieValue(browser.cookie));
   bodies.push(
     JSON.stringify(answer.body) +
       JSON.stringify([...answer.headers].filter(([name]) => name !== 'set-cookie')),
@@ -141,7 +112,7 @@ async function runEveryFlow(): Promise<void> {
 
 it('nothing in our tables, logs and answers can be used as a session [P7, S2]', async () => {
   await runEveryFlow();
-  const places = { tables: await dump(), logs: logged.join('\n'), answers: bodies.join('\n') };
+  const places = { tables: await dump(), logs: sink.text, answers: bodies.join('\n') };
 
   // Else the test would look at nothing.
   expect(secrets.size).toBeGreaterThanOrEqual(12);

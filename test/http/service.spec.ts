@@ -189,3 +189,20 @@ describe('SingleSessionService', () => {
     expect(await liveSessionsOf(application, other)).toEqual([foreign]);
   });
 });
+
+describe('endEveryone by the application', () => {
+  it.each([
+    [{ userIds: '12' }, /except\.userIds must be an array of strings/],
+    [{ usernames: 'alice' }, /except\.usernames must be an array of strings/],
+    [{ roles: [7] }, /except\.roles must be an array of strings/],
+    [{ administrators: 'no' }, /except\.administrators must be true or false/],
+    [{ me: null }, /except\.me must be true or false/],
+    [{ admins: false }, /except\.admins is unknown/],
+  ])('ends nothing when it is not understood: %j [lesson 9]', async (except, message) => {
+    const user = newUser(application);
+    const browser = new Browser(application.url);
+    await browser.login(user.username);
+    await expect(service.endEveryone({ except: except as object })).rejects.toThrow(message);
+    expect((await browser.get('/me')).status).toBe(200);
+  });
+});

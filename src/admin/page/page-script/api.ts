@@ -44,11 +44,12 @@ function queried(path, query) {
 }
 
 /**
- * Never throws: what goes wrong comes back in words.
+ * Never throws: what goes wrong comes back in words. That the server keeps to the contract is taken on trust here.
+ * @template T
  * @param {string} method
  * @param {string} path
  * @param {object} [body]
- * @returns {Promise<Answer<any>>}
+ * @returns {Promise<Answer<T>>}
  */
 async function call(method, path, body) {
   try {
@@ -60,10 +61,12 @@ async function call(method, path, body) {
       redirect: 'manual',
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
+    /** @type {unknown} */
     const answer = await response.json().catch(() => undefined);
-    if (isSignedOut(response)) leave(answer ?? {});
-    if (response.ok && typeof answer === 'object') return { ok: true, body: answer };
-    return { ok: false, status: response.status, problem: problemOf(response.status, answer) };
+    const refusal = /** @type {Refusal | null | undefined} */ (answer);
+    if (isSignedOut(response)) leave(refusal ?? {});
+    if (response.ok && typeof answer === 'object') return { ok: true, body: /** @type {T} */ (answer) };
+    return { ok: false, status: response.status, problem: problemOf(response.status, refusal) };
   } catch {
     const what = method === 'GET' ? '' : ' It is not known whether it was done.';
     return { ok: false, status: 0, problem: 'The server did not answer.' + what };
@@ -80,10 +83,10 @@ function isSignedOut({ status, type }) {
 
 /**
  * @param {number} status
- * @param {{ message?: string | string[] } | null} [answer]
+ * @param {Refusal | null} [refusal]
  */
-function problemOf(status, answer) {
-  const message = [answer?.message ?? []].flat().join('; ');
+function problemOf(status, refusal) {
+  const message = [refusal?.message ?? []].flat().join('; ');
   const isForPeople = status >= 400 && status < 500 && message !== '';
   return isForPeople
     ? sentence(message)

@@ -6,6 +6,7 @@ export const contract = `// @ts-check
  * @typedef {{ ok: true, body: T } | { ok: false, status: number, problem: string }} Answer
  * What came of a call: the body, or the problem in words for people.
  */
+/** @typedef {{ code?: string, reason?: string, message?: string | string[] }} Refusal */
 /**
  * @template T
  * @typedef {{ items: T[], nextCursor: string | null }} Page

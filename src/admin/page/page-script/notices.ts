@@ -73,7 +73,7 @@ function ask({ title, text, yes, wider }) {
 
 /**
  * The person's own session has ended: nothing of the others' stays on the screen.
- * @param {{ code?: string, reason?: string }} body
+ * @param {Refusal} refusal
  */
 function leave({ code, reason = '' }) {
   if (isOver) return;

@@ -10,6 +10,8 @@ class PagedTable {
   next = null;
   // Counts questions: an answer to a question before the last one is not shown.
   turn = 0;
+  /** @type {Promise<unknown> | undefined} */
+  going;
 
   /**
    * @param {object} parts
@@ -36,8 +38,9 @@ class PagedTable {
     return this.cursors.length === 1;
   }
 
-  /** Reads the page that is shown once more. */
-  refresh() {
+  /** Reads the page that is shown once more. One that the person has asked for is shown first. */
+  async refresh() {
+    await this.going;
     return this.show(this.cursors, this.turn > 1);
   }
 
@@ -48,7 +51,9 @@ class PagedTable {
 
   /** @param {string[]} cursors */
   async go(cursors) {
-    const answer = await this.show(cursors, false);
+    const going = this.show(cursors, false);
+    this.going = going;
+    const answer = await going;
     if (!answer.ok) notify(answer.problem, 'bad');
     else announce(this.items.length === 0 ? this.parts.emptyText : this.position());
   }

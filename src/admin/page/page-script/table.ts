@@ -14,7 +14,10 @@ export const table = `
 /** @type {WeakMap<Element, string>} */
 const versions = new WeakMap();
 
-/** @param {Column<any>} column */
+/**
+ * @template T
+ * @param {Column<T>} column
+ */
 function headCell({ name, heading, className }) {
   const properties = { role: 'columnheader', scope: 'col', class: className };
   return element('th', properties, heading ? heading() : name);
@@ -58,8 +61,9 @@ function fill({ rows, columns, keyOf, heading }, items, marksNew = false) {
 }
 
 /**
+ * @template T
  * @param {string} key
- * @param {Column<any>[]} columns
+ * @param {Column<T>[]} columns
  * @param {boolean} isMarked
  */
 function newRow(key, columns, isMarked) {

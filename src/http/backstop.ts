@@ -1,0 +1,52 @@
+import { Inject, Injectable, type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
+import { GUARDS_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
+import { DiscoveryService } from '@nestjs/core';
+import { isChecked, knownStateOf, requestOf } from './request.js';
+
+/**
+ * Asks the guard once more, after all guards of the route: `request.user` of a route-level `AuthGuard('jwt')` does not
+ * exist yet when global guards run, or a guard that stands before it. What the guard has checked already costs nothing
+ * here, and a request that has met no guard of ours is left alone. It has no state: handlers belong to their class, and
+ * a class may serve several applications of one process.
+ */
+const LAST_GUARD: CanActivate = {
+  canActivate(context: ExecutionContext) {
+    const request = requestOf(context);
+    const state = request && knownStateOf(request);
+    if (state?.guard === undefined || isChecked(request!, state)) return true;
+    return state.guard.canActivate(context);
+  },
+};
+
+/**
+ * Puts {@link LAST_GUARD} behind the guards of every route and resolver. In its constructor: Nest reads them before any
+ * hook of a module runs. A global interceptor would come after them, too, but also after interceptors that answer from a
+ * cache and after the head of an `@Sse()` answer, and costs each request several times as much.
+ */
+@Injectable()
+export class Backstop {
+  constructor(@Inject(DiscoveryService) discovery: DiscoveryService) {
+    for (const { metatype } of [...discovery.getControllers(), ...discovery.getProviders()])
+      if (typeof metatype === 'function')
+        for (const handler of handlersOf(metatype as Type)) standBehind(handler);
+  }
+}
+
+function standBehind(handler: object): void {
+  const guards = (Reflect.getMetadata(GUARDS_METADATA, handler) ?? []) as unknown[];
+  if (!guards.includes(LAST_GUARD)) Reflect.defineMetadata(GUARDS_METADATA, [...guards, LAST_GUARD], handler);
+}
+
+function* handlersOf({ prototype }: Type): Generator<object> {
+  const isOver = (level: unknown): boolean => level === null || level === Object.prototype;
+  for (
+    let level = prototype as object | null;
+    level && !isOver(level);
+    level = Object.getPrototypeOf(level) as object
+  )
+    for (const { value } of Object.values(Object.getOwnPropertyDescriptors(level)))
+      if (typeof value === 'function' && isHandler(value as object)) yield value as object;
+}
+
+const isHandler = (method: object): boolean =>
+  Reflect.getMetadataKeys(method).some((key) => key === PATH_METADATA || String(key).startsWith('graphql:'));

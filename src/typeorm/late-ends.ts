@@ -1,0 +1,38 @@
+import { Logger } from '@nestjs/common';
+import type { EndReason } from '../session/session.js';
+import { endedOf, type EndedRow } from './ended-row.js';
+import type { PrimaryDatabase } from './primary-database.js';
+
+/**
+ * Writes down the end of sessions that a statement took out of the slots without having them in sight: they were
+ * admitted while it waited for the lock.
+ */
+export class LateEnds {
+  private readonly logger = new Logger('SingleSession');
+  /** $1 ids, $2 reason, $3 by. */
+  private readonly sql: string;
+
+  constructor(
+    private readonly database: PrimaryDatabase,
+    sessions: string,
+  ) {
+    this.sql = `WITH due AS (
+      SELECT s.id FROM ${sessions} s WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE)
+    UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
+    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+    RETURNING ${endedOf('s')}`;
+  }
+
+  /** Never fails: the sessions are dead already, and so are those that the first statement had in sight, which must be told. */
+  async write(ids: readonly string[], reason: EndReason, by: string | null): Promise<EndedRow[]> {
+    if (ids.length === 0) return [];
+    try {
+      return (await this.database.run<EndedRow>(this.sql, [ids, reason, by])).records;
+    } catch (error) {
+      this.logger.warn(
+        `Sessions were ended, but the reason could not be written down for ${ids.join(', ')}: they will be recorded as superseded. ${(error as Error).message}`,
+      );
+      return [];
+    }
+  }
+}

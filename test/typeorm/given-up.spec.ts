@@ -1,0 +1,92 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { someone, until } from '../support/store.js';
+import { person, Process } from './administrators.js';
+
+let url: string;
+let one: Process;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  one = await Process.open(url);
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+afterAll(async () => {
+  await one?.close();
+  await dropDatabase(url);
+});
+
+/** Whether a statement of ours is still under way in PostgreSQL, whoever waits for it. */
+const underWay = async (): Promise<boolean> => {
+  const [row] = await one.bench.query<{ busy: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+       AND pid <> pg_backend_pid() AND query LIKE '%user_session%') AS busy`,
+  );
+  return row!.busy;
+};
+
+describe('what an administrator ordered and was answered with an error, since others held a lock for too long', () => {
+  it('is not carried out later: no cut-off, no logout of a user [S17]', async () => {
+    const login = one.logins();
+    const user = someone();
+    const before = await login(person(user));
+    const holder = one.bench.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    try {
+      await holder.query(
+        `SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('"user_session_cutoff"'))`,
+      );
+      await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+      const orders = [
+        one.cutOff(),
+        one.endUsers({ userIds: [user] }),
+        one.bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: null }),
+      ];
+      const outcomes = await Promise.allSettled(orders);
+      expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+    } finally {
+      await holder.rollbackTransaction();
+      await holder.release();
+    }
+    await until(async () => !(await underWay()));
+    expect(await one.bench.query('SELECT FROM user_session_cutoff')).toEqual([]);
+    expect(await one.states([before])).toEqual(['live']);
+  });
+});
+
+describe('what was ended although the row of a session was out of sight', () => {
+  it.each([
+    ['by an administrator', async (user: string) => (await one.endUsers({ userIds: [user] })).ended],
+    [
+      'by the application',
+      (user: string) =>
+        one.bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: null }),
+    ],
+  ])('%s is told also when the second statement fails, which only writes down', async (_, end) => {
+    const user = someone();
+    const id = await one.logins({ maxSessions: 2 })(person(user));
+    await one.bench.query(
+      'UPDATE user_session_slots SET active = active || gen_random_uuid() WHERE user_id = $1',
+      [user],
+    );
+    // eslint-disable-next-line -- the method of before
+    const run = PrimaryDatabase.prototype.run;
+    jest.spyOn(PrimaryDatabase.prototype, 'run').mockImplementation(function (
+      this: PrimaryDatabase,
+      sql,
+      ...rest
+    ) {
+      return sql.includes('WITH due AS') ? Promise.reject(new Error('gone')) : run.call(this, sql, ...rest);
+    } as typeof run);
+    const warned = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    expect((await end(user)).map((session) => session.id)).toEqual([id]);
+    expect(await one.states([id])).toEqual(['admin']);
+    expect(warned.mock.calls).toEqual([[expect.stringContaining('could not be written down')]]);
+  });
+});
