@@ -103,6 +103,24 @@ describe('on Fastify, an application that is fit to hold the limit starts', () =
     await limitHolds(started);
   });
 
+  it('with @fastify/session as it is by default, which saves every visitor and renews every cookie', async () => {
+    const started = await start(async (app) => {
+      await app.register(fastifyCookie);
+      await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } });
+      runPassport(app);
+    });
+    await limitHolds(started);
+    const browser = new Browser(started.url);
+    await browser.get('/me');
+    const before = browser.copy();
+    await browser.login('bob');
+    expect(browser.cookie).not.toBe(before.cookie);
+    expect((await before.get('/me')).body.user).toBeNull();
+    const after = browser.copy();
+    expect((await browser.post('/logout')).status).toBe(204);
+    expect((await after.get('/me')).body).toEqual({ user: null, session: null });
+  });
+
   it('with @fastify/secure-session beside @fastify/session, under another name', async () => {
     const started = await start(async (app) => {
       await app.register(fastifyCookie);
