@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { once } from 'node:events';
+import { request } from 'node:http';
 import { Controller, Get, Post, Res, Session, UseGuards } from '@nestjs/common';
 import { DataSource } from 'typeorm';
 import { SingleSessionLogin } from '../../src/index.js';
@@ -268,19 +269,15 @@ describe('a double click on "Log in" in a browser that has the cookie of the log
   it('leaves the session to the second click when the browser hangs up on the first, and to nobody when on both [S13]', async () => {
     const user = newUser({ users });
     const browser = await visitor(one);
-    const clicks = [new AbortController(), new AbortController()].map((controller) => ({
-      controller,
-      answer: browser
-        .copy()
-        .send(
-          'POST',
-          '/slow-login',
-          { username: user.username, password: user.username },
-          {},
-          controller.signal,
-        ),
-    }));
-    const outcomes = clicks.map(({ answer }) => answer.catch((error: Error) => error.name));
+    const clicks = [0, 1].map(() => {
+      const click = request(`${one.url}/slow-login`, {
+        method: 'POST',
+        agent: false,
+        headers: { 'content-type': 'application/json', cookie: browser.cookie },
+      });
+      click.on('error', () => undefined);
+      return click.end(JSON.stringify({ username: user.username, password: user.username }));
+    });
     const carried = async (): Promise<number> => {
       const [row] = await databaseOf(one).query<{ logins: number }[]>(
         'SELECT cardinality(logins) AS logins FROM user_session WHERE user_id = $1 AND ended_at IS NULL',
@@ -289,12 +286,11 @@ describe('a double click on "Log in" in a browser that has the cookie of the log
       return row?.logins ?? 0;
     };
     await eventually(carried, (logins) => logins === 2);
-    clicks[0]!.controller.abort();
+    clicks[0]!.destroy();
     await eventually(carried, (logins) => logins === 1);
     expect(await liveSessionsOf(one, user)).toHaveLength(1);
-    clicks[1]!.controller.abort();
+    clicks[1]!.destroy();
     await eventually(carried, (logins) => logins === 0);
     expect(await liveSessionsOf(one, user)).toEqual([]);
-    expect(await Promise.all(outcomes)).toEqual(['AbortError', 'AbortError']);
   });
 });
