@@ -20,8 +20,7 @@ const swc = (moduleType) => [
   },
 ];
 
-/** @type {import('jest').Config} */
-export default {
+const project = {
   testEnvironment: 'node',
   roots: ['<rootDir>/src', '<rootDir>/migrations', '<rootDir>/test'],
   testRegex: '(\\.|-)spec\\.ts$',
@@ -40,6 +39,37 @@ export default {
   transformIgnorePatterns: [canRequireEsm ? '/node_modules/' : `/node_modules/(?!(?:.+/)?(?:${esmOnly})/)`],
   globalSetup: '<rootDir>/test/global-setup.mjs',
   globalTeardown: '<rootDir>/test/global-teardown.mjs',
+};
+
+// Specs that serve HTTP run on both platforms, and test/support/platform.ts tells them on which; *.express.spec.ts and
+// *.fastify.spec.ts are about what only one of them has. All others run once.
+const onBoth = [
+  '/test/(http|admin|wiring)/.+\\.spec\\.ts$',
+  '/test/e2e/(admin-page-parts|demo|exactly-n|kill|start)\\.spec\\.ts$',
+];
+// They ask through HTTP, but what they ask about does not know of it, and they take long.
+const once = [
+  '/test/admin/(bounded|events|everyone|exemptions|nothing-to-steal|storms)\\.spec\\.ts$',
+  '/test/http/(bounded|last-seen|request-of)\\.spec\\.ts$',
+];
+
+/** @type {import('jest').Config} */
+export default {
+  projects: [
+    {
+      ...project,
+      displayName: 'express',
+      globals: { PLATFORM: 'express' },
+      testPathIgnorePatterns: ['/node_modules/', '\\.fastify\\.spec\\.ts$'],
+    },
+    {
+      ...project,
+      displayName: 'fastify',
+      globals: { PLATFORM: 'fastify' },
+      testRegex: onBoth,
+      testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$', ...once],
+    },
+  ],
   collectCoverageFrom: ['src/**/*.ts', 'migrations/**/*.ts'],
   coverageProvider: 'v8',
   testTimeout: 30_000,

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import connectPgSimple from 'connect-pg-simple';
-import type { RequestHandler } from 'express';
-import session, { type SessionData } from 'express-session';
+import session, { type CookieOptions, type SessionData, type Store } from 'express-session';
 import { SessionStoreUnavailableException } from 'nestjs-single-session';
 import pg from 'pg';
 
@@ -16,25 +15,21 @@ declare module 'express-session' {
   }
 }
 
-/** The middleware for cookie sessions that all processes share, and what ends it. */
+/** What the cookie sessions of both platforms have in common, and what ends their store. */
 export interface CookieSessions {
-  middleware: RequestHandler;
+  secret: string;
+  store: Store;
+  cookie: CookieOptions;
   close(): Promise<void>;
 }
 
-/** Cookie sessions in PostgreSQL, as many applications have them. */
+/** Cookie sessions in PostgreSQL, shared by all processes, as many applications have them. */
 export function createCookieSessions({ url, secret }: { url: string; secret: string }): CookieSessions {
   const pool = createPool(url);
   // The cookie and its row end together after two weeks, so a request has no expiry to write.
   const store = new CookieSessionStore({ pool, tableName: 'cookie_session', disableTouch: true });
-  const middleware = session({
-    store,
-    secret,
-    resave: false,
-    saveUninitialized: false,
-    cookie: { httpOnly: true, sameSite: 'lax', secure: 'auto', maxAge: TWO_WEEKS_MS },
-  });
-  return { middleware, close: () => close(store, pool) };
+  const cookie = { httpOnly: true, sameSite: 'lax', secure: 'auto', maxAge: TWO_WEEKS_MS } as const;
+  return { secret, store, cookie, close: () => close(store, pool) };
 }
 
 type Done = (error?: unknown) => void;

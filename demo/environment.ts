@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 /** What the demo was told by its environment variables, checked. */
 export interface Environment {
+  platform: 'express' | 'fastify';
   maxSessions: number;
   onLimit: 'evict' | 'reject';
   exemptUsernames: string[];
@@ -24,8 +25,8 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 /** Reads every variable of the demo, or throws an {@link EnvironmentError} for the first wrong one. */
 export function readEnvironment(variables: Variables): Environment {
-  oneOf(variables, 'PLATFORM', ['express']);
   return {
+    platform: oneOf(variables, 'PLATFORM', ['express', 'fastify']),
     ...limit(variables),
     exemptUsernames: list(variables, 'EXEMPT_USERNAMES', ['xqueue-watcher']),
     exemptRoles: list(variables, 'EXEMPT_ROLES', ['service']),

@@ -1,7 +1,12 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { type ArgumentsHost, Catch } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
-import type { Request, Response } from 'express';
 import { SessionEndedException } from 'nestjs-single-session';
+
+interface Request {
+  method: string;
+  headers: IncomingHttpHeaders;
+}
 
 /**
  * Sends a browser whose session has ended to a page that says why. Every other client
@@ -12,11 +17,12 @@ export class SessionEndedFilter extends BaseExceptionFilter<SessionEndedExceptio
   override catch(exception: SessionEndedException, host: ArgumentsHost): void {
     const http = host.switchToHttp();
     if (!isPageVisit(http.getRequest<Request>())) return super.catch(exception, host);
-    http.getResponse<Response>().redirect(303, `/?ended=${encodeURIComponent(exception.reason)}`);
+    const url = `/?ended=${encodeURIComponent(exception.reason)}`;
+    this.httpAdapterHost!.httpAdapter.redirect(http.getResponse(), 303, url);
   }
 }
 
-/** A client that accepts anything, as curl and fetch do, gets JSON: it is named first. */
-function isPageVisit(request: Request): boolean {
-  return request.method === 'GET' && request.accepts(['json', 'html']) === 'html';
+/** A client that accepts anything, as curl and fetch do, gets JSON: it does not ask for a page. */
+function isPageVisit({ method, headers: { accept = '' } }: Request): boolean {
+  return method === 'GET' && accept.includes('text/html') && !accept.includes('application/json');
 }

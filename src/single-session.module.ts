@@ -17,6 +17,7 @@ import { selfServiceController } from './admin/self-service.controller.js';
 import { EventEmitterBridge } from './event-emitter.bridge.js';
 import { ArrivalGuard } from './http/arrival.guard.js';
 import { Backstop } from './http/backstop.js';
+import { PassportLogins } from './http/passport-logins.js';
 import { PlatformCheck } from './http/platform.check.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
@@ -103,7 +104,7 @@ export class SingleSessionModule
 
   /** Stops the start when the application is not fit to hold the limit. */
   async onApplicationBootstrap(): Promise<void> {
-    this.platformCheck.run();
+    await this.platformCheck.run();
     this.warnOfLockOut();
     this.warnOfNoAdministrators();
     await this.store.prepare();
@@ -273,6 +274,7 @@ const HTTP_PROVIDERS: Provider[] = [
   SingleSessionLoginInterceptor,
   SingleSessionLogoutInterceptor,
   PlatformCheck,
+  PassportLogins,
   Backstop,
 ];
 

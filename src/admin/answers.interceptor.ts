@@ -8,6 +8,7 @@ import {
 } from '@nestjs/common';
 import { catchError, throwError, type Observable } from 'rxjs';
 import type { SessionResponse } from '../http/request.js';
+import { setHeader } from '../http/response.js';
 import { toException } from '../http/to-exception.js';
 import { ForbiddenError } from '../session/administration.js';
 import { CursorError } from '../session/administration-store.js';
@@ -17,8 +18,8 @@ import { CursorError } from '../session/administration-store.js';
 export class AnswersInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const response = context.switchToHttp().getResponse<SessionResponse>();
-    response.setHeader('Cache-Control', 'no-store');
-    response.setHeader('X-Content-Type-Options', 'nosniff');
+    setHeader(response, 'Cache-Control', 'no-store');
+    setHeader(response, 'X-Content-Type-Options', 'nosniff');
     return next.handle().pipe(catchError((error: unknown) => throwError(() => refusal(error, response))));
   }
 }

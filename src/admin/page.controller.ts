@@ -2,7 +2,6 @@ import {
   Controller,
   Get,
   Header,
-  HttpException,
   HttpStatus,
   Req,
   Res,
@@ -12,6 +11,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import type { SessionResponse } from '../http/request.js';
+import { setHeader } from '../http/response.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
@@ -35,6 +35,8 @@ const CONTENT_SECURITY_POLICY = [
   "trusted-types 'none'",
 ].join('; ');
 
+type Redirecting = SessionResponse & { status(code: number): unknown };
+
 /** The page for administrators: nothing in it but what the REST API answers. */
 export function pageController({ path, guards }: ControllerSettings): Type {
   @Controller({ path: `${path}/ui`, version: VERSION_NEUTRAL })
@@ -45,11 +47,12 @@ export function pageController({ path, guards }: ControllerSettings): Type {
     @Header('Content-Type', 'text/html; charset=utf-8')
     @Header('Content-Security-Policy', CONTENT_SECURITY_POLICY)
     @Header('Referrer-Policy', 'no-referrer')
-    page(@Req() { url }: { url: string }, @Res({ passthrough: true }) response: SessionResponse): string {
+    page(@Req() { url }: { url: string }, @Res({ passthrough: true }) response: Redirecting): string {
       // The page names its parts relative to itself.
       if (!url.split('?', 1)[0]!.endsWith('/')) return page;
-      response.setHeader('Location', '../ui');
-      throw new HttpException('The page is at /ui.', HttpStatus.PERMANENT_REDIRECT);
+      setHeader(response, 'Location', '../ui');
+      response.status(HttpStatus.PERMANENT_REDIRECT);
+      return 'The page is at /ui.';
     }
 
     @Get('app.js')

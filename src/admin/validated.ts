@@ -17,6 +17,8 @@ export const validated = (expectedType: Type): ValidationPipe =>
 class StrictValidationPipe extends ValidationPipe {
   override transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
     // class-transformer leaves such keys out in silence, so that they would never be refused as unknown.
+    // No body is an empty order; `null`, which some parsers take for JSON of an object, is none.
+    if (value === null) throw new BadRequestException(['expected an object, not null']);
     const key = prototypeKeyIn(value);
     if (key !== undefined) throw new BadRequestException([`property ${key} should not exist`]);
     return super.transform(value, metadata) as Promise<unknown>;

@@ -8,22 +8,17 @@ import { originOf } from './origin.js';
 import {
   knownStateOf,
   setChecked,
+  sessionIdOf,
   sidOf,
   stateOf,
+  type AdmittedLogin,
   type SessionRequest,
   type SessionResponse,
 } from './request.js';
 import type { Credential } from './route.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { unlessAnswered } from './unless-answered.js';
-
-/** An admitted login, and the way back. */
-export interface AdmittedLogin {
-  session: CurrentSession;
-  /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
-  takeBack: () => Promise<void>;
-}
+import { unlessAnswered, unlessReceived } from './unless-answered.js';
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
@@ -31,13 +26,68 @@ export class Logins {
 
   constructor(private readonly sessions: Sessions) {}
 
+  /** Admits a login whose purpose the request is: it is taken back when the answer reports a failure. */
   async admit(
     user: unknown,
     request: SessionRequest,
-    given: { credential?: Credential; response?: SessionResponse },
+    given: { credential?: Credential; response?: SessionResponse } = {},
   ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (request.session ? 'cookie' : 'token');
-    const response = given.response ?? request.res;
+    const response = given.response ?? responseTo(request);
+    const login = this.admitted(user, request) ?? (await this.admitNew(user, request, credential, response));
+    if (response) unlessAnswered(response, login.takeBack);
+    return login;
+  }
+
+  /**
+   * Admits a login that Passport has just established, on whatever request. That may fail for reasons of its own, and the
+   * browser keeps the cookie; so it is taken back only when no answer reaches the browser.
+   */
+  async admitEstablished(user: unknown, request: SessionRequest): Promise<void> {
+    const { current, login, route } = stateOf(request);
+    // Its interceptor admits it after all guards: the next may ask for a second factor.
+    if (route?.kind === 'login' && login === undefined) return;
+    if (current !== undefined && this.sessions.isUser(user, current.userId))
+      return this.carryOn(request, current, user);
+    if (login !== undefined) await this.sessions.giveUp(login.session.id);
+    const response = responseTo(request);
+    const { takeBack } = await this.admitNew(user, request, 'cookie', response);
+    if (response) unlessReceived(response, takeBack);
+  }
+
+  /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */
+  async rebind(request: SessionRequest): Promise<CurrentSession> {
+    const current = knownStateOf(request)?.current;
+    if (current === undefined || !request.session)
+      throw new Error(
+        'rebind() found no live session that the request came with, or no cookie session to carry it. Call it in a handler of a signed-in request, after ' +
+          'request.session.regenerate(); a login is admitted by @SingleSessionLogin() or SingleSessionService.admit().',
+      );
+    if (request.user && !this.sessions.isUser(request.user, current.userId))
+      throw new Error(
+        'rebind() was called for another user than the session belongs to. Call SingleSessionService.admit(user, request) for a login as somebody else.',
+      );
+    await this.carryOn(request, current, request.user);
+    return current;
+  }
+
+  private async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
+    await this.carry(request, current, () => this.sessions.giveUp(current.id));
+    setChecked(request, current, user);
+  }
+
+  // The request may have been admitted before its handler says so once more.
+  private admitted(user: unknown, request: SessionRequest): AdmittedLogin | undefined {
+    const login = knownStateOf(request)?.login;
+    return login !== undefined && this.sessions.isUser(user, login.session.userId) ? login : undefined;
+  }
+
+  private async admitNew(
+    user: unknown,
+    request: SessionRequest,
+    credential: Credential,
+    response: SessionResponse | undefined,
+  ): Promise<AdmittedLogin> {
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
       const session = await this.sessions.admit({
@@ -46,11 +96,11 @@ export class Logins {
         replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
         entitledBy: takenForPassword(user, request, credential),
       });
-      const takeBack = once(() => this.takeBack(session, request, credential));
-      if (response) unlessAnswered(response, takeBack);
-      if (credential === 'cookie') await this.carry(request, session, takeBack);
+      const login = { session, takeBack: once(() => this.takeBack(session, request, credential)) };
+      stateOf(request).login = login;
+      if (credential === 'cookie') await this.carry(request, session, login.takeBack);
       setChecked(request, session, user);
-      return { session, takeBack };
+      return login;
     } catch (error) {
       if (credential === 'cookie') await this.discardCookieSession(request, error);
       throw error instanceof NotEntitledError
@@ -84,12 +134,12 @@ export class Logins {
   private async carry(
     request: SessionRequest,
     { id }: CurrentSession,
-    takeBack: () => Promise<void>,
+    undo: () => Promise<void>,
   ): Promise<void> {
     try {
       await stamp(request.session!, id);
     } catch (error) {
-      await takeBack();
+      await undo();
       throw error;
     }
   }
@@ -99,7 +149,7 @@ export class Logins {
     request: SessionRequest,
     credential: Credential,
   ): Promise<void> {
-    stateOf(request).current = undefined;
+    Object.assign(stateOf(request), { current: undefined, login: undefined });
     await this.sessions
       .end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null })
       .catch((error: Error) =>
@@ -111,10 +161,13 @@ export class Logins {
   }
 }
 
+const responseTo = (request: SessionRequest): SessionResponse | undefined =>
+  knownStateOf(request)?.response ?? request.res;
+
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {
   const { sessionID, stamp: id, user } = knownStateOf(request)?.arrivedWith ?? {};
-  return id === undefined || sessionID === request.sessionID ? undefined : { id, user, givenUp: true };
+  return id === undefined || sessionID === sessionIdOf(request) ? undefined : { id, user, givenUp: true };
 }
 
 /** The session of the token that a login renews. The client still holds the token. */
@@ -142,10 +195,15 @@ function requireFreshCookieSession(request: SessionRequest): void {
   const arrivedSessionId = knownStateOf(request)?.arrivedWith.sessionID;
   if (!request.session)
     throw new Error(
-      "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session' before " +
-        "app.listen(), or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
+      "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +
+        "await app.register(fastifySession, { ... }) from '@fastify/session', before app.listen(); or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
     );
-  if (arrivedSessionId === undefined || arrivedSessionId !== request.sessionID) return;
+  if (typeof request.session.save !== 'function')
+    throw new Error(
+      'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(). @fastify/secure-session and cookie-session keep ' +
+        'everything in the cookie; use @fastify/session or express-session. With @fastify/session, the path of its cookie must cover this route.',
+    );
+  if (arrivedSessionId === undefined || arrivedSessionId !== sessionIdOf(request)) return;
   throw new Error(
     'This login did not give the cookie session a new id, so it is refused (session fixation, OWASP ASVS 7.2.4). Either nobody is logged in: ' +
       'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +

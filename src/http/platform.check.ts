@@ -1,37 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-
-/** A layer of Express's router. */
-interface Layer {
-  handle?: (...parameters: never[]) => unknown;
-  /** Set where the layer is a route. */
-  route?: { methods?: { _all?: boolean } };
-}
-
-// In the source of the function that Nest's own adapter puts first.
-const HOOK_OF_NEST = 'onResponseHook';
-
-/** By their names: Express's own, those that Nest adds, and Passport's. Any other may be a session middleware or hold one. */
-const NEVER_SESSION = new Set([
-  'query',
-  'expressInit',
-  'jsonParser',
-  'urlencodedParser',
-  'textParser',
-  'rawParser',
-  'serveStatic',
-  'corsMiddleware',
-  'helmetMiddleware',
-  'cookieParser',
-  'compression',
-  'initialize',
-  'authenticate',
-]);
+import { expressComplaint } from './express.check.js';
+import { fastifyComplaint, type FastifyInstance } from './fastify.check.js';
 
 /**
- * Stops the start on a platform that is not Express, and that of an application that keeps users in cookie sessions (it provides a Passport serializer) but has no
- * session middleware: its logins would establish nothing. Judges only what it knows: a middleware of another name may be
- * the missing one, and then the first login tells.
+ * Stops the start on a platform that is neither Express nor Fastify, and that of an application that keeps users in
+ * cookie sessions (it provides a Passport serializer) but has none that can hold a login: its logins would establish
+ * nothing. Judges only what it knows: what has another name may be the missing one, and then the first login tells.
  */
 @Injectable()
 export class PlatformCheck {
@@ -40,21 +15,22 @@ export class PlatformCheck {
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
   ) {}
 
-  run(): void {
-    this.requireExpress();
+  async run(): Promise<void> {
     this.requireRequestUser();
-    if (!this.usesPassportSessions() || this.mayHaveSessionMiddleware()) return;
-    throw new Error(
-      'A PassportSerializer is provided, so users are kept in cookie sessions, but there is no session middleware. Write ' +
-        "app.use(session({ secret, resave: false, saveUninitialized: false, store })) from 'express-session', then app.use(passport.session()), before app.init() or app.listen().",
-    );
+    const complaint = await this.complaintOfPlatform();
+    if (complaint !== undefined) throw new Error(complaint);
   }
 
-  private requireExpress(): void {
-    if (this.adapterHost.httpAdapter?.getType?.() !== 'fastify') return;
-    throw new Error(
-      'nestjs-single-session works on Express; Fastify is not supported yet. Write NestFactory.create(AppModule) with @nestjs/platform-express.',
-    );
+  private complaintOfPlatform(): string | undefined | Promise<string | undefined> {
+    const adapter = this.adapterHost.httpAdapter;
+    const platform = adapter?.getType?.() || 'none';
+    if (!['express', 'fastify', 'none'].includes(platform))
+      return `nestjs-single-session works on Express and on Fastify, not on ${platform}. Write NestFactory.create(AppModule) with @nestjs/platform-express, or NestFactory.create(AppModule, new FastifyAdapter()) with @nestjs/platform-fastify.`;
+    if (!this.usesPassportSessions()) return undefined;
+    const instance: unknown = adapter?.getInstance();
+    return platform === 'fastify'
+      ? fastifyComplaint(instance as FastifyInstance)
+      : expressComplaint(instance);
   }
 
   // `PassportModule.register({ property })`: what is not in `request.user` would pass unseen.
@@ -76,26 +52,4 @@ export class PlatformCheck {
       return typeof serializeUser === 'function' && typeof deserializeUser === 'function';
     });
   }
-
-  private mayHaveSessionMiddleware(): boolean {
-    const stack = expressStackOf(this.adapterHost.httpAdapter?.getInstance());
-    return stack === undefined || middlewaresOf(stack).some(maybeSession);
-  }
 }
-
-function expressStackOf(instance: unknown): Layer[] | undefined {
-  const { router, _router } = (instance ?? {}) as {
-    router?: { stack?: Layer[] };
-    _router?: { stack?: Layer[] };
-  };
-  return router?.stack ?? _router?.stack;
-}
-
-/** What runs before the first route: functions of `app.use()`, and of MiddlewareConsumer for all methods of a path. */
-function middlewaresOf(stack: Layer[]): Layer[] {
-  const firstRoute = stack.findIndex(({ route }) => route !== undefined && !route.methods?._all);
-  const before = firstRoute === -1 ? stack : stack.slice(0, firstRoute);
-  return before.filter(({ handle }) => !String(handle).includes(HOOK_OF_NEST));
-}
-
-const maybeSession = ({ handle }: Layer): boolean => !NEVER_SESSION.has(handle?.name ?? '');

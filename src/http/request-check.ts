@@ -10,6 +10,7 @@ import {
   isChecked,
   setChecked,
   sidOf,
+  sessionIdOf,
   stateOf,
   type CookieSession,
   type SessionRequest,
@@ -93,7 +94,7 @@ export class RequestCheck {
       this.sessions.isSameUser(stateOf(request).arrivedWith.user, request.user);
     const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
-    const verdict = await this.sessions.adopt(request.sessionID!, request.user, originOf(request));
+    const verdict = await this.sessions.adopt(sessionIdOf(request)!, request.user, originOf(request));
     if (!verdict.live) return refuseEnded(verdict, 'cookie', request);
     await stamp(cookieSession, verdict.id);
     return { id: verdict.id, userId: verdict.userId };
@@ -134,10 +135,12 @@ async function refuseEnded(
   throw new SessionEndedException(reason, endedAt);
 }
 
-// Only what is sure to be the credential of the user, who came with it: no guard has put somebody else there. Another one beside it,
-// such as a fresh cookie or an invented token, would let an ended session come back as a new one, again and again.
-function loggedInCookieSession({ session, sessionID, headers }: SessionRequest): CookieSession | undefined {
-  if (!session || !sessionID || headers.authorization !== undefined || session.passport?.user === undefined)
+// Only what is sure to be the credential of the user, who came with it: no guard has put somebody else there. Another one
+// beside it, such as a fresh cookie or an invented token, would let an ended session come back as a new one, again and again.
+function loggedInCookieSession(request: SessionRequest): CookieSession | undefined {
+  const { session, headers } = request;
+  const id = sessionIdOf(request);
+  if (!session || !id || headers.authorization !== undefined || session.passport?.user === undefined)
     return undefined;
-  return String(headers.cookie ?? '').includes(encodeURIComponent(sessionID)) ? session : undefined;
+  return String(headers.cookie ?? '').includes(encodeURIComponent(id)) ? session : undefined;
 }

@@ -1,12 +1,15 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { CurrentSession } from '../session/session.js';
+import type { Route } from './route.js';
 
-/** The part of express-session's session that we touch. */
+/** The part of a cookie session that we touch: of express-session, or of @fastify/session. */
 export interface CookieSession {
   /** The id of our session: public, and worthless outside the server-side store. */
   singleSession?: unknown;
   /** Passport's, which says who is logged in. */
   passport?: { user?: unknown };
+  /** Its id on Fastify; Express has it in the request. */
+  readonly sessionId?: string;
   save(callback: (error?: unknown) => void): unknown;
   destroy(callback: (error?: unknown) => void): unknown;
 }
@@ -20,20 +23,42 @@ export interface SessionRequest {
   session?: CookieSession | null;
   sessionID?: string;
   res?: SessionResponse;
+  /** The application that serves it: Express's, or the instance of Fastify. */
+  app?: unknown;
+  server?: unknown;
   // A name and no symbol: a request has so many properties that V8 would make a dictionary of it (its limit is lower for
   // computed keys), and then everything that touches the request is slow.
   singleSessionState?: RequestState;
 }
 
-/** The part of a response that we touch. */
-export interface SessionResponse {
-  statusCode: number;
-  headersSent: boolean;
+/** The part of Node's response that we touch. */
+export interface NodeResponse {
+  readonly statusCode: number;
+  readonly headersSent: boolean;
   readonly writableFinished: boolean;
   readonly destroyed: boolean;
   setHeader(name: string, value: string): unknown;
   once(event: 'close', listener: () => void): unknown;
+  destroy(): unknown;
   end: (...parts: unknown[]) => unknown;
+}
+
+/** The part of Fastify's reply that we touch. */
+export interface Reply {
+  readonly statusCode: number;
+  readonly raw: NodeResponse;
+  header(name: string, value: string): unknown;
+  send: (...parts: unknown[]) => unknown;
+}
+
+/** What a handler answers with: Express's response, which is Node's own, or Fastify's reply around that. */
+export type SessionResponse = NodeResponse | Reply;
+
+/** An admitted login, and the way back. */
+export interface AdmittedLogin {
+  session: CurrentSession;
+  /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
+  takeBack: () => Promise<void>;
 }
 
 /** What we know of a request, from its arrival on. */
@@ -49,17 +74,32 @@ export interface RequestState {
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
   checked?: { readonly user: unknown; readonly stamp: unknown };
   current?: CurrentSession;
+  /** The login that this request was, when it is admitted. */
+  login?: AdmittedLogin;
+  /** What our decorators say of the route, when it is known. */
+  route?: Route | undefined;
+  /** What Express's request knows by itself. */
+  response?: SessionResponse;
 }
 
 /** The state of the request; the first call is its arrival. */
 export function stateOf(request: SessionRequest): RequestState {
   return (request.singleSessionState ??= {
     arrivedWith: {
-      sessionID: request.sessionID,
+      sessionID: sessionIdOf(request),
       stamp: text(request.session?.singleSession),
       user: request.user,
     },
   });
+}
+
+/** To be called before Passport establishes a login. It has set the user already, who did not come with the request. */
+export function arriveAtLogin(request: SessionRequest): void {
+  if (request.singleSessionState !== undefined) return;
+  const { user } = request;
+  request.user = undefined;
+  stateOf(request);
+  request.user = user;
 }
 
 /** The state, unless nothing of ours has seen the request. */
@@ -81,6 +121,10 @@ export function setChecked(
   state.checked = { user, stamp: request.session?.singleSession };
 }
 
+/** The id of the cookie session: a secret, which the cookie holds. */
+export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | undefined =>
+  sessionID ?? session?.sessionId;
+
 /** The request of an HTTP or GraphQL handler; `undefined` for transports that have none. */
 export function requestOf(context: ExecutionContext): SessionRequest | undefined {
   const type = context.getType<string>();
@@ -90,17 +134,18 @@ export function requestOf(context: ExecutionContext): SessionRequest | undefined
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
   if (request === undefined)
     throw new Error(
-      'nestjs-single-session finds no request in the GraphQL context. Write GraphQLModule.forRoot({ context: ({ req }) => ({ req }) }).',
+      'nestjs-single-session finds no request in the GraphQL context. Write GraphQLModule.forRoot({ context: ({ req }) => ({ req }) }), on Fastify context: (req, reply) => ({ req, reply }).',
     );
   return request;
 }
 
-/** The response to a request, of which a GraphQL context knows only through the request. */
-export const responseOf = (
-  context: ExecutionContext,
-  request: SessionRequest,
-): SessionResponse | undefined =>
-  context.getType() === 'http' ? context.getArgByIndex<SessionResponse>(1) : request.res;
+/** The response to a request, of which a GraphQL context knows through the request, or on Fastify by a `reply`. */
+export function responseOf(context: ExecutionContext, request: SessionRequest): SessionResponse | undefined {
+  const type = context.getType<string>();
+  if (type === 'http') return context.getArgByIndex<SessionResponse>(1);
+  if (type !== 'graphql') return request.res;
+  return context.getArgByIndex<{ reply?: Reply } | undefined>(2)?.reply ?? request.res;
+}
 
 /** The `sid` of a user that came from a JWT, whatever its type. */
 export const sidOf = (user: unknown): unknown => (user as { sid?: unknown } | null | undefined)?.sid;

@@ -17,9 +17,13 @@ export class SingleSessionGuard implements CanActivate {
   canActivate(context: ExecutionContext): true | Promise<true> {
     const request = this.getRequest(context);
     if (request === undefined) return true;
-    stateOf(request).guard = this;
-    if (routeOf(context) !== undefined) return true;
-    return this.requestCheck.check(request, responseOf(context, request));
+    const response = responseOf(context, request);
+    const state = stateOf(request);
+    state.guard = this;
+    state.response = response;
+    state.route = routeOf(context);
+    if (state.route !== undefined) return true;
+    return this.requestCheck.check(request, response);
   }
 
   protected getRequest(context: ExecutionContext): SessionRequest | undefined {

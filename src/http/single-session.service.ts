@@ -57,6 +57,16 @@ export class SingleSessionService {
     return session;
   }
 
+  /**
+   * Lets the request's new cookie session carry its session on: after `request.session.regenerate()` at a change of
+   * password or of privileges (OWASP ASVS 7.2.4). The session keeps its id and its place. Not needed after
+   * `request.logIn()` of the same user, which does it by itself.
+   * @throws Error when the request came with no live session, or that session belongs to another user than `request.user`
+   */
+  async rebind(request: unknown): Promise<CurrentSession> {
+    return this.logins.rebind(request as SessionRequest);
+  }
+
   /** Whether a session is live now. Give its user where `maxSessions` is a function: without, only the slots that its last login left are looked at. */
   async verify(sessionId: string, user?: unknown): Promise<Verdict> {
     const limit = await this.sessions.limitAtCheck(user);

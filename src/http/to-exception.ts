@@ -3,6 +3,7 @@ import { NoRoomError } from '../session/sessions.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { SessionLimitReachedException, SessionStoreUnavailableException } from './exceptions.js';
 import { bearerTokenOf, type SessionRequest, type SessionResponse } from './request.js';
+import { setHeader } from './response.js';
 
 const LOG_EVERY_MS = 1_000;
 const logger = new Logger('SingleSession');
@@ -22,10 +23,6 @@ export function toException(error: unknown, response: SessionResponse | undefine
 export function challengeBearer(request: SessionRequest, response: SessionResponse | undefined): void {
   if (bearerTokenOf(request) !== undefined)
     setHeader(response, 'WWW-Authenticate', 'Bearer error="invalid_token"');
-}
-
-function setHeader(response: SessionResponse | undefined, name: string, value: string): void {
-  if (response && !response.headersSent) response.setHeader(name, value);
 }
 
 // One line a second says it; one line a request would bury it.

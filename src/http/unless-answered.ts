@@ -1,21 +1,36 @@
 import type { SessionResponse } from './request.js';
+import { nodeResponseOf } from './response.js';
+
+type Door = (...parts: unknown[]) => unknown;
 
 /**
  * Calls `undo` unless the answer reports success and reaches the client. An answer that reports a failure (a status of
  * 400 or more) leaves only after `undo` is done. The handler is not the last that can fail: interceptors around it and
- * the serialization of the body come later, and a client can be gone before it has its cookie.
+ * the serialization of the body come later.
  */
 export function unlessAnswered(response: SessionResponse, undo: () => Promise<void>): void {
-  // Its 'close' has been and gone.
-  if (response.destroyed) return void undo();
-  const { end } = response;
-  response.end = (...parts: unknown[]) => {
-    response.end = end;
-    if (response.statusCode < 400) return end.apply(response, parts);
-    void undo().finally(() => end.apply(response, parts));
-    return response;
+  const node = nodeResponseOf(response);
+  const holdBack = (answer: { readonly statusCode: number }, door: Door): Door => {
+    return (...parts) => {
+      if (answer.statusCode < 400) return door.apply(answer, parts);
+      void undo()
+        .then(() => door.apply(answer, parts))
+        .catch(() => node.destroy());
+      return answer;
+    };
   };
-  response.once('close', () => {
-    if (!response.writableFinished) void undo();
+  node.end = holdBack(node, node.end);
+  // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
+  if ('raw' in response) response.send = holdBack(response, response.send);
+  unlessReceived(response, undo);
+}
+
+/** Calls `undo` unless an answer reaches the client, which can be gone before it has its cookie. */
+export function unlessReceived(response: SessionResponse, undo: () => Promise<void>): void {
+  const node = nodeResponseOf(response);
+  // Its 'close' has been and gone.
+  if (node.destroyed) return void undo();
+  node.once('close', () => {
+    if (!node.writableFinished) void undo();
   });
 }

@@ -108,8 +108,8 @@ export class Sessions {
     return user === other || this.isUser(user, this.policy.userIdOf(other));
   }
 
-  // Somebody who cannot be identified is somebody else: this must not fail the login of the one who can.
-  private isUser(user: unknown, userId: string): boolean {
+  /** Somebody who cannot be identified is somebody else: this must not fail the login of the one who can. */
+  isUser(user: unknown, userId: string): boolean {
     try {
       return Boolean(user) && this.policy.userIdOf(user) === userId;
     } catch {

@@ -16,6 +16,7 @@ import {
 } from '../support/administration.js';
 import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { platform, routesOf } from '../support/platform.js';
 import { eventually, newUser } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 import { times } from '../support/store.js';
@@ -91,17 +92,10 @@ function call(route: string, target: Client, caller: Pick<Client, 'send'> | Brow
   return caller.send(method, ADMIN + tail, body);
 }
 
-interface Layer {
-  route?: { path: string; methods: Record<string, boolean> };
-}
-
-function registeredRoutes({ app }: TestApplication): string[] {
-  const express = app.getHttpAdapter().getInstance() as { router: { stack: Layer[] } };
-  return express.router.stack
-    .flatMap(({ route }) => (route?.path.startsWith(ADMIN) ? [route] : []))
-    .flatMap(({ path, methods }) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`))
+const registeredRoutes = ({ app }: TestApplication): string[] =>
+  routesOf(app)
+    .filter((route) => route.split(' ')[1]!.startsWith(ADMIN))
     .sort();
-}
 
 describe('who may call', () => {
   it('every route of the controllers has a row in the table of this file [S3]', () => {
@@ -331,7 +325,8 @@ describe('answers', () => {
       '1',
       person.sessionId.slice(1),
       '%E2%80%AE',
-      `${'9'.repeat(500)}`,
+      // Fastify's router itself refuses what is longer, with 414.
+      '9'.repeat(platform === 'fastify' ? 100 : 500),
     ])
       expect([unknown, (await admin.delete(`${ADMIN}/${unknown}`)).status]).toEqual([unknown, 404]);
   });
@@ -786,6 +781,10 @@ async function sendText(
   return { status: answer.status, body: await answer.json(), headers: answer.headers };
 }
 
+/** Fastify's own parser refuses such keys, in its own words. */
+const isRefusedByParser = (text: string, status: number): boolean =>
+  platform === 'fastify' && /"(__proto__|constructor)"/.test(text) && status === 400;
+
 describe.each(['plainly', 'under a global pipe that converts'])('bad input, %s', (how) => {
   const base = (): TestApplication => (how === 'plainly' ? application : converting);
   let caller: Client;
@@ -807,6 +806,7 @@ describe.each(['plainly', 'under a global pipe that converts'])('bad input, %s',
       const { status, body } = await sendText(caller, base().url, method, path, text);
       const shape = Array.isArray(body.message) && body.message.every((m: unknown) => typeof m === 'string');
       const keys = Object.keys(body).sort().join();
+      if (isRefusedByParser(text, status)) continue;
       if (status !== 400 || !shape || keys !== 'error,message,statusCode' || body.error !== 'Bad Request')
         wrong.push([title, status, body]);
     }

@@ -11,6 +11,7 @@ import {
 } from '../support/administration.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { platform } from '../support/platform.js';
 import { newUser } from '../support/sessions.js';
 import { times } from '../support/store.js';
 
@@ -95,7 +96,8 @@ describe.each(['cookie', 'token'] as Kind[])('a user who is signed in by %s', (k
       'logout-others',
       '%00',
       '1%20or%201=1',
-      '9'.repeat(300),
+      // Fastify's router itself refuses what is longer, with 414.
+      '9'.repeat(platform === 'fastify' ? 100 : 300),
     ];
     const answers = await Promise.all(ids.map((id) => own.delete(`${MINE}/${id}`)));
     for (const { status, body } of answers)

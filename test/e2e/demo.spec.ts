@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { platform } from '../support/platform.js';
 import { endAllProcesses, startProcess, type RunningProcess } from '../support/processes.js';
 
 // The contract of the demo, row by row: tests outside of this repository rely on it.
@@ -201,7 +202,7 @@ describe('the demo with every variable set', () => {
       EXEMPT_ROLES: 'admin,superadmin',
       LOGOUT_EVERYWHERE: 'false',
       UNREGISTERED: 'adopt',
-      PLATFORM: 'express',
+      PLATFORM: platform,
     });
   });
 

@@ -12,6 +12,7 @@ import {
 } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { runBefore } from '../support/platform.js';
 import { countRows, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 @Controller('before')
@@ -116,7 +117,7 @@ describe("with unregistered: 'adopt'", () => {
       ...shared,
       options: { unregistered: 'adopt' },
       configure: (app) =>
-        app.use((request: Request & { user?: object }, _: unknown, next: () => void) => {
+        runBefore(app, (request: Request & { user?: object }, _: unknown, next: () => void) => {
           if (request.headers['x-api-key']) request.user = { ...user };
           next();
         }),
@@ -162,7 +163,7 @@ describe("with unregistered: 'adopt'", () => {
 
   const sidOf = ({ cookie }: Browser): string =>
     decodeURIComponent(cookie!)
-      .replace(/^connect\.sid=s:/, '')
+      .replace(/^[^=]+=(s:)?/, '')
       .split('.', 1)[0]!;
 
   const cookieSessionOf = (browser: Browser): Promise<object> =>

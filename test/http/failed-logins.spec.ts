@@ -17,7 +17,7 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import type { Request, Response } from 'express';
+import type { Request } from 'express';
 import { MemoryStore, type SessionData } from 'express-session';
 import { map, of, type Observable } from 'rxjs';
 import {
@@ -36,6 +36,7 @@ import {
 } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 type LoginRequest = Request & { user: TestUser };
@@ -60,7 +61,7 @@ class OutermostInterceptor implements NestInterceptor {
 @Catch()
 class RedirectFilter implements ExceptionFilter {
   catch(_: unknown, host: ArgumentsHost): void {
-    host.switchToHttp().getResponse<Response>().redirect('/sorry');
+    host.switchToHttp().getResponse<PlatformResponse>().status(302).redirect('/sorry');
   }
 }
 
@@ -93,25 +94,25 @@ class LoginController {
 
   @SingleSessionLogin()
   @Post('res')
-  res(@Res() response: Response): void {
-    response.status(403).json({ message: 'not today' });
+  res(@Res() response: PlatformResponse): void {
+    response.status(403).send({ message: 'not today' });
   }
 
   @SingleSessionLogin()
   @Post('res-end')
-  resEnd(@Res() response: Response): void {
-    response.writeHead(418).end();
+  resEnd(@Res() response: PlatformResponse): void {
+    nodeResponseOf(response).writeHead(418).end();
   }
 
   @SingleSessionLogin()
   @Post('res-later')
-  resLater(@Res() response: Response): void {
-    setTimeout(() => response.sendStatus(500), 20);
+  resLater(@Res() response: PlatformResponse): void {
+    setTimeout(() => response.status(500).send(), 20);
   }
 
   @SingleSessionLogin()
   @Post('passthrough')
-  passthrough(@Res({ passthrough: true }) response: Response): object {
+  passthrough(@Res({ passthrough: true }) response: PlatformResponse): object {
     response.status(402);
     return { message: 'pay first' };
   }
@@ -169,21 +170,21 @@ class PageController {
 
   @SingleSessionLogin()
   @Post('at-once')
-  atOnce(@Res() response: Response): void {
-    response.redirect('/welcome');
+  atOnce(@Res() response: PlatformResponse): void {
+    response.status(302).redirect('/welcome');
   }
 
   @SingleSessionLogin()
   @Post('passthrough')
-  passthrough(@Res({ passthrough: true }) response: Response): void {
-    response.status(303).location('/welcome');
+  passthrough(@Res({ passthrough: true }) response: PlatformResponse): void {
+    response.status(303).header('location', '/welcome');
   }
 
   /** As Passport's documentation has it: the redirect waits for the cookie session. */
   @SingleSessionLogin()
   @Post('when-saved')
-  whenSaved(@Req() request: LoginRequest, @Res() response: Response): void {
-    request.session.save(() => response.redirect('/welcome'));
+  whenSaved(@Req() request: LoginRequest, @Res() response: PlatformResponse): void {
+    request.session.save(() => response.status(302).redirect('/welcome'));
   }
 }
 
@@ -214,8 +215,8 @@ class TokenController {
   /** The token is out although the answer is a failure: it must be worthless. */
   @SingleSessionLogin({ credential: 'token' })
   @Post('res')
-  res(@CurrentSession() { id }: Current, @Res() response: Response): void {
-    response.status(500).json({ sid: id });
+  res(@CurrentSession() { id }: Current, @Res() response: PlatformResponse): void {
+    response.status(500).send({ sid: id });
   }
 }
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { runBefore } from '../support/platform.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 
@@ -112,7 +113,7 @@ describe('a sid of a megabyte', () => {
     // No header holds it: such a user comes from a session store or a body.
     const huge = await startApplication(watch.url, {
       configure: (app) =>
-        app.use('/me', (request: { user?: object }, _: unknown, next: () => void) => {
+        runBefore(app, (request: { user?: object }, _: unknown, next: () => void) => {
           request.user = { id: 1, username: 'alice', roles: [], sid: 'a'.repeat(MEGABYTE) };
           next();
         }),

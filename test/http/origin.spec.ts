@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { NestExpressApplication } from '@nestjs/platform-express';
 import { SingleSessionService, type UserSession } from '../../src/index.js';
 import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { Browser } from '../support/client.js';
@@ -17,7 +16,7 @@ beforeAll(async () => {
   proxied = await startApplication(databaseUrl, {
     users,
     options: { maxSessions: 1_000 },
-    configure: (app) => void (app as NestExpressApplication).set('trust proxy', true),
+    trustProxy: true,
   });
 });
 

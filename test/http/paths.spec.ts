@@ -10,7 +10,9 @@ let application: TestApplication;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
-  application = await startApplication(databaseUrl);
+  application = await startApplication(databaseUrl, {
+    fastifyRouter: { caseSensitive: false, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
+  });
 });
 
 afterAll(async () => {

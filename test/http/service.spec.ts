@@ -129,6 +129,14 @@ describe('SingleSessionService', () => {
   const admit = async (who = user): Promise<string> =>
     (await service.admit(who, { headers: {} }, { credential: 'token' })).id;
 
+  it('.admit() of a cookie session that the server does not keep records nothing, and says what to use', async () => {
+    for (const session of [{}, { regenerate: () => undefined }])
+      await expect(service.admit(user, { headers: {}, session }, { credential: 'cookie' })).rejects.toThrow(
+        /has no save\(\).*use @fastify\/session or express-session/,
+      );
+    expect(await rowsOf(application, user)).toEqual([]);
+  });
+
   it('.verify() says live, or why not and since when', async () => {
     const id = await admit();
     expect(await service.verify(id)).toEqual({ live: true, userId: String(user.id) });

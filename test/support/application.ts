@@ -17,8 +17,7 @@ import { JwtModule, JwtService } from '@nestjs/jwt';
 import { AuthGuard, PassportModule, PassportSerializer, PassportStrategy } from '@nestjs/passport';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
-import session, { MemoryStore, type SessionOptions, type Store } from 'express-session';
-import passport from 'passport';
+import { MemoryStore, type SessionOptions, type Store } from 'express-session';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
 import {
@@ -28,6 +27,7 @@ import {
   SkipSingleSession,
   CurrentSession,
 } from '../../src/index.js';
+import { createApplication, useCookieSessions, type FastifyRouterSettings } from './platform.js';
 import { singleSessionMigrations } from '../../migrations/index.js';
 import type { SingleSessionModuleExtras } from '../../src/single-session.extras.js';
 import type { SingleSessionOptions } from '../../src/single-session.options.js';
@@ -178,13 +178,17 @@ export interface TestApplicationSettings {
   typeorm?: Partial<TypeOrmModuleOptions> & Record<string, unknown>;
   controllers?: Type[];
   providers?: ModuleMetadata['providers'];
-  /** `null`: no session middleware. */
+  /** `null`: no cookie sessions. */
   session?: Partial<SessionOptions> | null;
   /** `false`: no Passport serializer, as in an application with JWTs only. */
   serializer?: boolean;
   build?: (builder: TestingModuleBuilder) => TestingModuleBuilder;
+  /** The address of a request is what a proxy says it is. */
+  trustProxy?: boolean;
+  /** What only Fastify's router has; Express is as lenient by itself. */
+  fastifyRouter?: FastifyRouterSettings;
   /** Before it initializes. */
-  configure?: (app: INestApplication) => void;
+  configure?: (app: INestApplication) => unknown;
 }
 
 export interface TestApplication {
@@ -192,13 +196,13 @@ export interface TestApplication {
   /** `http://127.0.0.1:port` */
   url: string;
   users: Users;
-  /** Where express-session keeps the cookie sessions. */
+  /** Where the cookie sessions are kept. */
   cookieSessions: Store;
   sign(user: TestUser, claims: object): string;
   close(): Promise<void>;
 }
 
-/** A Nest application on Express with Passport, cookie sessions and JWTs, listening on a free port. Passport is one object per process: all applications of a file share its strategies. */
+/** A Nest application on the platform of the run with Passport, cookie sessions and JWTs, listening on a free port. Passport is one object per process: all applications of a file share its strategies. */
 export async function startApplication(
   databaseUrl: string,
   settings: TestApplicationSettings = {},
@@ -229,23 +233,16 @@ export async function startApplication(
     ],
   });
   const module = await (settings.build?.(builder) ?? builder).compile();
-  const app = module.createNestApplication({ logger: settings.build ? undefined : false });
+  const app = await createApplication(module, {
+    ...(!settings.build && { logger: false }),
+    trustProxy: settings.trustProxy,
+    fastifyRouter: settings.fastifyRouter,
+  });
   const cookieSessions = settings.session?.store ?? new MemoryStore();
-  if (settings.session !== null) {
-    app.use(
-      session({
-        secret: 'test',
-        resave: false,
-        saveUninitialized: false,
-        ...settings.session,
-        store: cookieSessions,
-      }),
-    );
-    app.use(passport.initialize());
-    app.use(passport.session());
-  }
-  settings.configure?.(app);
   try {
+    if (settings.session !== null)
+      await useCookieSessions(app, { ...settings.session, store: cookieSessions });
+    await settings.configure?.(app);
     await app.listen(0, '127.0.0.1');
   } catch (error) {
     await app.close().catch(() => undefined);

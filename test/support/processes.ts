@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
+import { platform } from './platform.js';
+
 export const repository = fileURLToPath(new URL('../..', import.meta.url));
 
 const START_WITHIN_MS = 20_000;
@@ -119,7 +121,7 @@ function launch({ program = 'demo/dist/main.js', cwd = repository, env = {}, por
   const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
   const child = spawn(process.execPath, [program], {
     cwd,
-    env: { PATH, HOME, TMPDIR, PORT: String(port), ...env },
+    env: { PATH, HOME, TMPDIR, PORT: String(port), PLATFORM: platform, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);

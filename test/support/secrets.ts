@@ -50,5 +50,4 @@ export class LogSink {
 }
 
 /** A cookie as the browser holds it, without its name. */
-export const cookieValue = (cookie: string): string =>
-  decodeURIComponent(cookie).replace(/^connect\.sid=/, '');
+export const cookieValue = (cookie: string): string => decodeURIComponent(cookie).replace(/^[^=]+=/, '');

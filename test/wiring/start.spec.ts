@@ -1,17 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import {
-  Inject,
-  Injectable,
-  Module,
-  type MiddlewareConsumer,
-  type ModuleMetadata,
-  type NestModule,
-  type Type,
-} from '@nestjs/common';
+import { Inject, Injectable, Module, type ModuleMetadata } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import session from 'express-session';
-import passport from 'passport';
 import { DataSource } from 'typeorm';
 import { SingleSessionModule, SingleSessionService, singleSessionEntities } from '../../src/index.js';
 import {
@@ -21,8 +11,6 @@ import {
 } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-
-type Next = (error?: unknown) => void;
 
 let databaseUrl: string;
 let application: TestApplication | undefined;
@@ -112,20 +100,6 @@ describe('an application that cannot hold the limit does not start, and is told 
     await expect(start({ build })).rejects.toThrow(/PostgreSQL.*"mysql".*dataSource: 'sessions'/);
   });
 
-  it('when users are kept in cookie sessions but there is no session middleware', async () => {
-    await expect(start({ session: null })).rejects.toThrow(
-      /PassportSerializer is provided.*no session middleware.*app\.use\(session\(\{.*express-session/,
-    );
-  });
-
-  it('when there are other middlewares, but none for sessions', async () => {
-    const configure: TestApplicationSettings['configure'] = (app) => {
-      app.enableCors();
-      app.use(passport.initialize());
-    };
-    await expect(start({ session: null, configure })).rejects.toThrow(/no session middleware/);
-  });
-
   it.each<[string, () => object | Promise<object>, RegExp]>([
     [
       'a string where a list is meant',
@@ -161,54 +135,12 @@ describe('an application that cannot hold the limit does not start, and is told 
 
   it('and leaves no connection behind', async () => {
     const url = await freshDatabase();
-    await expect(start({ session: null }, url)).rejects.toThrow(/no session middleware/);
+    await expect(start({ session: null }, url)).rejects.toThrow(/PassportSerializer is provided/);
     await dropDatabase(url);
   });
 });
 
-describe('an application with the session middleware starts, and its limit holds', () => {
-  const sessions = session({ secret: 'test', resave: false, saveUninitialized: false });
-  const login = passport.session();
-
-  @Module({ imports: [SingleSessionModule.forRoot()] })
-  class ThroughConsumer implements NestModule {
-    configure(consumer: MiddlewareConsumer): void {
-      consumer.apply(sessions, passport.initialize(), login).forRoutes('{*path}');
-    }
-  }
-
-  const authentication = (request: never, response: never, next: Next): void => {
-    sessions(request, response, (error?: unknown) => (error ? next(error) : login(request, response, next)));
-  };
-
-  const WAYS: [string, TestApplicationSettings][] = [
-    ['through app.use', {}],
-    ['through MiddlewareConsumer', { session: null, module: ThroughConsumer as Type }],
-    [
-      'wrapped in an arrow function',
-      {
-        session: null,
-        configure: (app) => {
-          app.use((request: never, response: never, next: Next) => sessions(request, response, next));
-          app.use(login);
-        },
-      },
-    ],
-    [
-      'wrapped in a function of any name',
-      { session: null, configure: (app) => void app.use(authentication) },
-    ],
-  ];
-
-  it.each(WAYS)('when it comes %s [lesson 32]', async (_, settings) => {
-    const { url } = await start(settings);
-    const [first, second] = [new Browser(url), new Browser(url)];
-    expect((await first.login('alice')).status).toBe(200);
-    expect((await second.login('alice')).status).toBe(200);
-    expect((await first.get('/me')).body.reason).toBe('superseded');
-    expect((await second.get('/me')).body.user.username).toBe('alice');
-  });
-
+describe('an application that is fit to hold the limit starts', () => {
   it('with entities: singleSessionEntities in place of autoLoadEntities', async () => {
     const { url } = await start({
       typeorm: { autoLoadEntities: false, entities: [...singleSessionEntities] },

@@ -1,0 +1,57 @@
+/** A layer of Express's router. */
+interface Layer {
+  handle?: (...parameters: never[]) => unknown;
+  /** Set where the layer is a route. */
+  route?: { methods?: { _all?: boolean } };
+}
+
+// In the source of the function that Nest's own adapter puts first.
+const HOOK_OF_NEST = 'onResponseHook';
+
+const COOKIE_SESSION = '_cookieSession';
+
+/** By their names: Express's own, those that Nest adds, and Passport's. Any other may be a session middleware or hold one. */
+const NEVER_SESSION = new Set([
+  'query',
+  'expressInit',
+  'jsonParser',
+  'urlencodedParser',
+  'textParser',
+  'rawParser',
+  'serveStatic',
+  'corsMiddleware',
+  'helmetMiddleware',
+  'cookieParser',
+  'compression',
+  'initialize',
+  'authenticate',
+]);
+
+const REMEDY =
+  "Write app.use(session({ secret, resave: false, saveUninitialized: false, store })) from 'express-session', then app.use(passport.session()), before app.init() or app.listen().";
+
+/** What is wrong with how an application on Express keeps its users in cookie sessions, and what to write. */
+export function expressComplaint(instance: unknown): string | undefined {
+  const stack = expressStackOf(instance);
+  if (stack === undefined) return undefined;
+  const names = middlewaresOf(stack).map(({ handle }) => handle?.name ?? '');
+  if (names.includes(COOKIE_SESSION))
+    return `cookie-session keeps the whole session in the cookie: a login cannot give it a new id, which passport >= 0.6 does by session.regenerate(), and the server cannot end it. Take it out. ${REMEDY}`;
+  if (names.some((name) => !NEVER_SESSION.has(name))) return undefined;
+  return `A PassportSerializer is provided, so users are kept in cookie sessions, but there is no session middleware. ${REMEDY}`;
+}
+
+function expressStackOf(instance: unknown): Layer[] | undefined {
+  const { router, _router } = (instance ?? {}) as {
+    router?: { stack?: Layer[] };
+    _router?: { stack?: Layer[] };
+  };
+  return router?.stack ?? _router?.stack;
+}
+
+/** What runs before the first route: functions of `app.use()`, and of MiddlewareConsumer for all methods of a path. */
+function middlewaresOf(stack: Layer[]): Layer[] {
+  const firstRoute = stack.findIndex(({ route }) => route !== undefined && !route.methods?._all);
+  const before = firstRoute === -1 ? stack : stack.slice(0, firstRoute);
+  return before.filter(({ handle }) => !String(handle).includes(HOOK_OF_NEST));
+}
