@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { learnCookieName } from './browser.js';
 import { Logins } from './logins.js';
 import { arriveAtLogin, type SessionRequest } from './request.js';
 
@@ -68,6 +69,7 @@ function watchersOf(manager: SessionManager): Set<PassportLogins> {
       const watcher = [...watchers].find((one) => one.serves(request));
       if (watcher === undefined) return logIn.call(manager, request, user, options, done);
       arriveAtLogin(request);
+      learnCookieName(request);
       logIn.call(manager, request, user, options, (error) => {
         if (error) return done(error);
         watcher.admit(user, request).then(() => done(), done);

@@ -59,6 +59,11 @@ describe('the README', () => {
     for (const { files } of applications) expect(Object.keys(files)).toContain('src/main.ts');
   });
 
+  it('shows them on both platforms', () => {
+    const mains = applications.map(({ files }) => files['src/main.ts']!);
+    expect(mains.filter((text) => text.includes('new FastifyAdapter()'))).toHaveLength(1);
+  });
+
   it(
     'shows code that compiles, also where it is not run',
     async () => {
@@ -167,26 +172,24 @@ describe('what reads the README', () => {
     expect(Object.keys(loose!.files)).toEqual(['src/main.ts', expect.stringMatching(/^src\/line-\d+\.ts$/)]);
   });
 
-  it('puts an application over the one before it: its own files, and the others as they are there', () => {
+  it('takes from the first application of the kind what one like it does not show', () => {
     const text = [
-      '<!-- app: jwt -->',
+      '<!-- app: cookie -->',
       block('// file: src/main.ts'),
       block('// file: src/other.ts'),
       '<!-- /app -->',
-      '<!-- app: jwt over the one before -->',
-      `${fence}ts\n// file: src/other.ts\nanother\n${fence}`,
+      '<!-- app: cookie, like the first -->',
+      block('// file: src/main.ts\n// another'),
       '<!-- /app -->',
     ].join('\n');
-    const [before, over] = codeOf(text);
-    expect(over!.files).toEqual({ ...before!.files, 'src/other.ts': '// file: src/other.ts\nanother' });
+    const [first, second] = codeOf(text);
+    expect(Object.keys(second!.files)).toEqual(['src/main.ts', 'src/other.ts']);
+    expect(second!.files['src/main.ts']).not.toBe(first!.files['src/main.ts']);
+    expect(second!.files['src/other.ts']).toBe(first!.files['src/other.ts']);
   });
 
   it.each([
-    [
-      'an application over none',
-      '<!-- app: jwt over the one before -->\n<!-- /app -->',
-      'no application before',
-    ],
+    ['an application like one that is not there', '<!-- app: jwt, like the first -->', 'no first one'],
     ['an application without an end', '<!-- app: jwt -->\n', 'ends inside'],
     [
       'an application inside of another',

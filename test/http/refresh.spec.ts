@@ -17,12 +17,10 @@ import {
   SingleSessionGuard,
   SingleSessionLogin,
   SingleSessionService,
-  SkipSingleSession,
 } from '../../src/index.js';
 import { contentOf, eventsOf, sql } from '../support/administration.js';
 import {
   LocalGuard,
-  LocalLoginGuard,
   startApplication,
   Users,
   type TestApplication,
@@ -90,13 +88,6 @@ class PairController {
   guarded(@Req() { user }: { user: TestUser }, @CurrentSession() session: CurrentSession): object {
     return this.issue(user, { sid: session.id });
   }
-
-  /** A cookie login of the time before the module: nothing of ours on it. */
-  @SkipSingleSession()
-  @UseGuards(LocalLoginGuard)
-  @Post('before')
-  @HttpCode(200)
-  before(): void {}
 
   issue(user: TestUser, claims: object, expiresIn = 60): object {
     const payload = { sub: String(user.id), username: user.username, roles: user.roles, ...claims };
@@ -506,12 +497,29 @@ describe('a refresh token without sid', () => {
     async (path, enforceGlobally) => {
       const application = await start({ unregistered: 'adopt', enforceGlobally });
       const browser = new Browser(application.url);
-      expect((await browser.login(newUser({ users }).username, '/pair/before')).status).toBe(200);
+      expect((await browser.login(newUser({ users }).username)).status).toBe(200);
+      await makeOlderThanTheModule(application, browser);
       const { refreshToken } = issue(application, user, {});
       expect((await browser.post(path, { refreshToken })).status).toBe(401);
       expect(await rowsOf(application, user)).toEqual([]);
     },
   );
+
+  /** Takes out of the cookie session what is ours. */
+  async function makeOlderThanTheModule(
+    { cookieSessions }: TestApplication,
+    { cookie }: Browser,
+  ): Promise<void> {
+    const id = decodeURIComponent(cookie!)
+      .replace(/^[^=]+=(s:)?/, '')
+      .split('.', 1)[0]!;
+    const found = await new Promise<object>((resolve, reject) =>
+      cookieSessions.get(id, (error, session) => (session ? resolve(session) : reject(error as Error))),
+    );
+    const { singleSession, ...rest } = found as { singleSession?: string };
+    if (singleSession === undefined) throw new Error('It was no session of ours.');
+    await new Promise((resolve) => cookieSessions.set(id, rest as never, resolve));
+  }
 });
 
 describe('with bounded freshness', () => {

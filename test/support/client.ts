@@ -40,10 +40,12 @@ export class Browser {
     path: string,
     body?: object,
     headers: Record<string, string> = {},
+    signal?: AbortSignal,
   ): Promise<Answer> {
     const answer = await fetch(this.url + path, {
       method,
       redirect: 'manual',
+      ...(signal && { signal }),
       headers: {
         ...(body && { 'content-type': 'application/json' }),
         ...(this.cookie && { cookie: this.cookie }),

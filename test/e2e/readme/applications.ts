@@ -1,12 +1,17 @@
-/** An application that the README or a document shows, or code that is only compiled. */
+/** An application that the README shows, or code that is only compiled. */
 export interface ReadmeCode {
   kind: 'cookie' | 'jwt' | 'compiled only';
-  /** The line where it begins. */
+  /** The line of the README where it begins. */
   line: number;
   files: Record<string, string>;
 }
 
-const APP = /^<!-- app: (cookie|jwt)( over the one before)? -->$/;
+/** While it is read. */
+interface Found extends ReadmeCode {
+  like?: ReadmeCode | undefined;
+}
+
+const APP = /^<!-- app: (cookie|jwt)(, like the first)? -->$/;
 const APP_END = /^<!-- \/app -->$/;
 const FENCE = /^```(\S*)/;
 const FILE = /^\/\/ file: (src\/[\w./-]+\.ts)$/;
@@ -17,17 +22,16 @@ const FILE = /^\/\/ file: (src\/[\w./-]+\.ts)$/;
  * - Only fences that begin with ```ts are code; ```typescript, ```sh and the rest are looks.
  * - A block whose first line is `// file: src/some/name.ts` is that whole file; without it, a module of its own.
  * - What stands between `<!-- app: cookie -->` or `<!-- app: jwt -->` and `<!-- /app -->` is one whole application,
- *   which begins in src/main.ts. GitHub shows no such comment. With `<!-- app: jwt over the one before -->` it is the
- *   application before it with these files in place of its own.
+ *   which begins in src/main.ts. GitHub shows no such comment. `<!-- app: cookie, like the first -->`: what it does not
+ *   show is that of the first application of its kind.
  * - All other blocks are compiled and not run. `<!-- no-run -->` before one says so to who reads the source.
  *
  * @throws Error for a README that does not keep it
  */
 export function codeOf(readme: string): ReadmeCode[] {
-  const loose: ReadmeCode = { kind: 'compiled only', line: 1, files: {} };
-  const found: ReadmeCode[] = [loose];
-  const bases = new Map<ReadmeCode, ReadmeCode>();
-  let current = loose;
+  const loose: Found = { kind: 'compiled only', line: 1, files: {} };
+  const found: Found[] = [loose];
+  let current: Found = loose;
   let block: { language: string; line: number; text: string[] } | undefined;
   readme.split('\n').forEach((text, index) => {
     const line = index + 1;
@@ -37,20 +41,20 @@ export function codeOf(readme: string): ReadmeCode[] {
       return void (block = undefined);
     }
     const [, language] = FENCE.exec(text) ?? [];
-    const [, kind, over] = APP.exec(text) ?? [];
+    const [, kind, like] = APP.exec(text) ?? [];
     if (language !== undefined) block = { language, line, text: [] };
     else if (kind !== undefined) {
       if (current !== loose)
         throw new Error(`line ${line}: the application of line ${current.line} has no <!-- /app -->`);
-      const base = over === undefined ? undefined : found.at(-1);
-      if (base === loose) throw new Error(`line ${line}: there is no application before this one`);
-      found.push((current = { kind: kind as 'cookie' | 'jwt', line, files: {} }));
-      if (base) bases.set(current, base);
+      const first = like === undefined ? undefined : found.find((one) => one.kind === kind);
+      if (like !== undefined && first === undefined) throw new Error(`line ${line}: there is no first one`);
+      found.push((current = { kind: kind as 'cookie' | 'jwt', line, files: {}, like: first }));
     } else if (APP_END.test(text)) current = loose;
   });
-  for (const [{ files }, base] of bases) Object.assign(files, { ...base.files, ...files });
   if (block || current !== loose) throw new Error('The README ends inside of a block or an application.');
-  return found.filter(({ files }) => Object.keys(files).length > 0);
+  return found
+    .filter(({ files }) => Object.keys(files).length > 0)
+    .map(({ like, files, ...one }) => ({ ...one, files: { ...like?.files, ...files } }));
 }
 
 function addFile({ files, kind }: ReadmeCode, { text, line }: { text: string[]; line: number }): void {
