@@ -115,6 +115,11 @@ export class Sessions {
     return session;
   }
 
+  /** Whether two user objects are one user. Nobody is somebody else. */
+  isSameUser(user: unknown, other: unknown): boolean {
+    return user === other || this.isUser(user, this.policy.userIdOf(other));
+  }
+
   /** Somebody who cannot be identified is somebody else: this must not fail the login of the one who can. */
   isUser(user: unknown, userId: string): boolean {
     try {
