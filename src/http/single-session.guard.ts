@@ -1,4 +1,5 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { knowsNoCookie, learnCookieName } from './browser.js';
 import { RequestCheck } from './request-check.js';
 import { requestOf, responseOf, stateOf, type SessionRequest } from './request.js';
 import { routeOf } from './route.js';
@@ -22,6 +23,7 @@ export class SingleSessionGuard implements CanActivate {
     state.guard = this;
     state.response = response;
     state.route = routeOf(context);
+    if (knowsNoCookie()) learnCookieName(request);
     if (state.route !== undefined) return true;
     return this.requestCheck.check(request, response);
   }

@@ -31,8 +31,15 @@ export interface Login {
   loginId?: string | undefined;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
-  /** The secret that the browser came with, if any: logins of one browser at the same moment have it in common. */
-  browser?: string | undefined;
+  browser?: Browser | undefined;
+}
+
+/** What logins of one browser at the same moment have in common. */
+export interface Browser {
+  /** What nobody else holds. */
+  secret: string;
+  /** What may be the secret of another login of this browser. It names no session: other browsers may hold it as well. */
+  perhaps: readonly string[];
 }
 
 /** The session that a client carried to a login. */
@@ -100,10 +107,14 @@ export class Sessions {
     const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
     const userId = ruling.identity.id;
-    const session = { id: login.id ?? idOfLogin(login.browser, userId), userId };
+    const { browser } = login;
+    const shared = browser && (await this.share(browser.perhaps, userId, login, ruling.limit));
+    if (shared !== undefined) return { id: shared, userId };
+    const named = browser && idOfLogin(browser.secret, userId);
+    const session = { id: login.id ?? named ?? randomUUID(), userId };
     let result = await this.admitAs(session.id, ruling, login);
-    if (result.outcome === 'exists' && login.browser !== undefined) {
-      if (await this.share(session, loginId, ruling.limit)) return session;
+    if (result.outcome === 'exists' && browser !== undefined) {
+      if (await this.share([browser.secret], userId, login, ruling.limit)) return session;
       // What the other click became has ended since. This is a login after that.
       session.id = randomUUID();
       result = await this.admitAs(session.id, ruling, login);
@@ -129,12 +140,16 @@ export class Sessions {
     }
   }
 
-  private share({ id, userId }: CurrentSession, loginId: string, limit: number): Promise<boolean> {
-    const answer = this.store.share({ id, loginId, userId, limit });
-    return answered(answer).catch((error: unknown) => {
-      void this.takeBackLater(id, loginId, answer);
-      throw error;
-    });
+  /** The session that another login of the browser became a moment ago. */
+  private share(
+    secrets: readonly string[],
+    userId: string,
+    { loginId }: { loginId: string },
+    limit: number,
+  ): Promise<string | undefined> {
+    if (secrets.length === 0) return Promise.resolve(undefined);
+    const ids = secrets.map((secret) => idOfLogin(secret, userId));
+    return answered(this.store.share({ ids, loginId, userId, limit }));
   }
 
   /** Ends the session of a login, unless another login carries it, too. */
@@ -279,8 +294,7 @@ export class Sessions {
 }
 
 // A sweeper knows by the version that it is no adopted one.
-const idOfLogin = (browser: string | undefined, userId: string): string =>
-  browser === undefined ? randomUUID() : idOf(`login:${browser}:${userId}`, 4);
+const idOfLogin = (secret: string, userId: string): string => idOf(`login:${secret}:${userId}`, 4);
 
 const idOfCredential = (secret: string): string => idOf(secret, 8);
 
