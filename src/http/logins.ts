@@ -162,7 +162,7 @@ export class Logins {
 }
 
 const responseTo = (request: SessionRequest): SessionResponse | undefined =>
-  knownStateOf(request)?.response ?? request.res;
+  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {

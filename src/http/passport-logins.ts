@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { Logins } from './logins.js';
-import { arriveAtLogin, type SessionRequest } from './request.js';
+import { arriveAtLogin, type Reply, type SessionRequest } from './request.js';
 
 type Done = (error?: unknown) => void;
 
@@ -9,6 +9,11 @@ type Done = (error?: unknown) => void;
 interface SessionManager {
   logIn(request: SessionRequest, user: unknown, options: object, done: Done): void;
   [WATCHERS]?: Set<PassportLogins>;
+}
+
+/** The part of Fastify's instance that we touch. */
+interface FastifyHooks {
+  addHook(name: 'onRequest', hook: (request: SessionRequest, reply: Reply, done: () => void) => void): void;
 }
 
 // Passport is one object per process, and serves all applications in it.
@@ -38,10 +43,21 @@ export class PassportLogins implements OnModuleInit, OnModuleDestroy {
       if (typeof manager?.logIn === 'function') this.managers.add(manager);
     }
     for (const manager of this.managers) watchersOf(manager).add(this);
+    if (this.managers.size > 0) this.introduceReplies();
   }
 
   onModuleDestroy(): void {
     for (const manager of this.managers) watchersOf(manager).delete(this);
+  }
+
+  // A login in a hook of Fastify comes before any guard that could tell us the reply, and the request does not know it.
+  private introduceReplies(): void {
+    const { httpAdapter } = this.adapterHost;
+    if (httpAdapter?.getType() !== 'fastify') return;
+    httpAdapter.getInstance<FastifyHooks>().addHook('onRequest', (request, reply, done) => {
+      request.singleSessionReply = reply;
+      done();
+    });
   }
 
   /** Whether the request is one of this application's. */

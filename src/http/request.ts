@@ -23,6 +23,8 @@ export interface SessionRequest {
   session?: CookieSession | null;
   sessionID?: string;
   res?: SessionResponse;
+  /** On Fastify, where logins may come before the guard. */
+  singleSessionReply?: Reply;
   /** The application that serves it: Express's, or the instance of Fastify. */
   app?: unknown;
   server?: unknown;
