@@ -31,11 +31,15 @@ export interface PackedPackage {
 
 /** What an application has beside the peers of the package. */
 const APPLICATION_PACKAGES = [
+  '@fastify/cookie',
+  '@fastify/session',
   '@nestjs/event-emitter',
   '@nestjs/jwt',
   '@nestjs/platform-express',
+  '@nestjs/platform-fastify',
   'connect-pg-simple',
   'express-session',
+  'fastify',
   'passport-jwt',
   'passport-local',
 ];
