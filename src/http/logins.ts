@@ -17,10 +17,13 @@ import {
   type SessionRequest,
   type SessionResponse,
 } from './request.js';
-import type { Credential } from './route.js';
+import { nodeResponseOf } from './response.js';
+import type { Credential, Route } from './route.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { unlessAnswered, unlessReceived } from './unless-answered.js';
+import { unlessAnswered, unlessBegun } from './unless-answered.js';
+
+const NOT_ADMITTED = 'not admitted';
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
@@ -46,15 +49,40 @@ export class Logins {
    * browser keeps the cookie; so it is taken back only when no answer reaches the browser.
    */
   async admitEstablished(user: unknown, request: SessionRequest): Promise<void> {
-    const { current, login, route } = stateOf(request);
-    // Its interceptor admits it after all guards: the next may ask for a second factor.
-    if (route?.kind === 'login' && login === undefined) return;
-    if (current !== undefined && this.sessions.isUser(user, current.userId))
-      return this.carryOn(request, current, user);
-    if (login !== undefined) await this.sessions.giveUp(login.session.id);
     const response = responseTo(request);
+    if (response && nodeResponseOf(response).headersSent) return this.refuseLate(request);
+    const state = stateOf(request);
+    const { login, route } = state;
+    if (login !== undefined && !this.sessions.isUser(user, login.session.userId))
+      await this.abandon(request, login);
+    if (await this.isCarriedOn(user, request)) return;
+    // Its interceptor admits it after all guards: the next may ask for a second factor.
+    if (route?.kind === 'login' && login?.route !== route) return leaveOpen(request, route);
     const { takeBack } = await this.admitNew(user, request, 'cookie', response);
-    if (response) unlessReceived(response, takeBack);
+    if (response) unlessBegun(response, takeBack);
+  }
+
+  private async refuseLate(request: SessionRequest): Promise<never> {
+    const error = new Error(
+      'request.logIn() was refused: the answer has been sent, and no browser would hold the cookie of this login. Answer in its callback, or `await` it.',
+    );
+    await this.discardCookieSession(request, error);
+    throw error;
+  }
+
+  // Its cookie session is gone already.
+  private async abandon(request: SessionRequest, { session }: AdmittedLogin): Promise<void> {
+    Object.assign(stateOf(request), { current: undefined, login: undefined });
+    await this.sessions.giveUp(session.id);
+  }
+
+  /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */
+  private async isCarriedOn(user: unknown, request: SessionRequest): Promise<boolean> {
+    const { current, login } = stateOf(request);
+    if (current === undefined || !this.sessions.isUser(user, current.userId)) return false;
+    if (login === undefined && !(await this.sessions.isStillLive(current.id, user))) return false;
+    await this.carryOn(request, current, user);
+    return true;
   }
 
   /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */
@@ -101,7 +129,11 @@ export class Logins {
         replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
         entitledBy: takenForPassword(user, request, credential),
       });
-      const login = { session, takeBack: once(() => this.takeBack(session, loginId, request, credential)) };
+      const login = {
+        session,
+        route: stateOf(request).route,
+        takeBack: once(() => this.takeBack(session, loginId, request, credential)),
+      };
       stateOf(request).login = login;
       if (credential === 'cookie') await this.carry(request, session, login.takeBack);
       setChecked(request, session, user);
@@ -167,8 +199,16 @@ export class Logins {
   }
 }
 
+/**
+ * What Passport has saved says that somebody is logged in, and a guard may still refuse them. So that nobody takes it for
+ * a login from the time before this module, it is marked, and saved with the answer.
+ */
+function leaveOpen({ session }: SessionRequest, { credential }: Route): void {
+  if (session && credential !== 'token') session.singleSession = NOT_ADMITTED;
+}
+
 const responseTo = (request: SessionRequest): SessionResponse | undefined =>
-  knownStateOf(request)?.response ?? request.res;
+  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {

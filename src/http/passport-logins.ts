@@ -1,19 +1,35 @@
-import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { learnCookieName } from './browser.js';
 import { Logins } from './logins.js';
-import { arriveAtLogin, type SessionRequest } from './request.js';
+import { arriveAtLogin, type Reply, type SessionRequest } from './request.js';
 
 type Done = (error?: unknown) => void;
 
 /** The part of Passport's session manager (0.6 and later) that we touch: every login that establishes a session goes through it. */
 interface SessionManager {
   logIn(request: SessionRequest, user: unknown, options: object, done: Done): void;
-  [WATCHERS]?: Set<PassportLogins>;
+  [HOOK]?: Hook;
+}
+
+interface Hook {
+  watchers: Set<PassportLogins>;
+  remove(): void;
+}
+
+/** The part of an application of Express that we touch. */
+interface ExpressApplication {
+  /** Where it is mounted. */
+  parent?: ExpressApplication;
+}
+
+/** The part of Fastify's instance that we touch. */
+interface FastifyHooks {
+  addHook(name: 'onRequest', hook: (request: SessionRequest, reply: Reply, done: () => void) => void): void;
 }
 
 // Passport is one object per process, and serves all applications in it.
-const WATCHERS = Symbol.for('nestjs-single-session:passport-logins');
+const HOOK = Symbol.for('nestjs-single-session:passport-logins');
 
 /**
  * Admits what `request.logIn()` has established, whoever called it: a handler, the callback of an OAuth provider, a
@@ -21,7 +37,7 @@ const WATCHERS = Symbol.for('nestjs-single-session:passport-logins');
  * refused; so nothing is sent before. Routes with `@SingleSessionLogin()` admit after all their guards instead.
  */
 @Injectable()
-export class PassportLogins implements OnModuleInit, OnModuleDestroy {
+export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
   private managers = new Set<SessionManager>();
 
   constructor(
@@ -36,21 +52,39 @@ export class PassportLogins implements OnModuleInit, OnModuleDestroy {
       const { getPassportInstance } = (instance ?? {}) as { getPassportInstance?: () => unknown };
       if (typeof getPassportInstance !== 'function') continue;
       const { _sm: manager } = getPassportInstance.call(instance) as { _sm?: SessionManager };
-      if (typeof manager?.logIn === 'function') this.managers.add(manager);
+      if (typeof manager?.logIn === 'function') this.managers.add(sharedPartOf(manager));
     }
-    for (const manager of this.managers) watchersOf(manager).add(this);
+    for (const manager of this.managers) hookOf(manager).watchers.add(this);
+    if (this.managers.size > 0) this.introduceReplies();
   }
 
-  onModuleDestroy(): void {
-    for (const manager of this.managers) watchersOf(manager).delete(this);
+  // Not earlier: until now there were requests to answer.
+  onApplicationShutdown(): void {
+    for (const manager of this.managers) {
+      const hook = hookOf(manager);
+      hook.watchers.delete(this);
+      if (hook.watchers.size === 0) hook.remove();
+    }
+  }
+
+  // A login in a hook of Fastify comes before any guard that could tell us the reply, and the request does not know it.
+  private introduceReplies(): void {
+    const { httpAdapter } = this.adapterHost;
+    if (httpAdapter?.getType() !== 'fastify') return;
+    httpAdapter.getInstance<FastifyHooks>().addHook('onRequest', (request, reply, done) => {
+      request.singleSessionReply = reply;
+      done();
+    });
   }
 
   /** Whether the request is one of this application's. */
   serves({ app, server }: SessionRequest): boolean {
-    const instance: unknown = this.adapterHost.httpAdapter?.getInstance();
-    if (app !== undefined) return app === instance;
+    const instance = this.adapterHost.httpAdapter?.getInstance<object | undefined>();
+    if (instance === undefined) return false;
+    for (let one = app as ExpressApplication | undefined; one !== undefined; one = one.parent)
+      if (one === instance) return true;
     // A plugin of Fastify has an instance that inherits from the application's.
-    return server === instance || Object.prototype.isPrototypeOf.call(instance as object, server as object);
+    return server === instance || Object.prototype.isPrototypeOf.call(instance, server as object);
   }
 
   admit(user: unknown, request: SessionRequest): Promise<unknown> {
@@ -58,23 +92,34 @@ export class PassportLogins implements OnModuleInit, OnModuleDestroy {
   }
 }
 
-function watchersOf(manager: SessionManager): Set<PassportLogins> {
-  const known = manager[WATCHERS];
+/** What all instances of Passport share: an application may sign people in through one of its own. */
+function sharedPartOf(manager: SessionManager): SessionManager {
+  let part = manager;
+  while (!Object.hasOwn(part, 'logIn')) part = Object.getPrototypeOf(part) as SessionManager;
+  return part;
+}
+
+function hookOf(manager: SessionManager): Hook {
+  const known = manager[HOOK];
   if (known !== undefined) return known;
   const watchers = new Set<PassportLogins>();
-  const logIn = manager.logIn.bind(manager);
-  Object.assign(manager, {
-    [WATCHERS]: watchers,
-    logIn(request: SessionRequest, user: unknown, options: object, done: Done): void {
-      const watcher = [...watchers].find((one) => one.serves(request));
-      if (watcher === undefined) return logIn(request, user, options, done);
-      arriveAtLogin(request);
-      learnCookieName(request);
-      logIn(request, user, options, (error) => {
-        if (error) return done(error);
-        watcher.admit(user, request).then(() => done(), done);
-      });
-    },
-  });
-  return watchers;
+  const { logIn } = manager;
+  const watched: SessionManager['logIn'] = function (this: SessionManager, request, user, options, done) {
+    const watcher = [...watchers].find((one) => one.serves(request));
+    if (watcher === undefined) return logIn.call(this, request, user, options, done);
+    arriveAtLogin(request);
+    learnCookieName(request);
+    logIn.call(this, request, user, options, (error) => {
+      if (error) return done(error);
+      watcher.admit(user, request).then(() => done(), done);
+    });
+  };
+  const remove = (): void => {
+    // Somebody may have put another around it since; with nobody who watches it lets all pass.
+    if (manager.logIn !== watched) return;
+    manager.logIn = logIn;
+    delete manager[HOOK];
+  };
+  manager.logIn = watched;
+  return (manager[HOOK] = { watchers, remove });
 }

@@ -23,6 +23,8 @@ export interface SessionRequest {
   session?: CookieSession | null;
   sessionID?: string;
   res?: SessionResponse;
+  /** On Fastify, where logins may come before the guard. */
+  singleSessionReply?: Reply;
   /** The application that serves it: Express's, or the instance of Fastify. */
   app?: unknown;
   server?: unknown;
@@ -57,6 +59,8 @@ export type SessionResponse = NodeResponse | Reply;
 /** An admitted login, and the way back. */
 export interface AdmittedLogin {
   session: CurrentSession;
+  /** What was known of the route when it was admitted: nothing in a middleware. */
+  route: Route | undefined;
   /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
   takeBack: () => Promise<void>;
 }

@@ -22,15 +22,23 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
   node.end = holdBack(node, node.end);
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
-  unlessReceived(response, undo);
+  unless('writableFinished', response, undo);
 }
 
-/** Calls `undo` unless an answer reaches the client, which can be gone before it has its cookie. */
-export function unlessReceived(response: SessionResponse, undo: () => Promise<void>): void {
+/** Calls `undo` unless an answer begins: the client can be gone before it has its cookie, which comes with the head. */
+export function unlessBegun(response: SessionResponse, undo: () => Promise<void>): void {
+  unless('headersSent', response, undo);
+}
+
+function unless(
+  reached: 'writableFinished' | 'headersSent',
+  response: SessionResponse,
+  undo: () => Promise<void>,
+): void {
   const node = nodeResponseOf(response);
   // Its 'close' has been and gone.
   if (node.destroyed) return void undo();
   node.once('close', () => {
-    if (!node.writableFinished) void undo();
+    if (!node[reached]) void undo();
   });
 }

@@ -199,6 +199,15 @@ export class Sessions {
     return this.checks.verify(check);
   }
 
+  /** Whether the session is live, as far as can be told: the database is asked. */
+  async isStillLive(id: string, user: unknown): Promise<boolean> {
+    try {
+      return (await this.verify({ id, limit: await this.policy.limitAtCheck(user) })).live;
+    } catch {
+      return false;
+    }
+  }
+
   /** Whether a live session is that of the user, and says of the user's roles what is true now, as far as nobody has to be asked. */
   compare(verdict: Extract<CheckResult, { live: true }>, user: unknown): 'same' | 'changed' | 'foreign' {
     const { userId, roles } = this.policy.subjectOf(user);

@@ -7,6 +7,7 @@ import {
   Injectable,
   Post,
   Req,
+  UnauthorizedException,
   UseGuards,
   type ExecutionContext,
   type INestApplication,
@@ -50,6 +51,13 @@ export class Users extends Map<string, TestUser> {
       ['worker', { id: 3, username: 'worker', roles: ['service'] }],
     ]);
   }
+
+  /** Who signs in with this password. */
+  checked({ username, password }: { username: string; password: string }): TestUser {
+    const user = password === username ? this.get(username) : undefined;
+    if (user === undefined) throw new UnauthorizedException();
+    return user;
+  }
 }
 
 @Injectable()
@@ -57,8 +65,8 @@ class LocalStrategy extends PassportStrategy(LocalStrategyBase) {
   constructor(private readonly users: Users) {
     super();
   }
-  validate(username: string, password: string): TestUser | null {
-    return (password === username && this.users.get(username)) || null;
+  validate(username: string, password: string): TestUser {
+    return this.users.checked({ username, password });
   }
 }
 

@@ -7,12 +7,13 @@ export interface Answer {
   headers: Headers;
 }
 
-/** A browser: keeps its cookie. */
+/** A browser: keeps its cookies. */
 export class Browser {
+  /** What it sends as Cookie. */
   cookie: string | undefined;
 
   constructor(
-    private readonly url: string,
+    protected readonly url: string,
     cookie?: string,
   ) {
     this.cookie = cookie;
@@ -30,9 +31,15 @@ export class Browser {
     return this.post(path, { username, password: username });
   }
 
-  /** The same cookie in another jar, as a thief or a second tab would have it. */
+  /** The same cookies in another jar, as a thief or a second tab would have them. */
   copy(url = this.url): Browser {
     return new Browser(url, this.cookie);
+  }
+
+  /** Loses a cookie. */
+  forget(name: string): this {
+    this.cookie = others(this.cookie, name).join('; ') || undefined;
+    return this;
   }
 
   async send(
@@ -51,10 +58,20 @@ export class Browser {
       },
       ...(body && { body: JSON.stringify(body) }),
     });
-    for (const set of answer.headers.getSetCookie()) this.cookie = set.split(';', 1)[0];
+    this.keep(answer.headers.getSetCookie());
     return { status: answer.status, body: readBody(await answer.text()), headers: answer.headers };
   }
+
+  protected keep(setCookies: string[]): void {
+    for (const set of setCookies) {
+      const [pair = ''] = set.split(';', 1);
+      this.cookie = [...others(this.cookie, pair.split('=', 1)[0]!), pair].join('; ');
+    }
+  }
 }
+
+const others = (cookies: string | undefined, name: string): string[] =>
+  cookies?.split('; ').filter((one) => !one.startsWith(`${name}=`)) ?? [];
 
 /** A client of the API: keeps its token. */
 export class TokenClient {

@@ -2,6 +2,7 @@ import type { INestApplication } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { TestingModule } from '@nestjs/testing';
+import type { FastifyReply } from 'fastify';
 import session, { type SessionOptions, type Store } from 'express-session';
 import passport from 'passport';
 
@@ -102,8 +103,20 @@ async function useFastifySessions(
     // An express-session store it is; their types differ in what a session may hold.
     store: store as never,
   });
+  const instance = app.getHttpAdapter().getInstance();
+  // Strategies that redirect speak to the response in Express's way.
+  instance.decorateReply('setHeader', setHeader);
+  instance.decorateReply('end', end);
   runBefore(app, passport.initialize());
   runBefore(app, passport.session());
+}
+
+function setHeader(this: FastifyReply, name: string, value: unknown): void {
+  this.header(name, value);
+}
+
+function end(this: FastifyReply, body?: unknown): void {
+  this.send(body);
 }
 
 type Middleware = (request: never, response: never, next: (error?: unknown) => void) => unknown;

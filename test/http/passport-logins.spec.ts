@@ -1,0 +1,503 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import {
+  Catch,
+  Controller,
+  ForbiddenException,
+  Get,
+  HttpCode,
+  Injectable,
+  Module,
+  Post,
+  Req,
+  Res,
+  UseFilters,
+  UseGuards,
+  UseInterceptors,
+  type ArgumentsHost,
+  type BeforeApplicationShutdown,
+  type CallHandler,
+  type CanActivate,
+  type ExceptionFilter,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { PassportModule } from '@nestjs/passport';
+import { Test } from '@nestjs/testing';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { MemoryStore, type SessionData } from 'express-session';
+import passport, { Passport } from 'passport';
+import { mergeMap, type Observable } from 'rxjs';
+import {
+  CurrentSession,
+  SessionLimitReachedException,
+  SingleSessionLogin,
+  SingleSessionModule,
+  SingleSessionService,
+  SkipSingleSession,
+} from '../../src/index.js';
+import {
+  LocalLoginGuard,
+  startApplication,
+  Users,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
+import { Browser, type Answer } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import {
+  createApplication,
+  nodeResponseOf,
+  platform,
+  runBefore,
+  useCookieSessions,
+  type PlatformResponse,
+} from '../support/platform.js';
+import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+import { logIn, type UserRequest } from '../support/ways-in.js';
+
+const users = new Users();
+const USER = 'x-user';
+const SECOND = 'x-second';
+
+const userOf = ({ headers }: UserRequest, header = USER): TestUser => users.get(String(headers[header]))!;
+
+/** Answers an error that it knows by signing in. */
+@Catch(ForbiddenException)
+class SigningFilter implements ExceptionFilter {
+  async catch(_: unknown, host: ArgumentsHost): Promise<void> {
+    const http = host.switchToHttp();
+    await logIn(http.getRequest(), userOf(http.getRequest()));
+    http.getResponse<PlatformResponse>().status(200).send({ from: 'the filter' });
+  }
+}
+
+@Injectable()
+class SigningInterceptor implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const request = context.switchToHttp().getRequest<UserRequest>();
+    return next.handle().pipe(mergeMap(() => logIn(request, userOf(request)).then(() => ({}))));
+  }
+}
+
+/** A second factor that is wrong where a header says so. */
+@Injectable()
+class SecondFactorGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    return context.switchToHttp().getRequest<UserRequest>().headers['x-code'] !== 'wrong';
+  }
+}
+
+const errors: unknown[] = [];
+let lateLogin: Promise<void> | undefined;
+
+@Controller('odd')
+class OddController {
+  constructor(private readonly service: SingleSessionService) {}
+
+  @Post('twice')
+  @HttpCode(200)
+  async twice(@Req() request: UserRequest) {
+    await logIn(request, userOf(request));
+    const first = request.session.singleSession;
+    await logIn(request, userOf(request));
+    return { first, second: request.session.singleSession };
+  }
+
+  @Post('two-users')
+  @HttpCode(200)
+  async twoUsers(@Req() request: UserRequest) {
+    await logIn(request, userOf(request));
+    await logIn(request, userOf(request, SECOND));
+    return {};
+  }
+
+  @Post('login-alias')
+  @HttpCode(200)
+  alias(@Req() request: UserRequest): Promise<object> {
+    return new Promise((resolve, reject) =>
+      request.login(userOf(request), (error: unknown) => (error ? reject(error) : resolve({}))),
+    );
+  }
+
+  @Post('without-session')
+  @HttpCode(200)
+  async withoutSession(@Req() request: UserRequest) {
+    await logIn(request, userOf(request), { session: false });
+    return { user: request.user };
+  }
+
+  @SkipSingleSession()
+  @Post('public')
+  @HttpCode(200)
+  async public(@Req() request: UserRequest) {
+    await logIn(request, userOf(request), { keepSessionInfo: true });
+    return { id: request.session.singleSession };
+  }
+
+  @Post('by-hand')
+  @HttpCode(200)
+  byHand(@Req() request: UserRequest) {
+    const { singleSession } = request.headers as { singleSession?: string };
+    Object.assign(request.session, {
+      passport: { user: userOf(request).username },
+      singleSession: request.headers['x-stamp'] ?? singleSession,
+    });
+    return {};
+  }
+
+  @UseFilters(SigningFilter)
+  @Post('filter')
+  filter(): never {
+    throw new ForbiddenException();
+  }
+
+  @UseInterceptors(SigningInterceptor)
+  @Post('interceptor')
+  @HttpCode(200)
+  interceptor(): object {
+    return {};
+  }
+
+  @Post('late')
+  late(@Req() request: UserRequest, @Res() response: PlatformResponse): void {
+    const node = nodeResponseOf(response);
+    const sent = request.headers['x-when'] === 'close' ? once(node, 'close') : once(node, 'finish');
+    response.status(200).send({});
+    lateLogin = sent.then(() => logIn(request, userOf(request)));
+    lateLogin.catch(() => undefined);
+  }
+
+  @Post('caught')
+  @HttpCode(200)
+  async caught(@Req() request: UserRequest) {
+    const error = await logIn(request, userOf(request)).catch((reason: unknown) => reason);
+    errors.push(error);
+    return { user: request.user ?? null };
+  }
+
+  @Post('hand-and-service')
+  @HttpCode(200)
+  async handAndService(@Req() request: UserRequest) {
+    await logIn(request, userOf(request));
+    const { id } = await this.service.admit(userOf(request), request);
+    return { id };
+  }
+
+  @UseGuards(LocalLoginGuard, SecondFactorGuard)
+  @SingleSessionLogin()
+  @Post('two-factors')
+  @HttpCode(200)
+  twoFactors(@CurrentSession() current: CurrentSession): object {
+    return { id: current.id };
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('marked-and-again')
+  @HttpCode(200)
+  async markedAndAgain(@Req() request: UserRequest, @CurrentSession() current: CurrentSession) {
+    const other = request.headers[SECOND] ? userOf(request, SECOND) : request.user!;
+    await logIn(request, other);
+    return { first: current.id, second: request.session.singleSession };
+  }
+}
+
+class RefusingStore extends MemoryStore {
+  refuses = false;
+
+  override set(
+    sid: string,
+    session: SessionData & { singleSession?: unknown },
+    done?: (e?: unknown) => void,
+  ): void {
+    if (this.refuses && session.singleSession !== undefined)
+      return void setImmediate(() => done?.(new Error('the cookie store is full')));
+    super.set(sid, session, done);
+  }
+}
+
+/** Signs in on any request that says whom, as a strategy in a middleware would. */
+async function signInEarly(request: UserRequest, _: unknown, next: (error?: unknown) => void): Promise<void> {
+  const username = request.headers['x-early'];
+  if (username === undefined) return next();
+  await logIn(request, users.get(String(username))!).then(() => next(), next);
+}
+
+const ownPassport = new Passport();
+ownPassport.serializeUser((user, done) => done(null, (user as TestUser).username));
+
+/** The same with a Passport of the application's own. */
+function signInThroughOwnPassport(
+  request: UserRequest,
+  response: never,
+  next: (error?: unknown) => void,
+): void {
+  const username = request.headers['x-own'];
+  if (username === undefined) return next();
+  const strategy = new (class extends passport.Strategy {
+    override authenticate(): void {
+      this.success(users.get(String(username))!);
+    }
+  })();
+  (ownPassport.authenticate(strategy) as (...parts: unknown[]) => void)(request, response, next);
+}
+
+const store = new RefusingStore();
+let databaseUrl: string;
+let one: TestApplication;
+let two: TestApplication;
+let rejecting: TestApplication;
+let adopting: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  const shared = {
+    users,
+    controllers: [OddController],
+    configure: (app: TestApplication['app']) => {
+      runBefore(app, signInEarly);
+      runBefore(app, signInThroughOwnPassport);
+    },
+  };
+  one = await startApplication(databaseUrl, { ...shared, session: { store } });
+  two = await startApplication(databaseUrl, { ...shared, options: { maxSessions: 2 } });
+  rejecting = await startApplication(databaseUrl, {
+    ...shared,
+    options: { onLimit: 'reject', idleTimeout: 60_000 },
+  });
+  adopting = await startApplication(databaseUrl, { ...shared, options: { unregistered: 'adopt' } });
+});
+
+afterAll(async () => {
+  for (const application of [adopting, rejecting, two, one]) await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+async function loggedIn({ url }: { url: string }, { username }: TestUser): Promise<Browser> {
+  const browser = new Browser(url);
+  expect((await browser.login(username)).status).toBe(200);
+  return browser;
+}
+
+const post = (browser: Browser, path: string, user: TestUser, headers = {}): Promise<Answer> =>
+  browser.post(path, {}, { [USER]: user.username, ...headers });
+
+const usernameOf = async (browser: Browser): Promise<string | undefined> =>
+  (await browser.get('/me')).body.user?.username;
+
+describe('request.logIn()', () => {
+  it('twice in one request is one session, and displaces nobody when two are allowed', async () => {
+    const user = newUser({ users });
+    const elsewhere = await loggedIn(two, user);
+    const browser = new Browser(two.url);
+    const { body } = await post(browser, '/odd/twice', user);
+    expect(body.second).toBe(body.first);
+    expect(await usernameOf(browser)).toBe(user.username);
+    expect(await usernameOf(elsewhere)).toBe(user.username);
+    expect(await rowsOf(two, user)).toHaveLength(2);
+  });
+
+  it('and SingleSessionService.admit() in one request are one session', async () => {
+    const user = newUser({ users });
+    const browser = new Browser(two.url);
+    const { body } = await post(browser, '/odd/hand-and-service', user);
+    expect((await browser.get('/me')).body.session.id).toBe(body.id);
+    expect(await rowsOf(two, user)).toHaveLength(1);
+  });
+
+  it('as two users in one request leaves the last one signed in, and nothing of the first', async () => {
+    const [first, second] = [newUser({ users }), newUser({ users })];
+    const browser = new Browser(two.url);
+    await post(browser, '/odd/two-users', first, { [SECOND]: second.username });
+    expect(await usernameOf(browser)).toBe(second.username);
+    expect(await liveSessionsOf(two, first)).toEqual([]);
+    expect(await liveSessionsOf(two, second)).toHaveLength(1);
+  });
+
+  it('is admitted by its other name, too', async () => {
+    const user = newUser({ users });
+    const browser = new Browser(one.url);
+    expect((await post(browser, '/odd/login-alias', user)).status).toBe(200);
+    expect(await usernameOf(browser)).toBe(user.username);
+    expect(await liveSessionsOf(one, user)).toHaveLength(1);
+  });
+
+  it('without a session admits nothing and evicts nobody', async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(one, user);
+    const browser = new Browser(one.url);
+    expect((await post(browser, '/odd/without-session', user)).body.user).toEqual(user);
+    expect(await usernameOf(settled)).toBe(user.username);
+    expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+    expect(await rowsOf(one, user)).toHaveLength(1);
+  });
+
+  it.each(['filter', 'interceptor'])(
+    'in an exception filter or an interceptor is admitted before the answer (%s)',
+    async (path) => {
+      const user = newUser({ users });
+      const settled = await loggedIn(one, user);
+      const browser = new Browser(one.url);
+      expect((await post(browser, `/odd/${path}`, user)).status).toBe(200);
+      expect(await usernameOf(browser)).toBe(user.username);
+      expect((await settled.get('/me')).body.reason).toBe('superseded');
+    },
+  );
+
+  it('where the stamp cannot be saved calls back with the error, and the session is not live [lesson 19]', async () => {
+    const user = newUser({ users });
+    const browser = new Browser(one.url);
+    store.refuses = true;
+    const answer = await post(browser, '/odd/public', user).finally(() => (store.refuses = false));
+    expect(answer.status).toBe(500);
+    expect(await usernameOf(browser)).toBeUndefined();
+    expect(await liveSessionsOf(one, user)).toEqual([]);
+  });
+
+  it('that is refused leaves nobody signed in when the handler catches the error and goes on', async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(rejecting, user);
+    const browser = new Browser(rejecting.url);
+    const answer = await post(browser, '/odd/caught', user);
+    expect([answer.status, answer.body]).toEqual([200, { user: null }]);
+    expect(errors.pop()).toBeInstanceOf(SessionLimitReachedException);
+    expect(await usernameOf(browser)).toBeUndefined();
+    expect(await usernameOf(settled)).toBe(user.username);
+  });
+
+  it.each(['finish', 'close'])(
+    "after the answer (at its '%s') is refused: nobody could hold its cookie, so it evicts nobody",
+    async (when) => {
+      const user = newUser({ users });
+      const settled = await loggedIn(one, user);
+      const browser = new Browser(one.url);
+      await post(browser, '/odd/late', user, { 'x-when': when });
+      await expect(lateLogin).rejects.toThrow('the answer has been sent');
+      expect(await usernameOf(settled)).toBe(user.username);
+      expect(await rowsOf(one, user)).toHaveLength(1);
+    },
+  );
+
+  it('through a Passport of one’s own is admitted, on the same request and on the next', async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(one, user);
+    const browser = new Browser(one.url);
+    const { body } = await browser.get('/me', { 'x-own': user.username });
+    expect(body).toEqual({ user, session: { id: expect.any(String), userId: String(user.id) } });
+    expect((await settled.get('/me')).body.reason).toBe('superseded');
+    expect(await usernameOf(browser)).toBe(user.username);
+  });
+});
+
+describe('a browser whose session has ended', () => {
+  it('signs in at once on a route with @SkipSingleSession(), and what it kept of the old cookie session brings nothing back [lesson 15]', async () => {
+    const user = newUser({ users });
+    const evicted = await loggedIn(one, user);
+    const [old] = await liveSessionsOf(one, user);
+    const winner = await loggedIn(one, user);
+    const { body } = await post(evicted, '/odd/public', user);
+    expect(body.id).not.toBe(old);
+    expect((await evicted.get('/me')).body.session.id).toBe(body.id);
+    expect((await winner.get('/me')).body.reason).toBe('superseded');
+    expect(await liveSessionsOf(one, user)).toEqual([body.id]);
+  });
+
+  it.each([
+    ['no stamp', undefined, 'SESSION_UNKNOWN'],
+    ['the stamp of an ended session', 'ended', 'SESSION_ENDED'],
+    ['an invented stamp', 'invented', 'SESSION_ENDED'],
+  ])('gets nowhere with session data that is copied by hand with %s', async (_, kind, code) => {
+    const user = newUser({ users });
+    await loggedIn(one, user);
+    const [ended] = await liveSessionsOf(one, user);
+    const winner = await loggedIn(one, user);
+    const stamp = kind === 'ended' ? ended : kind;
+    const browser = new Browser(one.url);
+    await post(browser, '/odd/by-hand', user, stamp && { 'x-stamp': stamp });
+    const answer = await browser.get('/me');
+    expect([answer.status, answer.body.code]).toEqual([401, code]);
+    expect(await usernameOf(winner)).toBe(user.username);
+  });
+});
+
+describe('a marked login route with a second factor', () => {
+  const wrong = { 'x-code': 'wrong' };
+  const password = ({ username }: TestUser) => ({ username, password: username });
+
+  it('that is wrong evicts nobody and signs nobody in', async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(one, user);
+    const browser = new Browser(one.url);
+    expect((await browser.post('/odd/two-factors', password(user), wrong)).status).toBe(403);
+    expect((await browser.get('/me')).body.user ?? null).toBeNull();
+    expect(await usernameOf(settled)).toBe(user.username);
+    expect(await rowsOf(one, user)).toHaveLength(1);
+  });
+
+  it("that is wrong signs nobody in with unregistered: 'adopt' either", async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(adopting, user);
+    const browser = new Browser(adopting.url);
+    expect((await browser.post('/odd/two-factors', password(user), wrong)).status).toBe(403);
+    expect((await browser.get('/me')).body.user ?? null).toBeNull();
+    expect(await usernameOf(settled)).toBe(user.username);
+    expect(await rowsOf(adopting, user)).toHaveLength(1);
+  });
+
+  it('that is wrong evicts nobody of the second user when a middleware has signed in somebody else on the same request', async () => {
+    const [remembered, user] = [newUser({ users }), newUser({ users })];
+    const settled = await loggedIn(one, user);
+    const browser = new Browser(one.url);
+    const headers = { ...wrong, 'x-early': remembered.username };
+    expect((await browser.post('/odd/two-factors', password(user), headers)).status).toBe(403);
+    expect(await usernameOf(settled)).toBe(user.username);
+    expect(await rowsOf(one, user)).toHaveLength(1);
+    expect((await browser.get('/me')).body.user ?? null).toBeNull();
+    await eventually(
+      () => liveSessionsOf(one, remembered),
+      (live) => live.length === 0,
+    );
+  });
+
+  it('that is right leaves one session of the second user, and none of whom a middleware has signed in on the same request', async () => {
+    const [remembered, user] = [newUser({ users }), newUser({ users })];
+    const browser = new Browser(one.url);
+    const { body } = await browser.post('/odd/two-factors', password(user), {
+      'x-early': remembered.username,
+    });
+    expect((await browser.get('/me')).body.session).toEqual({ id: body.id, userId: String(user.id) });
+    await eventually(
+      () => liveSessionsOf(one, remembered),
+      (live) => live.length === 0,
+    );
+  });
+
+  it('leaves one session when a middleware has signed the same user in on the same request', async () => {
+    const user = newUser({ users });
+    const elsewhere = await loggedIn(two, user);
+    const browser = new Browser(two.url);
+    const { body } = await browser.post('/odd/two-factors', password(user), { 'x-early': user.username });
+    expect((await browser.get('/me')).body.session.id).toBe(body.id);
+    expect(await usernameOf(elsewhere)).toBe(user.username);
+    expect(await rowsOf(two, user)).toHaveLength(2);
+  });
+
+  it('whose handler signs in once more keeps its session; as somebody else, it gives it up', async () => {
+    const [user, other] = [newUser({ users }), newUser({ users })];
+    const browser = new Browser(two.url);
+    const again = await browser.post('/odd/marked-and-again', password(user));
+    expect(again.body.second).toBe(again.body.first);
+    const changed = await browser.post('/odd/marked-and-again', password(user), { [SECOND]: other.username });
+    expect((await browser.get('/me')).body.session).toEqual({
+      id: changed.body.second,
+      userId: String(other.id),
+    });
+    await eventually(
+      () => liveSessionsOf(two, user),
+      (live) => live.length === 0,
+    );
+  });
+});
