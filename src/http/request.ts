@@ -1,5 +1,7 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import type { Observable } from 'rxjs';
 import type { CurrentSession } from '../session/session.js';
+import type { SessionEnd } from '../session/watches.js';
 import type { Route } from './route.js';
 
 /** The part of a cookie session that we touch: of express-session, or of @fastify/session. */
@@ -61,6 +63,11 @@ export interface AdmittedLogin {
   takeBack: () => Promise<void>;
 }
 
+/** A guard that can also tell when the session ends of a request that it has let pass. */
+export interface RequestGuard extends CanActivate {
+  whenEnded(request: SessionRequest): Observable<SessionEnd>;
+}
+
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
   /** As they were before any login of this request could change them. */
@@ -70,7 +77,7 @@ export interface RequestState {
     readonly user: unknown;
   };
   /** The guard that the request has met. */
-  guard?: CanActivate;
+  guard?: RequestGuard;
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
   checked?: { readonly user: unknown; readonly stamp: unknown };
   current?: CurrentSession;

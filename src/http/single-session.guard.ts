@@ -1,6 +1,8 @@
-import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { Inject, Injectable, type ExecutionContext } from '@nestjs/common';
+import type { Observable } from 'rxjs';
+import type { SessionEnd } from '../session/watches.js';
 import { RequestCheck } from './request-check.js';
-import { requestOf, responseOf, stateOf, type SessionRequest } from './request.js';
+import { requestOf, responseOf, stateOf, type RequestGuard, type SessionRequest } from './request.js';
 import { routeOf } from './route.js';
 
 /**
@@ -11,7 +13,7 @@ import { routeOf } from './route.js';
  * check and the call passes.
  */
 @Injectable()
-export class SingleSessionGuard implements CanActivate {
+export class SingleSessionGuard implements RequestGuard {
   constructor(@Inject(RequestCheck) private readonly requestCheck: RequestCheck) {}
 
   canActivate(context: ExecutionContext): true | Promise<true> {
@@ -24,6 +26,11 @@ export class SingleSessionGuard implements CanActivate {
     state.route = routeOf(context);
     if (state.route !== undefined) return true;
     return this.requestCheck.check(request, response);
+  }
+
+  /** For this package: as {@link SingleSessionService.whenEnded}. */
+  whenEnded(request: SessionRequest): Observable<SessionEnd> {
+    return this.requestCheck.whenEnded(request);
   }
 
   protected getRequest(context: ExecutionContext): SessionRequest | undefined {
