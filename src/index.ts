@@ -12,6 +12,7 @@ export {
 } from './http/exceptions.js';
 export { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 export { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
+export type { SessionRequest } from './http/request.js';
 export { SingleSessionGuard } from './http/single-session.guard.js';
 export { SingleSessionService, type EndOptions } from './http/single-session.service.js';
 export type { LogoutEveryoneOrder, LogoutEveryoneResult } from './session/administration.js';

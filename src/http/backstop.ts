@@ -25,7 +25,7 @@ const LAST_GUARD: CanActivate = {
 };
 
 /**
- * Puts {@link LAST_GUARD} behind the guards of every route and resolver, and {@link STREAM_END} around every `@Sse()` handler. In its constructor: Nest reads them before any
+ * Puts {@link LAST_GUARD} behind the guards of every route, resolver and handler of messages, and {@link STREAM_END} around every `@Sse()` handler. In its constructor: Nest reads them before any
  * hook of a module runs. A global interceptor would come after them, too, but also after interceptors that answer from a
  * cache and after the head of an `@Sse()` answer, and costs each request several times as much.
  */
@@ -62,4 +62,6 @@ function* handlersOf({ prototype }: Type): Generator<object> {
 }
 
 const isHandler = (method: object): boolean =>
-  Reflect.getMetadataKeys(method).some((key) => key === PATH_METADATA || String(key).startsWith('graphql:'));
+  Reflect.getMetadataKeys(method).some(
+    (key) => key === PATH_METADATA || /^(graphql:|websockets:message_mapping)/.test(String(key)),
+  );

@@ -43,6 +43,24 @@ export class RequestCheck {
     return true;
   }
 
+  /**
+   * For a message on a connection that was checked when it began. Only whether the session is live is asked again: the
+   * user of the connection is as old as the connection is, and must not overwrite what is known of its roles since.
+   */
+  async checkAgain(request: SessionRequest): Promise<true> {
+    const state = stateOf(request);
+    if (state.current === undefined || !isChecked(request, state)) return this.check(request, undefined);
+    const limit = await this.sessions.limitAtCheck(request.user || undefined);
+    const check = { id: state.current.id, limit };
+    try {
+      const verdict = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
+      if (verdict.live) return true;
+      throw new SessionEndedException(verdict.reason, verdict.endedAt);
+    } catch (error) {
+      throw toException(error, undefined);
+    }
+  }
+
   /** The end of the session that the request belongs to, or says it does; an anonymous request has none that could end. */
   whenEnded(request: SessionRequest): Observable<SessionEnd> {
     const session = knownStateOf(request)?.current ?? claimsOf(request)[0];

@@ -3,6 +3,7 @@ import type { Observable } from 'rxjs';
 import type { CurrentSession } from '../session/session.js';
 import type { SessionEnd } from '../session/watches.js';
 import type { Route } from './route.js';
+import { requestOfClient } from './sockets.js';
 
 /** The part of a cookie session that we touch: of express-session, or of @fastify/session. */
 export interface CookieSession {
@@ -132,11 +133,12 @@ export function setChecked(
 export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | undefined =>
   sessionID ?? session?.sessionId;
 
-/** The request of an HTTP or GraphQL handler; `undefined` for transports that have none. */
+/** The request of an HTTP or GraphQL handler, or that with which the socket of a message began; `undefined` for transports that have none. */
 export function requestOf(context: ExecutionContext): SessionRequest | undefined {
   const type = context.getType<string>();
   // What `switchToHttp()` gives, without the three functions that it makes each time.
   if (type === 'http') return context.getArgByIndex<SessionRequest>(0);
+  if (type === 'ws') return requestOfClient(context.getArgByIndex(0));
   if (type !== 'graphql') return undefined;
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
   if (request === undefined)

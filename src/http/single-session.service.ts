@@ -22,6 +22,7 @@ import { Sessions } from '../session/sessions.js';
 import { Watches, type SessionEnd } from '../session/watches.js';
 import { checkEveryoneOrder } from './everyone-order.js';
 import { Logins } from './logins.js';
+import { OpenSockets } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
 import type { SessionRequest } from './request.js';
 import type { Credential } from './route.js';
@@ -38,6 +39,8 @@ export interface EndOptions {
 /** The verbs of the decorators, for code that they do not reach: logins by hand, jobs, administration. */
 @Injectable()
 export class SingleSessionService {
+  private readonly sockets: OpenSockets;
+
   constructor(
     @Inject(Sessions) private readonly sessions: Sessions,
     @Inject(Logins) private readonly logins: Logins,
@@ -45,7 +48,9 @@ export class SingleSessionService {
     @Inject(Explainer) private readonly explainer: Explainer,
     @Inject(RequestCheck) private readonly requestCheck: RequestCheck,
     @Inject(Watches) private readonly watches: Watches,
-  ) {}
+  ) {
+    this.sockets = new OpenSockets(requestCheck);
+  }
 
   /**
    * Admits a login: call it after `request.logIn()` or before signing a JWT with the returned `id` as `sid`. A cookie
@@ -98,6 +103,19 @@ export class SingleSessionService {
         ? this.watches.whenEnded({ id: session, user })
         : this.requestCheck.whenEnded(session as SessionRequest);
     return end.pipe(catchError((error: unknown) => throwError(() => toException(error, undefined))));
+  }
+
+  /**
+   * For `handleConnection(client, request)` of a gateway, with socket.io or `ws`: closes the socket when its session ends,
+   * on whatever process, and at once when the request has no live session. Resolves to the session, or to `undefined`
+   * when the socket is closed; never fails because of a client. The request must be authenticated before, as for HTTP: its
+   * `user`, or its cookie session. socket.io keeps the request itself, so it need not be given.
+   *
+   * socket.io: the event `session-ended` with `{ reason, endedAt }`, then a disconnect; `ws`: close code 4401 with the
+   * reason. When the session cannot be verified: `session-unavailable`, or close code 1013.
+   */
+  closeWhenEnded(client: unknown, request?: object): Promise<CurrentSession | undefined> {
+    return this.sockets.closeWhenEnded(client, request);
   }
 
   /** Ends one session. Resolves to how many were live and are dead now: 0 or 1. */
