@@ -41,7 +41,11 @@ async function openSocketIo(url: string, extraHeaders: Record<string, string>): 
   let told: unknown;
   for (const event of ['session-ended', 'session-unavailable'])
     socket.on(event, (data: unknown) => (told = data ?? event));
-  const closed = once(socket as never, 'disconnect').then(() => ({ told }));
+  const closed = once(socket as never, 'disconnect').then(([reason]: unknown[]) => {
+    // After any other the client would connect again by itself, and again.
+    if (told !== undefined && reason !== 'io server disconnect') throw new Error(String(reason));
+    return { told };
+  });
   await once(socket as never, 'connect');
   return {
     get isOpen() {

@@ -33,11 +33,17 @@ export interface PackedPackage {
 const APPLICATION_PACKAGES = [
   '@nestjs/event-emitter',
   '@nestjs/jwt',
+  '@nestjs/microservices',
   '@nestjs/platform-express',
+  '@nestjs/platform-socket.io',
+  '@nestjs/platform-ws',
+  '@nestjs/websockets',
   'connect-pg-simple',
   'express-session',
   'passport-jwt',
   'passport-local',
+  'socket.io',
+  'ws',
 ];
 const TYPE_PACKAGES = [
   'connect-pg-simple',
@@ -48,6 +54,7 @@ const TYPE_PACKAGES = [
   'passport-jwt',
   'passport-local',
   'pg',
+  'ws',
 ];
 
 /** A directory outside of the repository, so that nothing in it is found by looking further up. */
