@@ -12,6 +12,8 @@ declare module 'express-session' {
   interface SessionData {
     /** The id of the session that nestjs-single-session admitted. */
     singleSession?: string;
+    /** The browser has seen the page. */
+    visited?: boolean;
   }
 }
 

@@ -4,7 +4,6 @@ import { fastifySession, type FastifySessionOptions } from '@fastify/session';
 import type { DynamicModule, INestApplication, NestApplicationOptions } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { preHandlerHookHandler } from 'fastify';
 import passport from 'passport';
 import type { CookieSessions } from './cookie-sessions.js';
 import { securityHeaders } from './security-headers.js';
@@ -31,9 +30,8 @@ export async function createApplication(
   return app;
 }
 
-/** Passport is written for Express; its two middlewares need no more of a request than Fastify's has. */
+/** Passport is written for Express; what it asks of a request, Fastify's has too. */
 function runPassport(app: NestFastifyApplication): void {
-  const instance = app.getHttpAdapter().getInstance();
   for (const middleware of [passport.initialize(), passport.session()])
-    instance.addHook('preHandler', middleware as preHandlerHookHandler);
+    app.getHttpAdapter().getInstance().addHook('preHandler', middleware);
 }

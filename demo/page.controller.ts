@@ -1,4 +1,5 @@
-import { Controller, Get, Header, type Type } from '@nestjs/common';
+import { Controller, Get, Header, Session, type Type } from '@nestjs/common';
+import type { SessionData } from 'express-session';
 import { SkipSingleSession } from 'nestjs-single-session';
 import { page, type PageFacts } from './page.js';
 import { script } from './page-script.js';
@@ -10,9 +11,11 @@ export function pageController(facts: PageFacts): Type {
 
   @Controller()
   class PageController {
+    /** Begins a cookie session, as a login page with a CSRF token does: two clicks on "Log in" have it in common. */
     @Get()
     @Header('Content-Type', 'text/html; charset=utf-8')
-    page(): string {
+    page(@Session() session: SessionData): string {
+      session.visited = true;
       return html;
     }
 

@@ -1,5 +1,5 @@
 import { Controller, Get, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
-import { JwtService } from '@nestjs/jwt';
+import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
 import {
   CurrentSession,
@@ -8,9 +8,10 @@ import {
   SkipSingleSession,
 } from 'nestjs-single-session';
 import type { User } from '../users.js';
-import { CookieOrBearerGuard, OptionalAuthGuard } from './cookie-or-bearer.guard.js';
-import type { TokenPayload, TokenUser } from './jwt.strategy.js';
+import { AnyCredentialGuard, CookieOrBearerGuard } from './cookie-or-bearer.guard.js';
+import type { TokenUser } from './jwt.strategy.js';
 import { LocalAuthGuard, PasswordGuard } from './local-auth.guard.js';
+import { type TokenPair, Tokens } from './tokens.js';
 
 /** A request that a guard of this folder has let pass. */
 interface AuthenticatedRequest extends Request {
@@ -26,7 +27,7 @@ interface Me {
 /** Sign in, sign out, and a page of one's own: what every application has. */
 @Controller()
 export class AuthController {
-  constructor(private readonly jwt: JwtService) {}
+  constructor(private readonly tokens: Tokens) {}
 
   @Post('login')
   @HttpCode(200)
@@ -40,12 +41,19 @@ export class AuthController {
   @HttpCode(200)
   @UseGuards(PasswordGuard)
   @SingleSessionLogin({ credential: 'token' })
-  async token(
+  token(@Req() request: AuthenticatedRequest, @CurrentSession() session: CurrentSession): Promise<TokenPair> {
+    return this.tokens.issue(request.user.id, session.id);
+  }
+
+  /** No login: the guard checks the session as on every route, and the new tokens belong to that same session. */
+  @Post('token/refresh')
+  @HttpCode(200)
+  @UseGuards(AuthGuard('refresh'))
+  refresh(
     @Req() request: AuthenticatedRequest,
     @CurrentSession() session: CurrentSession,
-  ): Promise<{ accessToken: string }> {
-    const payload: TokenPayload = { sub: request.user.id, sid: session.id };
-    return { accessToken: await this.jwt.signAsync(payload) };
+  ): Promise<TokenPair> {
+    return this.tokens.issue(request.user.id, session.id);
   }
 
   @Get('me')
@@ -65,7 +73,7 @@ export class AuthController {
 
   @Post('logout')
   @HttpCode(204)
-  @UseGuards(OptionalAuthGuard)
+  @UseGuards(AnyCredentialGuard)
   @SingleSessionLogout()
   logout(): void {
     // The decorator does it all.

@@ -3,19 +3,14 @@ import { PassportStrategy } from '@nestjs/passport';
 import { ExtractJwt, Strategy } from 'passport-jwt';
 import { type User, Users } from '../users.js';
 import { TokenSecret } from './token-secret.js';
+import { AUDIENCE, type TokenPayload } from './tokens.js';
 
-/** What `POST /token` signs. */
-export interface TokenPayload {
-  sub: string;
-  sid: string;
-}
-
-/** The user of a bearer token; `sid` is what the package's guard looks at. */
+/** The user of a token; `sid` is what the package's guard looks at. */
 export interface TokenUser extends User {
   readonly sid: string;
 }
 
-/** A bearer token from the `Authorization` header. */
+/** An access token from the `Authorization` header. */
 @Injectable()
 export class JwtStrategy extends PassportStrategy(Strategy) {
   constructor(
@@ -26,6 +21,7 @@ export class JwtStrategy extends PassportStrategy(Strategy) {
       jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(),
       secretOrKey: secret.value,
       algorithms: ['HS256'],
+      audience: AUDIENCE.access,
     });
   }
 

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 
-/** The key of the access tokens, derived so that one secret configures a whole cluster. */
+/** The key of the tokens, derived so that one secret configures a whole cluster. */
 export class TokenSecret {
   readonly value: string;
 

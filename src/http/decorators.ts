@@ -15,7 +15,7 @@ import { ROUTE, type Credential, type Route } from './route.js';
  * Marks a route as a login: after its guards have authenticated `request.user` and before its handler, the login is
  * admitted. If anything after that fails, the session is ended again.
  *
- * `credential` says what carries the session: `'cookie'` (the express-session of the request) or `'token'` (a JWT into
+ * `credential` says what carries the session: `'cookie'` (the one of express-session or @fastify/session in the request) or `'token'` (a JWT into
  * which the handler signs the `id` of {@link CurrentSession} as `sid`). Default: `'cookie'` where the request has a
  * cookie session, else `'token'`; so an application with both says `'token'` on its token route.
  */

@@ -1,7 +1,9 @@
 import { Logger } from '@nestjs/common';
+import { randomUUID } from 'node:crypto';
 import type { CurrentSession } from '../session/session.js';
 import { LARGEST_LIMIT } from '../session/policy.js';
 import { isSessionId, NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
+import { browserOf } from './browser.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { originOf } from './origin.js';
@@ -90,13 +92,16 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
+      const loginId = randomUUID();
       const session = await this.sessions.admit({
         user,
+        loginId,
+        browser: credential === 'cookie' ? browserOf(request) : undefined,
         origin: originOf(request),
         replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
         entitledBy: takenForPassword(user, request, credential),
       });
-      const login = { session, takeBack: once(() => this.takeBack(session, request, credential)) };
+      const login = { session, takeBack: once(() => this.takeBack(session, loginId, request, credential)) };
       stateOf(request).login = login;
       if (credential === 'cookie') await this.carry(request, session, login.takeBack);
       setChecked(request, session, user);
@@ -146,12 +151,13 @@ export class Logins {
 
   private async takeBack(
     { id }: CurrentSession,
+    loginId: string,
     request: SessionRequest,
     credential: Credential,
   ): Promise<void> {
     Object.assign(stateOf(request), { current: undefined, login: undefined });
     await this.sessions
-      .end({ target: { scope: 'session', sessionId: id }, reason: 'logout', by: null })
+      .takeBack(id, loginId)
       .catch((error: Error) =>
         this.logger.error(
           `A login failed after it was admitted, and session ${id} could not be ended. ${error.message}`,

@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
+import { learnCookieName } from './browser.js';
 import { Logins } from './logins.js';
 import { arriveAtLogin, type SessionRequest } from './request.js';
 
@@ -61,14 +62,15 @@ function watchersOf(manager: SessionManager): Set<PassportLogins> {
   const known = manager[WATCHERS];
   if (known !== undefined) return known;
   const watchers = new Set<PassportLogins>();
-  const { logIn } = manager;
+  const logIn = manager.logIn.bind(manager);
   Object.assign(manager, {
     [WATCHERS]: watchers,
     logIn(request: SessionRequest, user: unknown, options: object, done: Done): void {
       const watcher = [...watchers].find((one) => one.serves(request));
-      if (watcher === undefined) return logIn.call(manager, request, user, options, done);
+      if (watcher === undefined) return logIn(request, user, options, done);
       arriveAtLogin(request);
-      logIn.call(manager, request, user, options, (error) => {
+      learnCookieName(request);
+      logIn(request, user, options, (error) => {
         if (error) return done(error);
         watcher.admit(user, request).then(() => done(), done);
       });

@@ -117,7 +117,10 @@ export class RequestCheck {
   }
 
   private async adopt(request: SessionRequest): Promise<CurrentSession> {
-    const cookieSession = this.unregistered === 'adopt' ? loggedInCookieSession(request) : undefined;
+    const adopts =
+      this.unregistered === 'adopt' &&
+      this.sessions.isSameUser(stateOf(request).arrivedWith.user, request.user);
+    const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
     const verdict = await this.sessions.adopt(sessionIdOf(request)!, request.user, originOf(request));
     if (!verdict.live) return refuseEnded(verdict, 'cookie', request);
@@ -160,8 +163,8 @@ async function refuseEnded(
   throw new SessionEndedException(reason, endedAt);
 }
 
-// Only what is sure to be the credential of the user: another one beside it, such as a fresh cookie or an invented token,
-// would let an ended session come back as a new one, again and again.
+// Only what is sure to be the credential of the user, who came with it: no guard has put somebody else there. Another one
+// beside it, such as a fresh cookie or an invented token, would let an ended session come back as a new one, again and again.
 function loggedInCookieSession(request: SessionRequest): CookieSession | undefined {
   const { session, headers } = request;
   const id = sessionIdOf(request);

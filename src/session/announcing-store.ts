@@ -1,6 +1,14 @@
 import { Logger } from '@nestjs/common';
 import type { SingleSessionEvents } from './events.js';
-import type { Admission, AdmissionResult, Check, CheckResult, EndedSession, EndOrder } from './session.js';
+import type {
+  Admission,
+  AdmissionResult,
+  Check,
+  CheckResult,
+  EndedSession,
+  EndOrder,
+  ShareOrder,
+} from './session.js';
 import { SessionStore, type Sweep } from './session-store.js';
 
 /** When one account's logins are a storm. */
@@ -36,6 +44,10 @@ export class AnnouncingStore extends SessionStore {
     }
     if (result.outcome === 'no-room' && !admission.entitledBy) this.announceLimit(admission);
     return result;
+  }
+
+  share(order: ShareOrder): Promise<boolean> {
+    return this.store.share(order);
   }
 
   verify(checks: readonly Check[]): Promise<CheckResult[]> {

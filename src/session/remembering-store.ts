@@ -1,6 +1,14 @@
 import type { Freshness } from './freshness.js';
 import { SessionStore, type Sweep } from './session-store.js';
-import type { Admission, AdmissionResult, Check, CheckResult, EndedSession, EndOrder } from './session.js';
+import type {
+  Admission,
+  AdmissionResult,
+  Check,
+  CheckResult,
+  EndedSession,
+  EndOrder,
+  ShareOrder,
+} from './session.js';
 
 /**
  * A store that tells {@link Freshness} what it answered and what it ended. A new verb of the store does not compile
@@ -38,13 +46,18 @@ export class RememberingStore extends SessionStore {
     }
   }
 
+  /** Who was live stays live. */
+  share(order: ShareOrder): Promise<boolean> {
+    return this.store.share(order);
+  }
+
   async end(order: EndOrder): Promise<EndedSession[]> {
     const { target } = order;
     // In doubt, whoever was meant; and nobody because of an ended session's logout, which ends nothing.
     let users = target.userId === undefined ? [] : [target.userId];
     try {
       const ended = await this.store.end(order);
-      if (target.scope === 'session' || target.scope === 'everywhere') users = [];
+      if (target.scope !== 'others' && target.scope !== 'user') users = [];
       users.push(...ended.map(({ userId }) => userId));
       return ended;
     } finally {

@@ -1,4 +1,12 @@
-import type { Admission, AdmissionResult, Check, CheckResult, EndedSession, EndOrder } from './session.js';
+import type {
+  Admission,
+  AdmissionResult,
+  Check,
+  CheckResult,
+  EndedSession,
+  EndOrder,
+  ShareOrder,
+} from './session.js';
 
 /**
  * Where sessions live. Each method carries its whole invariant: there is no list-then-save, so that no
@@ -10,6 +18,9 @@ export abstract class SessionStore {
 
   /** Records a login and decides what it displaces, atomically: afterwards at most `limit` sessions of an enforced user are live. */
   abstract admit(admission: Admission): Promise<AdmissionResult>;
+
+  /** Lets one more login carry a session of the user, if it is live: atomically, so that it is not ended meanwhile by the login that it was admitted for. */
+  abstract share(order: ShareOrder): Promise<boolean>;
 
   /** Answers every check, in order, from the primary, as of a moment after the call. */
   abstract verify(checks: readonly Check[]): Promise<CheckResult[]>;

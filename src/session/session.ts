@@ -31,6 +31,8 @@ export interface Origin {
 /** A login, with everything that decides its admission. */
 export interface Admission {
   id: string;
+  /** Of the login: by it, the login can be taken back, and nothing else. */
+  loginId: string;
   identity: Identity;
   /** How many live sessions the user may have, this one included; not looked at when `exempt`. */
   limit: number;
@@ -94,10 +96,20 @@ export const UNKNOWN_SESSION: CheckResult = Object.freeze({
   administrator: false,
 });
 
+/** Another login of the same browser is to carry this session, too, if it was admitted a moment ago: as after a double click. */
+export interface ShareOrder {
+  id: string;
+  loginId: string;
+  userId: string;
+  limit: number;
+}
+
 /** Which sessions to end. A `userId` beside a session: nothing when the session is somebody else's. */
 export type EndTarget =
   /** This one, if it is live. */
   | { scope: 'session'; sessionId: string; userId?: string }
+  /** This one, unless another login carries it, too; nothing when this login does not. */
+  | { scope: 'login'; sessionId: string; loginId: string; userId?: string }
   /** This one and, when it was not admitted as exempt, all others of its user; nothing when it is dead already. */
   | { scope: 'everywhere'; sessionId: string; userId?: string }
   /** All others of its user; nothing when it is dead already. */

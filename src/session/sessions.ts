@@ -27,8 +27,12 @@ export interface Login {
   replaces?: Replaced | undefined;
   /** The live session that was taken in place of a password. */
   entitledBy?: string | undefined;
+  /** By which it can be taken back: a UUID of its own. Default: made here. */
+  loginId?: string | undefined;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
+  /** The secret that the browser came with, if any: logins of one browser at the same moment have it in common. */
+  browser?: string | undefined;
 }
 
 /** The session that a client carried to a login. */
@@ -96,17 +100,30 @@ export class Sessions {
    * Records a login; the user's surplus sessions are dead when this resolves.
    * @throws NoRoomError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
    */
-  async admit(login: Login): Promise<CurrentSession> {
+  async admit({ loginId = randomUUID(), ...rest }: Login): Promise<CurrentSession> {
+    const login = { ...rest, loginId };
     const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
-    const session = { id: login.id ?? randomUUID(), userId: ruling.identity.id };
-    const result = await this.admitAs(session.id, ruling, login);
+    const userId = ruling.identity.id;
+    const session = { id: login.id ?? idOfLogin(login.browser, userId), userId };
+    let result = await this.admitAs(session.id, ruling, login);
+    if (result.outcome === 'exists' && login.browser !== undefined) {
+      if (await this.share(session, loginId, ruling.limit)) return session;
+      // What the other click became has ended since. This is a login after that.
+      session.id = randomUUID();
+      result = await this.admitAs(session.id, ruling, login);
+    }
     const enforced = result.outcome !== 'admitted' || !result.exempt;
     if (result.outcome === 'admitted' && enforced && !result.first)
       void this.bookkeeper.markLater(session.userId);
     const replaced = enforced && this.isUser(replaces?.user, session.userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return session;
+  }
+
+  /** Whether two user objects are one user. Nobody is somebody else. */
+  isSameUser(user: unknown, other: unknown): boolean {
+    return user === other || this.isUser(user, this.policy.userIdOf(other));
   }
 
   /** Somebody who cannot be identified is somebody else: this must not fail the login of the one who can. */
@@ -116,6 +133,19 @@ export class Sessions {
     } catch {
       return false;
     }
+  }
+
+  private share({ id, userId }: CurrentSession, loginId: string, limit: number): Promise<boolean> {
+    const answer = this.store.share({ id, loginId, userId, limit });
+    return answered(answer).catch((error: unknown) => {
+      void this.takeBackLater(id, loginId, answer);
+      throw error;
+    });
+  }
+
+  /** Ends the session of a login, unless another login carries it, too. */
+  takeBack(sessionId: string, loginId: string): Promise<EndedSession[]> {
+    return this.end({ target: { scope: 'login', sessionId, loginId }, reason: 'logout', by: null });
   }
 
   /** Ends a session whose browser has lost the only credential for it. Never fails: where it cannot be ended, it expires. */
@@ -217,16 +247,21 @@ export class Sessions {
     return checks.verify(check);
   }
 
-  private async admitAs(id: string, ruling: Ruling, login: Login): Promise<AdmissionResult> {
+  private async admitAs(
+    id: string,
+    ruling: Ruling,
+    login: Login & { loginId: string },
+  ): Promise<AdmissionResult> {
     const { onLimit } = this.settings;
     const carried = login.replaces?.id;
     const replaces = isSessionId(carried) ? carried : null;
     const entitledBy = login.entitledBy ?? null;
     if (entitledBy !== null && !isSessionId(entitledBy)) throw new NotEntitledError(entitledBy);
-    const admission = { id, ...ruling, onLimit, replaces, entitledBy, origin: login.origin };
+    const { loginId, origin } = login;
+    const admission = { id, loginId, ...ruling, onLimit, replaces, entitledBy, origin };
     const answer = this.store.admit(admission);
     const result = await answered(answer).catch((error: unknown) => {
-      void this.takeBack(id, answer);
+      void this.takeBackLater(id, login.loginId, answer);
       throw error;
     });
     if (result.outcome !== 'no-room') return result;
@@ -235,12 +270,11 @@ export class Sessions {
 
   // A login that was answered with an error must not come to life. Its statement may still be on its way to the database
   // after the connection is given up, so one look is not enough.
-  private async takeBack(id: string, answer: Promise<unknown>): Promise<void> {
+  private async takeBackLater(id: string, loginId: string, answer: Promise<unknown>): Promise<void> {
     await answer.catch(() => undefined);
     for (const wait of TAKE_BACK_AFTER_MS) {
       await pause(wait, undefined, { ref: false });
-      const target = { scope: 'session', sessionId: id } as const;
-      const ended = await this.end({ target, reason: 'logout', by: null }).catch(() => []);
+      const ended = await this.takeBack(id, loginId).catch(() => []);
       if (ended.length > 0) return;
     }
   }
@@ -264,10 +298,16 @@ export class Sessions {
   }
 }
 
-// One way only: the id is public, the credential is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562, version 8).
-function idOfCredential(secret: string): string {
+// A sweeper knows by the version that it is no adopted one.
+const idOfLogin = (browser: string | undefined, userId: string): string =>
+  browser === undefined ? randomUUID() : idOf(`login:${browser}:${userId}`, 4);
+
+const idOfCredential = (secret: string): string => idOf(secret, 8);
+
+// One way only: the id is public, the secret is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562).
+function idOf(secret: string, version: 4 | 8): string {
   const bytes = createHash('sha256').update(`nestjs-single-session:${secret}`).digest().subarray(0, 16);
-  bytes[6] = (bytes[6]! & 0x0f) | 0x80;
+  bytes[6] = (bytes[6]! & 0x0f) | (version << 4);
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

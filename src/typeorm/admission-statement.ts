@@ -51,6 +51,7 @@ type Values = ReturnType<typeof valuesOf>;
 
 const valuesOf = ({ identity, origin, ...admission }: Admission) => ({
   id: admission.id,
+  logins: [admission.loginId],
   user: identity.id,
   username: identity.username,
   roles: identity.roles,
@@ -97,7 +98,10 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const conditions = [
-    ...(which.reject ? [`(${exempt} OR cardinality(${kept()}) < ${$('limit')})`] : []),
+    // Who is in already finds out by the session's id, which is there.
+    ...(which.reject
+      ? [`(${exempt} OR cardinality(${kept()}) < ${$('limit')} OR ${$('id')} = ANY (u.active))`]
+      : []),
     ...(which.entitled
       ? [
           `EXISTS (SELECT FROM ${sessions} s WHERE s.id = ${$('entitledBy')} AND s.user_id = u.user_id AND ${live('u', `${$('limit')}::int`)})`,
@@ -128,8 +132,8 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
     ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''}
     RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, u.storm_logins AS logins)
   INSERT INTO ${sessions}
-    (id, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
-  SELECT ${$('id')}, ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, ruling.exempt,
+    (id, logins, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
+  SELECT ${$('id')}, ${$('logins')}::uuid[], ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, ruling.exempt,
     slot.cutoff, now(), now(), now() + ${ms(maxAge)},
     ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot, ruling
   RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.logins FROM slot)`;

@@ -16,6 +16,9 @@ export type Statements = ReturnType<typeof statements>;
 
 export const BATCH = 1_000;
 
+/** Within this time, two logins of one browser are one. Longer, and a copy of its cookie elsewhere would hold a second place. */
+const SAME_MOMENT_MS = 10_000;
+
 /**
  * Every statement of the module, as fixed texts: what varies is a parameter. In all of them `s` is a session, `u` the
  * slots row of its user, and what is dead stays dead whatever snapshot it is read from.
@@ -117,9 +120,26 @@ export function statements(settings: StatementSettings) {
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
 
+  // The session's row is locked after the slots row: whether it is shared may have changed while this waited for that.
+  const ofSession = (columns: string, condition: string, limit: string): string => `SELECT ${columns}
+    FROM ${slots} u JOIN ${sessions} s ON s.user_id = u.user_id
+    WHERE s.id = $1::uuid AND ${condition} AND ${live('u', limit)} FOR NO KEY UPDATE OF u, s`;
+
+  /** $1 session, $2 user, $3 limit, $4 login. */
+  const share = `WITH old AS (${ofSession('s.id', `s.user_id = $2 AND s.created_at > now() - ${ms(SAME_MOMENT_MS)}`, '$3::int')})
+  UPDATE ${sessions} s SET logins = s.logins || $4::uuid FROM old WHERE s.id = old.id RETURNING s.id`;
+
+  /** As the others that begin with a session, and $6 login. */
+  const endLogin = `WITH old AS (${ofSession('u.*, s.id AS own_id, array_remove(s.logins, $6::uuid) AS others', '($4::text IS NULL OR s.user_id = $4)', '$5::int')}),
+  kept AS (UPDATE ${sessions} s SET logins = old.others FROM old WHERE s.id = old.own_id AND old.others <> '{}'),
+  slot AS (
+    UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),
+  ${finish("s.id = old.own_id AND old.others = '{}'", 'false', '$2')}`;
+
   /** By the scope of the target. */
   const end: Record<EndTarget['scope'], string> = {
     session: endBySession({ active: withoutOwn, floor: 'old.floor' }, 's.id = old.own_id', 'false'),
+    login: endLogin,
     everywhere: endBySession(
       {
         active: `CASE WHEN old.own_alone THEN ${withoutOwn} ELSE '{}' END`,
@@ -186,6 +206,7 @@ export function statements(settings: StatementSettings) {
     markChecked,
     refresh,
     seen,
+    share,
     end,
     nextExpired,
     nextUnmarked,

@@ -9,6 +9,7 @@ import {
   type CheckResult,
   type EndedSession,
   type EndOrder,
+  type ShareOrder,
 } from '../session/session.js';
 import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
@@ -78,6 +79,11 @@ export class TypeOrmSessionStore extends SessionStore {
     }
   }
 
+  async share({ id, loginId, userId, limit }: ShareOrder): Promise<boolean> {
+    const { records } = await this.database.run(this.sql.share, [id, userId, limit, loginId]);
+    return records.length > 0;
+  }
+
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
     const { records } = await this.database.run<VerifyRow>(this.sql.verify, [checks.map(({ id }) => id)]);
     const asked = records.pop();
@@ -90,7 +96,14 @@ export class TypeOrmSessionStore extends SessionStore {
     const parameters =
       target.scope === 'user'
         ? [target.userId, reason, by]
-        : [target.sessionId, reason, by, target.userId ?? null, limit];
+        : [
+            target.sessionId,
+            reason,
+            by,
+            target.userId ?? null,
+            limit,
+            ...(target.scope === 'login' ? [target.loginId] : []),
+          ];
     const { records } = await this.database.run<EndRow>(this.sql.end[target.scope], parameters);
     const ended = records.filter(({ late }) => !late);
     const late = records.filter((row) => row.late).map(({ id }) => id);

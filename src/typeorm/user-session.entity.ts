@@ -51,6 +51,10 @@ export class UserSession {
   @Column('bigint', { default: 0 })
   cutoff: string;
 
+  /** The logins that carry it: more than one where a browser logged in twice at the same moment. */
+  @Column('uuid', { array: true, default: '{}' })
+  logins: string[];
+
   @Column('timestamptz', { name: 'created_at' })
   createdAt: Date;
 

@@ -4,6 +4,8 @@ import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { platform } from '../support/platform.js';
 import { endAllProcesses, startProcess, type RunningProcess } from '../support/processes.js';
+import { eventually } from '../support/sessions.js';
+import { watchStatements } from '../support/statements.js';
 
 // The contract of the demo, row by row: tests outside of this repository rely on it.
 
@@ -244,6 +246,31 @@ describe('the demo with every variable set', () => {
   it('prints its settings', () => {
     expect(demo.stdout()).toMatch(/2 per user, onLimit: reject/);
     expect(demo.stdout()).toMatch(/users: user11, user12; roles: admin, superadmin/);
+  });
+});
+
+describe('the demo whose database is away', () => {
+  it('answers 503 and says when to come back, also where the cookie session cannot be read, and nobody is logged out [P5, S26]', async () => {
+    const watch = await watchStatements(databaseUrl);
+    const demo = await start({ DATABASE_URL: watch.url });
+    const { url } = demo;
+    const [browser, token] = [new Browser(url), new TokenClient(url)];
+    await browser.login('user21');
+    await token.login('user22');
+    const askAll = () => Promise.all([browser.get('/me'), token.get('/me')]);
+    try {
+      await watch.cut();
+      for (const { status, body, headers } of await askAll()) {
+        expect([status, body.code]).toEqual([503, 'SESSION_STORE_UNAVAILABLE']);
+        expect(headers.get('retry-after')).toBe('1');
+      }
+      expect((await new Browser(url).login('user21')).status).toBe(503);
+      await watch.restore();
+      await eventually(askAll, (answers) => answers.every(({ status }) => status === 200));
+    } finally {
+      await demo.stop();
+      await watch.stop();
+    }
   });
 });
 

@@ -13,7 +13,7 @@ const PROCESSES = 3;
 const ROUNDS = platform === 'fastify' ? 10 : 50;
 const TEST_TIMEOUT_MS = 90_000;
 
-const limits = [1, 2, 3];
+const limits = platform === 'fastify' ? [1, 2] : [1, 2, 3];
 const client = new HttpClient();
 let databaseUrl: string;
 
@@ -83,28 +83,30 @@ describe(`${LOGINS} logins of one account at the same time on ${PROCESSES} proce
   );
 });
 
-describe('the same rounds against the limit that people write by hand', () => {
-  const ENOUGH_ROUNDS = Number(process.env['NAIVE_ROUNDS'] ?? 10);
+// It is no application of ours, and runs on no other platform.
+if (platform === 'express')
+  describe('the same rounds against the limit that people write by hand', () => {
+    const ENOUGH_ROUNDS = Number(process.env['NAIVE_ROUNDS'] ?? 10);
 
-  it.each(['evict', 'reject'])(
-    'exceed it, so the rounds above can fail (%s) [lesson 1, S25]',
-    async (onLimit) => {
-      await createNaiveTable();
-      const urls = await startProcesses(1, onLimit, 'test/e2e/fixture/naive.mjs');
-      let exceeded = 0;
-      for (let round = 0; round < ENOUGH_ROUNDS; round++) {
-        const { accepted } = await playRound(client, urls, {
-          username: userOf(1, onLimit, round),
-          kind: 'token',
-        });
-        if (accepted.some((numbers) => numbers.length > 1)) exceeded++;
-      }
-      if (process.env['NAIVE_ROUNDS'])
-        process.stdout.write(`${onLimit}: exceeded in ${exceeded} of ${ENOUGH_ROUNDS} rounds\n`);
-      expect(exceeded).toBeGreaterThan(0);
-    },
-  );
-});
+    it.each(['evict', 'reject'])(
+      'exceed it, so the rounds above can fail (%s) [lesson 1, S25]',
+      async (onLimit) => {
+        await createNaiveTable();
+        const urls = await startProcesses(1, onLimit, 'test/e2e/fixture/naive.mjs');
+        let exceeded = 0;
+        for (let round = 0; round < ENOUGH_ROUNDS; round++) {
+          const { accepted } = await playRound(client, urls, {
+            username: userOf(1, onLimit, round),
+            kind: 'token',
+          });
+          if (accepted.some((numbers) => numbers.length > 1)) exceeded++;
+        }
+        if (process.env['NAIVE_ROUNDS'])
+          process.stdout.write(`${onLimit}: exceeded in ${exceeded} of ${ENOUGH_ROUNDS} rounds\n`);
+        expect(exceeded).toBeGreaterThan(0);
+      },
+    );
+  });
 
 async function createNaiveTable(): Promise<void> {
   const database = new pg.Client({ connectionString: databaseUrl });

@@ -28,7 +28,8 @@ let database: pg.Client;
 beforeAll(async () => {
   app = new TemporaryApp(join(dir, 'live'), await packPackage(dir), 'module');
   app.write('src/main.ts', readFileSync(join(repository, 'test/e2e/fixture/live.ts'), 'utf8'));
-  expect(await app.compile()).toBe('');
+  const complaints = await app.compile();
+  if (complaints !== '') throw new Error(complaints);
   databaseUrl = await freshDatabase();
   database = new pg.Client({ connectionString: databaseUrl });
   await database.connect();

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Browser } from '../support/client.js';
+import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { HttpClient, login } from '../support/http-client.js';
 import { endAllProcesses, freePort, repository, startProcess } from '../support/processes.js';
@@ -15,10 +15,16 @@ import { codeOf, type ReadmeCode } from './readme/applications.js';
 
 // What the README shows is compiled, and its applications are run. How they are marked: readme/applications.ts.
 
-const readme = readFileSync(join(repository, 'README.md'), 'utf8');
-const code = codeOf(readme);
-const documents = readdirSync(join(repository, 'docs')).filter((name) => name.endsWith('.md'));
-const applications = code.filter(({ kind }) => kind !== 'compiled only');
+const shownIn = (name: string) =>
+  codeOf(readFileSync(join(repository, name), 'utf8')).map((one) => ({ ...one, name }));
+type Shown = ReturnType<typeof shownIn>[number];
+const isApplication = ({ kind }: ReadmeCode): boolean => kind !== 'compiled only';
+
+const code = shownIn('README.md');
+const documents = readdirSync(join(repository, 'docs'))
+  .filter((name) => name.endsWith('.md'))
+  .map((name) => `docs/${name}`);
+const applications = ['README.md', ...documents].flatMap(shownIn).filter(isApplication);
 
 /** A compiler run each, on a machine that may be busy. */
 const TIMEOUT_MS = 60_000;
@@ -39,8 +45,8 @@ afterEach(async () => {
 
 afterAll(remove);
 
-async function compiled({ kind, line, files }: ReadmeCode): Promise<TemporaryApp> {
-  const app = new TemporaryApp(join(dir, `${kind.replaceAll(' ', '-')}-${line}`), packed, 'module');
+async function compiled({ name, line, files }: Shown): Promise<TemporaryApp> {
+  const app = new TemporaryApp(join(dir, `${name.replaceAll('/', '-')}-${line}`), packed, 'module');
   for (const [name, text] of Object.entries(files)) app.write(name, text);
   expect(await app.compile()).toBe('');
   return app;
@@ -48,35 +54,38 @@ async function compiled({ kind, line, files }: ReadmeCode): Promise<TemporaryApp
 
 describe('the README', () => {
   it('shows a whole application for cookie sessions and one for JWTs', () => {
-    const kinds = applications.map(({ kind }) => kind);
+    const kinds = code.map(({ kind }) => kind);
     expect(kinds).toEqual(expect.arrayContaining(['cookie', 'jwt']));
     for (const { files } of applications) expect(Object.keys(files)).toContain('src/main.ts');
+  });
+
+  it('shows them on both platforms', () => {
+    const mains = applications.map(({ files }) => files['src/main.ts']!);
+    expect(mains.filter((text) => text.includes('new FastifyAdapter()'))).toHaveLength(1);
   });
 
   it(
     'shows code that compiles, also where it is not run',
     async () => {
-      for (const one of code.filter(({ kind }) => kind === 'compiled only')) await compiled(one);
+      for (const one of code.filter((each) => !isApplication(each))) await compiled(one);
     },
     TIMEOUT_MS,
   );
 });
 
-describe.each(documents)('docs/%s', (name) => {
-  const shown = codeOf(readFileSync(join(repository, 'docs', name), 'utf8'));
-
+describe.each(documents)('%s', (name) => {
   it(
-    'shows code that compiles',
+    'shows code that compiles, also where it is not run',
     async () => {
-      for (const one of shown) await compiled({ ...one, line: documents.indexOf(name) });
+      for (const one of shownIn(name).filter((each) => !isApplication(each))) await compiled(one);
     },
     TIMEOUT_MS,
   );
 });
 
-describe.each(applications)('the $kind application in line $line of the README', (application) => {
+describe.each(applications)('the $kind application in line $line of $name', (application) => {
   it(
-    'compiles, starts on an empty database, and its second login ends the first session',
+    'compiles, starts on an empty database, and its second login ends the first session, refresh token and all',
     async () => {
       const app = await compiled(application);
       databaseUrl = await freshDatabase();
@@ -88,6 +97,7 @@ describe.each(applications)('the $kind application in line $line of the README',
         port: await freePort(),
       });
       await secondLoginEndsFirst(url, application.kind === 'jwt' ? 'token' : 'cookie');
+      if ('src/refresh.strategy.ts' in application.files) await secondLoginEndsRefreshing(url);
     },
     TIMEOUT_MS,
   );
@@ -103,6 +113,39 @@ async function secondLoginEndsFirst(url: string, kind: 'cookie' | 'token'): Prom
   const refused = await me(first.credential);
   expect(refused.status).toBe(401);
   expect(refused.body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+}
+
+/** Wherever the application keeps its refresh token: in the body, which is sent back as it came, or in a cookie. */
+async function secondLoginEndsRefreshing(url: string): Promise<void> {
+  const [first, second] = [new Browser(url), new Browser(url)];
+  const me = ({ body }: Answer): Promise<Answer> =>
+    new Browser(url).get('/me', { authorization: `Bearer ${body.accessToken}` });
+  const refreshed = async (browser: Browser, { body }: Answer): Promise<Answer> => {
+    const answers = await Promise.all([1, 2, 3].map(() => browser.copy().post('/token/refresh', body)));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+    for (const answer of answers) expect((await me(answer)).status).toBe(200);
+    return answers[0]!;
+  };
+  const signedIn = await first.login('alice', '/token');
+  const last = await refreshed(first, await refreshed(first, signedIn));
+  const winner = await second.login('alice', '/token');
+  for (const answer of [await me(last), await first.post('/token/refresh', last.body)])
+    expect(answer).toMatchObject({ status: 401, body: { code: 'SESSION_ENDED', reason: 'superseded' } });
+  const loggedOut = async (browser: Browser, { body }: Answer): Promise<number> =>
+    (await browser.copy().post('/token/logout', body)).status;
+  expect(await loggedOut(first, last)).toBe(204);
+  expect((await me(await refreshed(second, winner))).status).toBe(200);
+  // An access token is no refresh token, and the other way round.
+  const { accessToken, refreshToken = second.cookie?.split('=')[1] } = winner.body;
+  const swapped = { cookie: `__Secure-refresh=${accessToken}` };
+  expect((await new Browser(url).post('/token/refresh', { refreshToken: accessToken }, swapped)).status).toBe(
+    401,
+  );
+  expect((await me({ ...winner, body: { accessToken: refreshToken } })).status).toBe(401);
+  for (const site of winner.body.refreshToken === undefined ? ['cross-site', 'same-site'] : [])
+    expect((await second.post('/token/refresh', {}, { 'sec-fetch-site': site })).status).toBe(403);
+  expect(await loggedOut(second, winner)).toBe(204);
+  expect((await second.post('/token/refresh', winner.body)).body).toMatchObject({ reason: 'logout' });
 }
 
 describe('what reads the README', () => {
@@ -129,7 +172,24 @@ describe('what reads the README', () => {
     expect(Object.keys(loose!.files)).toEqual(['src/main.ts', expect.stringMatching(/^src\/line-\d+\.ts$/)]);
   });
 
+  it('takes from the first application of the kind what one like it does not show', () => {
+    const text = [
+      '<!-- app: cookie -->',
+      block('// file: src/main.ts'),
+      block('// file: src/other.ts'),
+      '<!-- /app -->',
+      '<!-- app: cookie, like the first -->',
+      block('// file: src/main.ts\n// another'),
+      '<!-- /app -->',
+    ].join('\n');
+    const [first, second] = codeOf(text);
+    expect(Object.keys(second!.files)).toEqual(['src/main.ts', 'src/other.ts']);
+    expect(second!.files['src/main.ts']).not.toBe(first!.files['src/main.ts']);
+    expect(second!.files['src/other.ts']).toBe(first!.files['src/other.ts']);
+  });
+
   it.each([
+    ['an application like one that is not there', '<!-- app: jwt, like the first -->', 'no first one'],
     ['an application without an end', '<!-- app: jwt -->\n', 'ends inside'],
     [
       'an application inside of another',

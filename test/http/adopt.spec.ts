@@ -4,7 +4,7 @@ import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
 import type { Request } from 'express';
 import { SkipSingleSession, SingleSessionService } from '../../src/index.js';
 import {
-  LocalLoginGuard,
+  LocalGuard,
   startApplication,
   Users,
   type TestApplication,
@@ -17,12 +17,17 @@ import { countRows, liveSessionsOf, newUser, rowsOf } from '../support/sessions.
 
 @Controller('before')
 class BeforeController {
-  /** A login of the time before the module: nothing of ours on it. */
+  /** Makes the cookie session what a login made of it in the time before the module, which sees nothing of it. */
   @SkipSingleSession()
-  @UseGuards(LocalLoginGuard)
+  @UseGuards(LocalGuard)
   @Post('login')
   @HttpCode(200)
-  login(): void {}
+  async login(@Req() request: Request & { user: TestUser }): Promise<void> {
+    await new Promise<void>((resolve, reject) =>
+      request.session.regenerate((error) => (error ? reject(error as Error) : resolve())),
+    );
+    Object.assign(request.session, { passport: { user: request.user.username } });
+  }
 
   @Post('visit')
   visit(@Req() request: Request & { session: { cart?: string } }): void {

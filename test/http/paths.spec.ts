@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { startApplication, type TestApplication } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { platform } from '../support/platform.js';
 import { newUser } from '../support/sessions.js';
 
 let databaseUrl: string;
@@ -11,7 +12,12 @@ let application: TestApplication;
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
   application = await startApplication(databaseUrl, {
-    fastifyRouter: { caseSensitive: false, ignoreTrailingSlash: true, ignoreDuplicateSlashes: true },
+    fastifyRouter: {
+      caseSensitive: false,
+      ignoreTrailingSlash: true,
+      ignoreDuplicateSlashes: true,
+      useSemicolonDelimiter: true,
+    },
   });
 });
 
@@ -35,8 +41,8 @@ function raw(path: string, headers: Record<string, string>): Promise<{ status: n
 describe('however its path is written, a request', () => {
   const SPELLINGS = [
     '/me', '/%6de', '/m%65', '/%6D%65', '/me/', '/ME', '/mE/', '//me', '///me', '/me;x', '/me;jsessionid=1', '/me?x',
-    '/me#x', '/./me', '/x/../me', '/%2e/me', '/me%2f', '/me%00', '/me%20', '/me.json', '/me//', '/%2fme', '\\me',
-  ].filter((path) => path.startsWith('/')); // prettier-ignore
+    '/me#x', '/./me', '/x/../me', '/%2e/me', '/me%2f', '/me%00', '/me%20', '/me.json', '/me//', '/%2fme', 'http://elsewhere/me', 'HTTP://elsewhere/%6De/',
+  ]; // prettier-ignore
 
   it('of an evicted cookie session does not reach the handler [lesson 25, S4]', async () => {
     const reached: string[] = [];
@@ -48,11 +54,14 @@ describe('however its path is written, a request', () => {
       const passed = await raw(path, { cookie: winner.cookie! });
       const refused = await raw(path, { cookie: loser.cookie! });
       expect(refused.text).not.toContain(username);
-      expect(refused.status).toBe(passed.status === 200 ? 401 : passed.status);
-      if (passed.status === 200) reached.push(path);
+      // Without its user there is nothing to refuse: @fastify/session reads no cookie of a request with a whole URL.
+      const isKnown = passed.text.includes(username);
+      expect([path, refused.status]).toEqual([path, isKnown ? 401 : passed.status]);
+      if (isKnown) reached.push(path);
     }
     // Else the test would prove nothing.
-    expect(reached).toEqual(expect.arrayContaining(['/me', '/me/', '/ME', '/me?x']));
+    const own = platform === 'fastify' ? ['/%6de', '//me', '/me;x'] : ['http://elsewhere/me'];
+    expect(reached).toEqual(expect.arrayContaining(['/me', '/me/', '/ME', '/me?x', ...own]));
   });
 
   it('of an evicted JWT does not reach a handler with its own guard, in 200 spellings [lesson 25, S4]', async () => {

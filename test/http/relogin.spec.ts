@@ -1,9 +1,34 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { Controller, Get, Post, Res, Session, UseGuards } from '@nestjs/common';
+import { DataSource } from 'typeorm';
+import { SingleSessionLogin } from '../../src/index.js';
+import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
+import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
+@Controller()
+class PagesController {
+  /** Begins an anonymous session, as a login page does that keeps a CSRF token. */
+  @Get('login-page')
+  loginPage(@Session() session: Record<string, unknown>): void {
+    session['csrf'] = 'a token';
+  }
+
+  /** Answers when the client has gone. */
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('slow-login')
+  async slowLogin(@Res() response: PlatformResponse): Promise<void> {
+    await once(nodeResponseOf(response), 'close');
+    response.send();
+  }
+}
+
+const controllers = [PagesController];
 const users = new Users();
 let databaseUrl: string;
 let one: TestApplication;
@@ -12,9 +37,13 @@ let rejecting: TestApplication;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
-  one = await startApplication(databaseUrl, { users });
-  two = await startApplication(databaseUrl, { users, options: { maxSessions: 2 } });
-  rejecting = await startApplication(databaseUrl, { users, options: { maxSessions: 2, onLimit: 'reject' } });
+  one = await startApplication(databaseUrl, { users, controllers });
+  two = await startApplication(databaseUrl, { users, controllers, options: { maxSessions: 2 } });
+  rejecting = await startApplication(databaseUrl, {
+    users,
+    controllers,
+    options: { maxSessions: 2, onLimit: 'reject' },
+  });
 });
 
 afterAll(async () => {
@@ -27,6 +56,8 @@ async function loggedIn({ url }: TestApplication, username: string): Promise<Bro
   expect((await browser.login(username)).status).toBe(200);
   return browser;
 }
+
+const databaseOf = ({ app }: TestApplication): DataSource => app.get(DataSource);
 
 const usernameOf = async (browser: Browser): Promise<string | undefined> =>
   (await browser.get('/me')).body.user?.username;
@@ -107,17 +138,14 @@ describe('a login as another user in the same browser', () => {
 });
 
 describe('a double click on "Log in"', () => {
-  it('answers both, leaves exactly one session, and that one works [lesson 4]', async () => {
+  it('answers both, leaves exactly one session, and both cookies are of that one: it works whichever answer comes last [lesson 4]', async () => {
     const user = newUser({ users });
-    const browser = await loggedIn(one, user.username);
+    let browser = await loggedIn(one, user.username);
     for (let round = 0; round < 10; round++) {
       const clicks = [browser.copy(), browser.copy()];
-      const answers = await Promise.all(clicks.map((click) => click.login(user.username)));
-      expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+      expect(await sessionsOfClicks(clicks, user.username)).toHaveLength(1);
       expect(await liveSessionsOf(one, user)).toHaveLength(1);
-      const names = await Promise.all(clicks.map((click) => usernameOf(click)));
-      expect(names.filter((name) => name === user.username)).toHaveLength(1);
-      browser.cookie = clicks[names.indexOf(user.username)]!.cookie;
+      browser = clicks[round % 2]!;
     }
   });
 
@@ -144,5 +172,125 @@ describe('a double click on "Log in"', () => {
     const clicks = [browser.copy(), browser.copy()];
     await Promise.all(clicks.map((click) => click.login(user.username)));
     expect(await usernameOf(other)).toBe(user.username);
+  });
+});
+
+/** Both clicks at once; the ids of the sessions that they are in afterwards. */
+async function sessionsOfClicks(clicks: Browser[], username: string): Promise<string[]> {
+  const answers = await Promise.all(clicks.map((click) => click.login(username)));
+  expect(answers.map(({ status }) => status)).toEqual(clicks.map(() => 200));
+  const bodies = await Promise.all(clicks.map(async (click) => (await click.get('/me')).body));
+  expect(bodies.map(({ user }) => user?.username)).toEqual(clicks.map(() => username));
+  return [...new Set(bodies.map(({ session }) => session.id as string))];
+}
+
+describe('a double click on "Log in" in a browser that has the cookie of the login page', () => {
+  const visitor = async ({ url }: TestApplication): Promise<Browser> => {
+    const browser = new Browser(url);
+    await browser.get('/login-page');
+    expect(browser.cookie).toBeDefined();
+    return browser;
+  };
+
+  it('takes one place, and both cookies are of the same session [lesson 4]', async () => {
+    for (let round = 0; round < 10; round++) {
+      const user = newUser({ users });
+      const browser = await visitor(one);
+      expect(
+        await sessionsOfClicks([browser.copy(), browser.copy(), browser.copy()], user.username),
+      ).toHaveLength(1);
+      expect(await liveSessionsOf(one, user)).toHaveLength(1);
+    }
+  });
+
+  it('takes one place and throws nobody out when two are allowed [lesson 4]', async () => {
+    const user = newUser({ users });
+    const other = await loggedIn(two, user.username);
+    const browser = await visitor(two);
+    expect(await sessionsOfClicks([browser.copy(), browser.copy()], user.username)).toHaveLength(1);
+    expect(await usernameOf(other)).toBe(user.username);
+    expect(await liveSessionsOf(two, user)).toHaveLength(2);
+  });
+
+  it("takes the last place under 'reject', and neither click is refused [lesson 4]", async () => {
+    const user = newUser({ users });
+    const other = await loggedIn(rejecting, user.username);
+    const browser = await visitor(rejecting);
+    expect(await sessionsOfClicks([browser.copy(), browser.copy()], user.username)).toHaveLength(1);
+    expect(await usernameOf(other)).toBe(user.username);
+  });
+
+  it('is the same when the second click arrives after the cookie session has its new id [lesson 4]', async () => {
+    const user = newUser({ users });
+    const browser = await visitor(one);
+    const clicks = [browser.copy(), browser.copy()];
+    const ids: string[] = [];
+    for (const click of clicks) ids.push((await click.login(user.username)).body.session.id);
+    expect(ids[1]).toBe(ids[0]);
+    for (const click of clicks) expect(await usernameOf(click)).toBe(user.username);
+  });
+
+  it('is a new login some time later: a copy of the cookie elsewhere holds no second place [lesson 4]', async () => {
+    const user = newUser({ users });
+    const browser = await visitor(one);
+    const elsewhere = browser.copy();
+    await browser.login(user.username);
+    await databaseOf(one).query(
+      "UPDATE user_session SET created_at = created_at - interval '11 seconds' WHERE user_id = $1",
+      [String(user.id)],
+    );
+    await elsewhere.login(user.username);
+    expect(await usernameOf(elsewhere)).toBe(user.username);
+    expect((await browser.get('/me')).body.reason).toBe('superseded');
+  });
+
+  it('as two users gives each a session of its own', async () => {
+    const [first, second] = [newUser({ users }), newUser({ users })];
+    const browser = await visitor(one);
+    const clicks = [browser.copy(), browser.copy()];
+    await Promise.all([clicks[0]!.login(first.username), clicks[1]!.login(second.username)]);
+    expect(await usernameOf(clicks[0]!)).toBe(first.username);
+    expect(await usernameOf(clicks[1]!)).toBe(second.username);
+  });
+
+  it('is a new login when the first click has been logged out or displaced in between [P2]', async () => {
+    const user = newUser({ users });
+    const browser = await visitor(one);
+    const clicks = [browser.copy(), browser.copy()];
+    const first = (await clicks[0]!.login(user.username)).body.session.id;
+    const elsewhere = await loggedIn(one, user.username);
+    const second = (await clicks[1]!.login(user.username)).body.session.id;
+    expect(second).not.toBe(first);
+    expect(await usernameOf(clicks[1]!)).toBe(user.username);
+    expect(await liveSessionsOf(one, user)).toEqual([second]);
+    expect(await usernameOf(elsewhere)).toBeUndefined();
+  });
+
+  it('leaves the session to the second click when the browser hangs up on the first, and to nobody when on both [S13]', async () => {
+    const user = newUser({ users });
+    const browser = await visitor(one);
+    const clicks = [0, 1].map(() => {
+      const click = request(`${one.url}/slow-login`, {
+        method: 'POST',
+        agent: false,
+        headers: { 'content-type': 'application/json', cookie: browser.cookie },
+      });
+      click.on('error', () => undefined);
+      return click.end(JSON.stringify({ username: user.username, password: user.username }));
+    });
+    const carried = async (): Promise<number> => {
+      const [row] = await databaseOf(one).query<{ logins: number }[]>(
+        'SELECT cardinality(logins) AS logins FROM user_session WHERE user_id = $1 AND ended_at IS NULL',
+        [String(user.id)],
+      );
+      return row?.logins ?? 0;
+    };
+    await eventually(carried, (logins) => logins === 2);
+    clicks[0]!.destroy();
+    await eventually(carried, (logins) => logins === 1);
+    expect(await liveSessionsOf(one, user)).toHaveLength(1);
+    clicks[1]!.destroy();
+    await eventually(carried, (logins) => logins === 0);
+    expect(await liveSessionsOf(one, user)).toEqual([]);
   });
 });

@@ -1,6 +1,13 @@
 import { describe, expect, it } from '@jest/globals';
 import type { ExecutionContext } from '@nestjs/common';
-import { requestOf, stateOf, type SessionRequest } from '../../src/http/request.js';
+import {
+  requestOf,
+  responseOf,
+  stateOf,
+  type NodeResponse,
+  type Reply,
+  type SessionRequest,
+} from '../../src/http/request.js';
 
 const request: SessionRequest = { headers: {} };
 
@@ -32,6 +39,21 @@ describe('requestOf()', () => {
 
   it.each(['rpc', 'ws'])('is undefined for %s', (type) => {
     expect(requestOf(contextOf(type, [request]))).toBeUndefined();
+  });
+});
+
+describe('responseOf()', () => {
+  const res = {} as NodeResponse;
+  const reply = { raw: {} } as Reply;
+
+  it('is the `reply` of a GraphQL context on Fastify, whose request knows none', () => {
+    expect(responseOf(contextOf('graphql', [{}, {}, { req: request, reply }, {}]), request)).toBe(reply);
+  });
+
+  it("is that of Express's request where a GraphQL context has no `reply`, or there is none at all", () => {
+    const context = contextOf('graphql', [{}, {}, { req: request }, {}]);
+    expect(responseOf(context, { ...request, res })).toBe(res);
+    expect(responseOf(context, request)).toBeUndefined();
   });
 });
 

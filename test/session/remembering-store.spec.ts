@@ -74,6 +74,7 @@ const GONE = new Error('gone');
 
 const admission = (more: Partial<Admission> = {}): Admission => ({
   id: 'new',
+  loginId: 'login',
   identity: { id: 'alice', username: 'alice', roles: [] },
   limit: 1,
   exempt: false,

@@ -9,6 +9,10 @@ export class FakeStore extends SessionStore {
     return { outcome: 'admitted', first: false, exempt: false, logins: 1 };
   }
 
+  async share(): Promise<boolean> {
+    return false;
+  }
+
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
     const rest = { unmarked: false, unseen: false, roles: '', administrator: false };
     return checks.map(() => ({ live: true, userId: 'u', ...rest }));

@@ -31,15 +31,19 @@ export interface PackedPackage {
 
 /** What an application has beside the peers of the package. */
 const APPLICATION_PACKAGES = [
+  '@fastify/cookie',
+  '@fastify/session',
   '@nestjs/event-emitter',
   '@nestjs/jwt',
   '@nestjs/microservices',
   '@nestjs/platform-express',
+  '@nestjs/platform-fastify',
   '@nestjs/platform-socket.io',
   '@nestjs/platform-ws',
   '@nestjs/websockets',
   'connect-pg-simple',
   'express-session',
+  'fastify',
   'passport-jwt',
   'passport-local',
   'socket.io',

@@ -67,6 +67,7 @@ describe('a limit that is lowered', () => {
       const identity = { id: user, username: user, roles: [] };
       await bench.store.admit({
         id,
+        loginId: randomUUID(),
         identity,
         limit,
         exempt: false,

@@ -121,6 +121,7 @@ describe('ending', () => {
       for (const id of [evicted, other, own])
         await bench.store.admit({
           id,
+          loginId: randomUUID(),
           identity,
           limit: 2,
           exempt: false,

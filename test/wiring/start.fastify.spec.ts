@@ -93,12 +93,32 @@ describe('on Fastify, an application that is fit to hold the limit starts', () =
   }
 
   it('also when nobody has awaited the registration of @fastify/session', async () => {
-    const started = await start((app) => {
+    const started = await start(async (app) => {
+      // As NestFactory.create() does: what comes after it is loaded when somebody waits for it.
+      await app.getHttpAdapter().init?.();
       void app.register(fastifyCookie);
       void app.register(fastifySession, SESSION);
       runPassport(app);
     });
     await limitHolds(started);
+  });
+
+  it('with @fastify/session as it is by default, which saves every visitor and renews every cookie', async () => {
+    const started = await start(async (app) => {
+      await app.register(fastifyCookie);
+      await app.register(fastifySession, { secret: SECRET, cookie: { secure: false } });
+      runPassport(app);
+    });
+    await limitHolds(started);
+    const browser = new Browser(started.url);
+    await browser.get('/me');
+    const before = browser.copy();
+    await browser.login('bob');
+    expect(browser.cookie).not.toBe(before.cookie);
+    expect((await before.get('/me')).body.user).toBeNull();
+    const after = browser.copy();
+    expect((await browser.post('/logout')).status).toBe(204);
+    expect((await after.get('/me')).body).toEqual({ user: null, session: null });
   });
 
   it('with @fastify/secure-session beside @fastify/session, under another name', async () => {
