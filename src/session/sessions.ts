@@ -72,6 +72,7 @@ export class NotEntitledError extends Error {
   }
 }
 
+const MOST_LOOKS_IN_FLIGHT = 2;
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -86,6 +87,8 @@ export const isSessionId = (value: unknown): value is string =>
  */
 export class Sessions {
   private readonly checks: Checks;
+  // Apart, so that no request waits behind a round of looking after everything that is open.
+  private readonly looks: Checks;
   private readonly logger = new Logger('SingleSession');
 
   constructor(
@@ -95,7 +98,9 @@ export class Sessions {
     private readonly settings: SessionsSettings,
     private readonly freshness?: Freshness,
   ) {
-    this.checks = new Checks((checks) => this.store.verify(checks));
+    const ask = (checks: readonly Check[]): Promise<CheckResult[]> => this.store.verify(checks);
+    this.checks = new Checks(ask);
+    this.looks = new Checks(ask, MOST_LOOKS_IN_FLIGHT);
   }
 
   /**
@@ -120,7 +125,8 @@ export class Sessions {
       result = await this.admitAs(session.id, ruling, login);
     }
     const enforced = result.outcome !== 'admitted' || !result.exempt;
-    if (result.outcome === 'admitted' && enforced && !result.first) this.bookkeeper.markLater(session.userId);
+    if (result.outcome === 'admitted' && enforced && !result.first)
+      void this.bookkeeper.markLater(session.userId);
     const replaced = enforced && this.isUser(replaces?.user, session.userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return session;
@@ -194,9 +200,17 @@ export class Sessions {
     if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
+    return this.recorded(check, result, this.checks);
+  }
+
+  /** As {@link verify}, of a session that nobody is using at the moment: it does not postpone the idle timeout. */
+  async look(check: Check): Promise<CheckResult> {
+    if (!isSessionId(check.id)) return UNKNOWN_SESSION;
+    const result = await this.looks.verify(check);
     if (!result.unmarked || result.userId === null) return result;
-    await answered(this.store.markChecked(check));
-    return this.checks.verify(check);
+    // Many may have ended at once, as at a cut-off: they are recorded together.
+    await this.bookkeeper.markLater(result.userId);
+    return this.recorded(check, await this.looks.verify(check), this.looks);
   }
 
   /** Whether the session is live, as far as can be told: the database is asked. */
@@ -249,6 +263,12 @@ export class Sessions {
     const userId = own ? this.policy.userIdOf(user) : undefined;
     const scope = everywhere ? 'everywhere' : 'session';
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
+  }
+
+  private async recorded(check: Check, result: CheckResult, checks: Checks): Promise<CheckResult> {
+    if (!result.unmarked || result.userId === null) return result;
+    await answered(this.store.markChecked(check));
+    return checks.verify(check);
   }
 
   private async admitAs(
