@@ -45,7 +45,7 @@ const project = {
 // *.fastify.spec.ts are about what only one of them has. All others run once.
 const onBoth = [
   '/test/(http|admin|wiring)/.+\\.spec\\.ts$',
-  '/test/e2e/(admin-page-parts|demo|exactly-n|kill|refresh|start)\\.spec\\.ts$',
+  '/test/e2e/(admin-page-parts|demo|exactly-n|ways-in|kill|refresh|start)\\.spec\\.ts$',
 ];
 // They ask through HTTP, but what they ask about does not know of it, and they take long.
 const once = [
