@@ -1,6 +1,7 @@
 /** The script of the page. What it shows it writes as text, never as markup. */
 export const script = `'use strict';
 
+// Where the server cannot tell by itself, the page asks.
 const POLL_MS = 2000;
 
 const REASONS = {
@@ -22,6 +23,8 @@ const people = document.querySelectorAll('[data-username]');
 
 let user;
 let timer;
+// Stays open while somebody is signed in: the server tells here when the session ends.
+let stream;
 // Counts sign-ins and sign-outs: an answer to a question of before is not shown.
 let turn = 0;
 // Not by disabling the button: that would take the focus away from whoever uses the keyboard.
@@ -54,9 +57,18 @@ function enter(body) {
   checked();
 }
 
+const isTold = () => stream?.readyState === EventSource.OPEN;
+
+function checked() {
+  const time = new Date().toLocaleTimeString();
+  write('checked', isTold() ? 'The server tells this page when the session ends.' : 'Last checked at ' + time + '.');
+}
+
 function leave(state, title, text) {
   turn += 1;
   clearTimeout(timer);
+  stream?.close();
+  stream = undefined;
   user = undefined;
   say(state, title, text);
   show(false);
@@ -66,10 +78,6 @@ function thrownOut(reason, endedAt) {
   const [title, text] = Object.hasOwn(REASONS, reason) ? REASONS[reason] : REASONS.unknown;
   const time = endedAt ? ' It happened at ' + new Date(endedAt).toLocaleTimeString() + '.' : '';
   leave('ended', title, text + time);
-}
-
-function checked() {
-  write('checked', 'Last checked at ' + new Date().toLocaleTimeString());
 }
 
 async function ask(method, path, body) {
@@ -85,6 +93,26 @@ async function ask(method, path, body) {
   }
 }
 
+// Being told takes no time, and asks nothing of the server. While the stream is down, also because the server cannot
+// look after it, the page asks; the browser connects again by itself unless it was refused.
+function beTold() {
+  if (stream && stream.readyState !== EventSource.CLOSED) return;
+  const asked = turn;
+  const opened = new EventSource('/sessions/mine/events');
+  stream = opened;
+  opened.addEventListener('ended', ({ data }) => {
+    opened.close();
+    if (asked === turn) thrownOut(JSON.parse(data).reason, JSON.parse(data).endedAt);
+  });
+  opened.onopen = () => {
+    if (asked !== turn) return;
+    clearTimeout(timer);
+    checked();
+    if (panel.dataset.state === 'waiting') poll();
+  };
+  opened.onerror = () => asked === turn && pollLater();
+}
+
 function pollLater() {
   clearTimeout(timer);
   timer = setTimeout(poll, POLL_MS);
@@ -95,9 +123,11 @@ async function poll() {
   const { status, body } = await ask('GET', '/me');
   if (asked !== turn) return;
   if (status === 401) return refused(body);
-  if (status === 200) enter(body);
-  else say('waiting', 'No answer', 'The server cannot tell at the moment whether this session is still good. Asking again.');
-  pollLater();
+  if (status === 200) {
+    enter(body);
+    beTold();
+  } else say('waiting', 'No answer', 'The server cannot tell at the moment whether this session is still good. Asking again.');
+  if (!isTold()) pollLater();
 }
 
 function refused(body) {
@@ -116,7 +146,7 @@ async function signIn(event) {
   isSigningIn = false;
   if (status !== 200) return say('ended', ...loginProblem(status, body));
   enter(body);
-  pollLater();
+  beTold();
 }
 
 function loginProblem(status, body) {
@@ -126,9 +156,12 @@ function loginProblem(status, body) {
 }
 
 async function signOut() {
+  // That the session ends then is no news.
+  stream?.close();
   const { status } = await ask('POST', '/logout');
-  if (status === 204) leave('anonymous', 'Signed out', 'Sign in to begin again.');
-  else say('waiting', 'Still signed in', 'The server could not sign you out. Try again in a moment.');
+  if (status === 204) return leave('anonymous', 'Signed out', 'Sign in to begin again.');
+  say('waiting', 'Still signed in', 'The server could not sign you out. Try again in a moment.');
+  pollLater();
 }
 
 function fillIn(username) {
@@ -152,7 +185,7 @@ async function start() {
   const { status, body } = await ask('GET', '/me');
   if (asked !== turn || status !== 200) return;
   enter(body);
-  pollLater();
+  beTold();
 }
 
 start();

@@ -92,7 +92,7 @@ WWW-Authenticate: Bearer error="invalid_token"
 </section>
 
 </main>
-<footer><p>This page asks <code>GET /me</code> every two seconds while you are signed in. An API client gets JSON with the reason; a browser that opens a page is redirected to <code>/?ended=…</code> instead.</p></footer>
+<footer><p>While you are signed in, this page listens to <code>GET /sessions/mine/events</code>, and the server tells it when the session ends. An API client gets JSON with the reason; a browser that opens a page is redirected to <code>/?ended=…</code> instead.</p></footer>
 </body>
 </html>
 `;
@@ -132,7 +132,7 @@ function steps({ maxSessions, onLimit }: PageFacts): string[] {
   return [
     first,
     elsewhere,
-    'Look back here. Within two seconds this window is signed out and says why.',
+    'Look back here. This window is signed out already, and says why.',
     'Sign in here again, and the other one is out.',
   ];
 }

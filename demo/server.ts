@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { AppModule } from './app.module.js';
 import { createCookieSessions } from './cookie-sessions.js';
 import type { Environment } from './environment.js';
-import { drain, type Shutdown } from './shutdown.js';
+import { drain, openStreams, type Shutdown } from './shutdown.js';
 
 /** Starts the application and returns the port on which it listens. */
 export async function serve(
@@ -19,9 +19,10 @@ export async function serve(
     abortOnError: false,
   });
   shutdown.add(() => app.close());
-  await app.listen(environment.port);
   const server = app.getHttpServer() as Server;
-  shutdown.add(() => drain(server));
+  const streams = openStreams(server);
+  await app.listen(environment.port);
+  shutdown.add(() => drain(server, streams));
   return (server.address() as AddressInfo).port;
 }
 

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 
 const PATIENCE_MS = 5000;
 
@@ -24,12 +24,24 @@ export class Shutdown {
   }
 }
 
-/** Takes no new requests and waits for those under way, but not for ever. */
-export async function drain(server: Server): Promise<void> {
+/** The answers under way that have no end of their own: streams of server-sent events. */
+export function openStreams(server: Server): ReadonlySet<ServerResponse> {
+  const streams = new Set<ServerResponse>();
+  server.on('request', ({ headers }, response) => {
+    if (headers.accept !== 'text/event-stream') return;
+    streams.add(response);
+    response.once('close', () => streams.delete(response));
+  });
+  return streams;
+}
+
+/** Takes no new requests and waits for those under way, but not for ever. A browser whose stream is closed opens it again elsewhere. */
+export async function drain(server: Server, streams: ReadonlySet<ServerResponse>): Promise<void> {
   // Without these two a client that keeps its connection busy keeps the process alive.
   server.keepAliveTimeout = 1;
   server.prependListener('request', (_request, response) => response.setHeader('Connection', 'close'));
   const deadline = setTimeout(() => server.closeAllConnections(), PATIENCE_MS);
+  for (const stream of streams) stream.destroy();
   await new Promise((resolve) => server.close(resolve));
   clearTimeout(deadline);
 }

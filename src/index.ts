@@ -12,6 +12,7 @@ export {
 } from './http/exceptions.js';
 export { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 export { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
+export type { SessionRequest } from './http/request.js';
 export { SingleSessionGuard } from './http/single-session.guard.js';
 export { SingleSessionService, type EndOptions } from './http/single-session.service.js';
 export type { LogoutEveryoneOrder, LogoutEveryoneResult } from './session/administration.js';
@@ -30,6 +31,7 @@ export {
 export type { Explanation } from './session/explainer.js';
 export type { Identity, IdentityLike } from './session/identity.js';
 export type { EndReason, Verdict } from './session/session.js';
+export type { SessionEnd } from './session/watches.js';
 export { SingleSessionModule } from './single-session.module.js';
 export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';
 export type { AdminOptions, SelfServiceOptions, SingleSessionModuleExtras } from './single-session.extras.js';

@@ -39,6 +39,7 @@ import { RememberingStore } from './session/remembering-store.js';
 import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
 import { Sweeper } from './session/sweeper.js';
+import { Watches } from './session/watches.js';
 import {
   ASYNC_OPTIONS_TYPE,
   ConfigurableModuleClass,
@@ -65,6 +66,7 @@ import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
 const RESOLVED_OPTIONS = Symbol('nestjs-single-session:options');
 const RESOLVED_EXTRAS = Symbol('nestjs-single-session:extras');
 const LONGEST_SEEN_INTERVAL_MS = 60_000;
+const LOOK_EVERY_MS = 1_000;
 
 /**
  * Limits how many sessions a user may have at once. A login that is admitted evicts the user's older sessions; the
@@ -84,6 +86,7 @@ export class SingleSessionModule
     @Inject(SingleSessionEvents) private readonly events: SingleSessionEvents,
     @Inject(RESOLVED_EXTRAS) private readonly extras: ResolvedExtras,
     @Inject(Freshness) private readonly freshness: Freshness | undefined,
+    @Inject(Watches) private readonly watches: Watches,
   ) {
     super();
   }
@@ -130,6 +133,7 @@ export class SingleSessionModule
   }
 
   async onModuleDestroy(): Promise<void> {
+    this.watches.close();
     await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
     await this.freshness?.stop();
     this.events.close();
@@ -215,6 +219,16 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
       freshness?: Freshness,
     ) => new Sessions(store, policy, bookkeeper, options, freshness),
   },
+  {
+    provide: Watches,
+    inject: [Sessions, SingleSessionEvents, RESOLVED_OPTIONS, Freshness],
+    useFactory: (
+      sessions: Sessions,
+      events: SingleSessionEvents,
+      options: ResolvedOptions,
+      freshness?: Freshness,
+    ) => new Watches(sessions, events, { everyMs: lookEvery(options), changes: freshness?.changes }),
+  },
 ];
 
 const administrationProviders = ({ dataSource, admin }: ResolvedExtras): Provider[] => [
@@ -265,9 +279,9 @@ const HTTP_PROVIDERS: Provider[] = [
   { provide: Logins, inject: [Sessions], useFactory: (sessions: Sessions) => new Logins(sessions) },
   {
     provide: RequestCheck,
-    inject: [Sessions, RESOLVED_OPTIONS],
-    useFactory: (sessions: Sessions, { unregistered }: ResolvedOptions) =>
-      new RequestCheck(sessions, unregistered),
+    inject: [Sessions, RESOLVED_OPTIONS, Watches],
+    useFactory: (sessions: Sessions, { unregistered }: ResolvedOptions, watches: Watches) =>
+      new RequestCheck(sessions, unregistered, watches),
   },
   SingleSessionService,
   SingleSessionGuard,
@@ -307,6 +321,10 @@ function createFreshness(dataSource: DataSource, { freshness }: ResolvedOptions)
   if (freshness === 'strong') return undefined;
   return new Freshness(new PostgresSignal(dataSource, freshness.maxStalenessMs), freshness);
 }
+
+/** How often what is open is looked after. In bounded mode a quarter of the staleness is left for the answer. */
+const lookEvery = ({ freshness }: ResolvedOptions): number =>
+  freshness === 'strong' ? LOOK_EVERY_MS : freshness.maxStalenessMs * 0.75;
 
 /** How often at most last-seen is written, so that a session in use never looks idle. */
 const seenIntervalOf = ({ idleTimeout = Infinity }: ResolvedOptions): number =>

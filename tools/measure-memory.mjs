@@ -22,7 +22,7 @@ const empty = bytes() - before;
 fill(verdicts);
 const each = (bytes() - before) / COUNT;
 console.log(
-  `${COUNT.toLocaleString('en-US')} verdicts: ${each.toFixed(0)} bytes each, with the id of the session and of its user`,
+  `${COUNT.toLocaleString('en-US')} verdicts: ${each.toFixed(0)} bytes each, with the id of the session, and the id and the roles of its user`,
 );
 console.log(
   `of that ${(empty / COUNT).toFixed(0)} bytes each from the start, for the places that are kept free`,
@@ -42,7 +42,9 @@ function fill(target) {
   for (let n = 0; n < COUNT;) {
     const moment = target.moment();
     for (let inBatch = 0; inBatch < BATCH && n < COUNT; inBatch++, n++) {
-      const result = { live: true, userId: received(), unmarked: false, unseen: false };
+      const roles = Buffer.from('user').toString();
+      const rest = { unmarked: false, unseen: false, roles, administrator: false };
+      const result = { live: true, userId: received(), ...rest };
       target.remember({ id: received(), limit: 1 }, result, moment);
     }
   }

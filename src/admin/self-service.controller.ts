@@ -4,36 +4,44 @@ import {
   Get,
   HttpCode,
   Inject,
+  type MessageEvent,
   NotFoundException,
   Param,
   Post,
   Req,
+  SetMetadata,
+  Sse,
   UnauthorizedException,
   UseGuards,
   UseInterceptors,
   VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
+import { Observable, takeUntil } from 'rxjs';
 import { knownStateOf, type SessionRequest } from '../http/request.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
+import { END_EVENT } from '../http/stream-end.js';
 import { Administration } from '../session/administration.js';
 import type { ListedSession } from '../session/administration-store.js';
 import { Policy } from '../session/policy.js';
 import { Sessions } from '../session/sessions.js';
 import type { CurrentSession } from '../session/session.js';
+import { Watches } from '../session/watches.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 
 const MOST_SHOWN = 200;
+// Proxies close what is silent for a minute, some for half of one.
+const HEARTBEAT_MS = 20_000;
 
 type OwnSession = Pick<
   ListedSession,
   'id' | 'createdAt' | 'lastSeenAt' | 'expiresAt' | 'ip' | 'userAgent'
 > & { current: boolean };
 
-/** A user's own sessions at a path: see them, end one, end all others. */
+/** A user's own sessions at a path: see them, end one, end all others, be told when the present one ends. */
 export function selfServiceController({ path, guards }: ControllerSettings): Type {
   @Controller({ path, version: VERSION_NEUTRAL })
   @UseGuards(applicationGuards(guards), SingleSessionGuard, SameOriginGuard)
@@ -43,6 +51,7 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
       @Inject(Administration) private readonly administration: Administration,
       @Inject(Sessions) private readonly sessions: Sessions,
       @Inject(Policy) private readonly policy: Policy,
+      @Inject(Watches) private readonly watches: Watches,
     ) {}
 
     @Get()
@@ -50,6 +59,14 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
       const { id: currentId, userId } = currentOf(request);
       const { items } = await this.administration.list({ userId, state: 'active', limit: MOST_SHOWN });
       return { items: items.map((session) => own(session, currentId)) };
+    }
+
+    /** Nothing but a heartbeat, until the session ends. */
+    @Sse('events')
+    @SetMetadata(END_EVENT, 'ended')
+    events(@Req() request: SessionRequest): Observable<MessageEvent> {
+      currentOf(request);
+      return heartbeat.pipe(takeUntil(this.watches.closed));
     }
 
     @Post('logout-others')
@@ -90,3 +107,11 @@ const own = (session: ListedSession, currentId: string): OwnSession => {
   const { id, createdAt, lastSeenAt, expiresAt, ip, userAgent } = session;
   return { id, createdAt, lastSeenAt, expiresAt, ip, userAgent, current: id === currentId };
 };
+
+/** A comment at once, which says that the watch has begun, and then every so often. */
+const heartbeat = new Observable<MessageEvent>((subscriber) => {
+  const beat = (): void => subscriber.next({ comment: '' });
+  const timer = setInterval(beat, HEARTBEAT_MS).unref();
+  subscriber.add(() => clearInterval(timer));
+  beat();
+});

@@ -1,4 +1,5 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { knowsNoCookie, learnCookieName } from './browser.js';
 import { requestOf, responseOf, stateOf } from './request.js';
 import { routeOf } from './route.js';
 
@@ -11,6 +12,7 @@ export class ArrivalGuard implements CanActivate {
     const state = stateOf(request);
     state.response = responseOf(context, request);
     state.route = routeOf(context);
+    if (knowsNoCookie()) learnCookieName(request);
     return true;
   }
 }

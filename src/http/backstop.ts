@@ -1,7 +1,13 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
-import { GUARDS_METADATA, PATH_METADATA } from '@nestjs/common/constants.js';
+import {
+  GUARDS_METADATA,
+  INTERCEPTORS_METADATA,
+  PATH_METADATA,
+  SSE_METADATA,
+} from '@nestjs/common/constants.js';
 import { DiscoveryService } from '@nestjs/core';
 import { isChecked, knownStateOf, requestOf } from './request.js';
+import { STREAM_END } from './stream-end.js';
 
 /**
  * Asks the guard once more, after all guards of the route: `request.user` of a route-level `AuthGuard('jwt')` does not
@@ -19,7 +25,7 @@ const LAST_GUARD: CanActivate = {
 };
 
 /**
- * Puts {@link LAST_GUARD} behind the guards of every route and resolver. In its constructor: Nest reads them before any
+ * Puts {@link LAST_GUARD} behind the guards of every route, resolver and handler of messages, and {@link STREAM_END} around every `@Sse()` handler. In its constructor: Nest reads them before any
  * hook of a module runs. A global interceptor would come after them, too, but also after interceptors that answer from a
  * cache and after the head of an `@Sse()` answer, and costs each request several times as much.
  */
@@ -35,6 +41,13 @@ export class Backstop {
 function standBehind(handler: object): void {
   const guards = (Reflect.getMetadata(GUARDS_METADATA, handler) ?? []) as unknown[];
   if (!guards.includes(LAST_GUARD)) Reflect.defineMetadata(GUARDS_METADATA, [...guards, LAST_GUARD], handler);
+  if (Reflect.getMetadata(SSE_METADATA, handler)) standAround(handler);
+}
+
+function standAround(handler: object): void {
+  const interceptors = (Reflect.getMetadata(INTERCEPTORS_METADATA, handler) ?? []) as unknown[];
+  if (!interceptors.includes(STREAM_END))
+    Reflect.defineMetadata(INTERCEPTORS_METADATA, [STREAM_END, ...interceptors], handler);
 }
 
 function* handlersOf({ prototype }: Type): Generator<object> {
@@ -49,4 +62,6 @@ function* handlersOf({ prototype }: Type): Generator<object> {
 }
 
 const isHandler = (method: object): boolean =>
-  Reflect.getMetadataKeys(method).some((key) => key === PATH_METADATA || String(key).startsWith('graphql:'));
+  Reflect.getMetadataKeys(method).some(
+    (key) => key === PATH_METADATA || /^(graphql:|websockets:message_mapping)/.test(String(key)),
+  );

@@ -1,6 +1,8 @@
 import { Logger } from '@nestjs/common';
+import { NEVER, type Observable } from 'rxjs';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
+import type { SessionEnd, Watches } from '../session/watches.js';
 import { claimsOf, type Claim } from './claims.js';
 import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
@@ -8,6 +10,7 @@ import { originOf } from './origin.js';
 import {
   bearerTokenOf,
   isChecked,
+  knownStateOf,
   setChecked,
   sidOf,
   sessionIdOf,
@@ -26,6 +29,7 @@ export class RequestCheck {
   constructor(
     private readonly sessions: Sessions,
     private readonly unregistered: 'reject' | 'adopt',
+    private readonly watches: Pick<Watches, 'whenEnded'>,
   ) {}
 
   /** `true`, at once for an anonymous request and for one that was checked already; throws for a request that is refused. */
@@ -37,6 +41,30 @@ export class RequestCheck {
       return this.decide(request).catch((error: unknown) => this.refuse(error, request, response));
     setChecked(request, remembered);
     return true;
+  }
+
+  /**
+   * For a message on a connection that was checked when it began. Only whether the session is live is asked again: the
+   * user of the connection is as old as the connection is, and must not overwrite what is known of its roles since.
+   */
+  async checkAgain(request: SessionRequest): Promise<true> {
+    const state = stateOf(request);
+    if (state.current === undefined || !isChecked(request, state)) return this.check(request, undefined);
+    const limit = await this.sessions.limitAtCheck(request.user || undefined);
+    const check = { id: state.current.id, limit };
+    try {
+      const verdict = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
+      if (verdict.live) return true;
+      throw new SessionEndedException(verdict.reason, verdict.endedAt);
+    } catch (error) {
+      throw toException(error, undefined);
+    }
+  }
+
+  /** The end of the session that the request belongs to, or says it does; an anonymous request has none that could end. */
+  whenEnded(request: SessionRequest): Observable<SessionEnd> {
+    const session = knownStateOf(request)?.current ?? claimsOf(request)[0];
+    return session === undefined ? NEVER : this.watches.whenEnded({ user: request.user, ...session });
   }
 
   /** The session, if memory says all that there is to say of the request. */

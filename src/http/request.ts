@@ -1,6 +1,9 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import type { Observable } from 'rxjs';
 import type { CurrentSession } from '../session/session.js';
+import type { SessionEnd } from '../session/watches.js';
 import type { Route } from './route.js';
+import { requestOfClient } from './sockets.js';
 
 /** The part of a cookie session that we touch: of express-session, or of @fastify/session. */
 export interface CookieSession {
@@ -67,6 +70,11 @@ export interface AdmittedLogin {
   takeBack: () => Promise<void>;
 }
 
+/** A guard that can also tell when the session ends of a request that it has let pass. */
+export interface RequestGuard extends CanActivate {
+  whenEnded(request: SessionRequest): Observable<SessionEnd>;
+}
+
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
   /** As they were before any login of this request could change them. */
@@ -76,7 +84,7 @@ export interface RequestState {
     readonly user: unknown;
   };
   /** The guard that the request has met. */
-  guard?: CanActivate;
+  guard?: RequestGuard;
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
   checked?: { readonly user: unknown; readonly stamp: unknown };
   current?: CurrentSession;
@@ -131,11 +139,12 @@ export function setChecked(
 export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | undefined =>
   sessionID ?? session?.sessionId;
 
-/** The request of an HTTP or GraphQL handler; `undefined` for transports that have none. */
+/** The request of an HTTP or GraphQL handler, or that with which the socket of a message began; `undefined` for transports that have none. */
 export function requestOf(context: ExecutionContext): SessionRequest | undefined {
   const type = context.getType<string>();
   // What `switchToHttp()` gives, without the three functions that it makes each time.
   if (type === 'http') return context.getArgByIndex<SessionRequest>(0);
+  if (type === 'ws') return requestOfClient(context.getArgByIndex(0));
   if (type !== 'graphql') return undefined;
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
   if (request === undefined)

@@ -1,20 +1,26 @@
-import { Inject, Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import { Inject, Injectable, type ExecutionContext } from '@nestjs/common';
+import type { Observable } from 'rxjs';
+import type { SessionEnd } from '../session/watches.js';
+import { knowsNoCookie, learnCookieName } from './browser.js';
+import { farewellOf } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
-import { requestOf, responseOf, stateOf, type SessionRequest } from './request.js';
+import { requestOf, responseOf, stateOf, type RequestGuard, type SessionRequest } from './request.js';
 import { routeOf } from './route.js';
+import { socketOf } from './sockets.js';
 
 /**
  * Refuses a request whose session has ended: 401 with the reason. Anonymous requests pass, and so do login routes,
  * logout routes and those with `@SkipSingleSession()`. It is global unless `enforceGlobally: false`.
  *
- * HTTP and GraphQL are checked. For another transport, override `getRequest`; without a request there is nothing to
- * check and the call passes.
+ * HTTP and GraphQL are checked, and each message on a WebSocket, which is closed when its session has ended. For another
+ * transport, override `getRequest`; without a request there is nothing to check and the call passes.
  */
 @Injectable()
-export class SingleSessionGuard implements CanActivate {
+export class SingleSessionGuard implements RequestGuard {
   constructor(@Inject(RequestCheck) private readonly requestCheck: RequestCheck) {}
 
   canActivate(context: ExecutionContext): true | Promise<true> {
+    if (context.getType() === 'ws') return this.checkMessage(context);
     const request = this.getRequest(context);
     if (request === undefined) return true;
     const response = responseOf(context, request);
@@ -22,8 +28,33 @@ export class SingleSessionGuard implements CanActivate {
     state.guard = this;
     state.response = response;
     state.route = routeOf(context);
+    if (knowsNoCookie()) learnCookieName(request);
     if (state.route !== undefined) return true;
     return this.requestCheck.check(request, response);
+  }
+
+  private async checkMessage(context: ExecutionContext): Promise<true> {
+    if (routeOf(context) !== undefined) return true;
+    const request = this.getRequest(context);
+    if (request === undefined)
+      throw new Error(
+        `A message to ${context.getClass().name} came on a socket whose request is not known, so its session cannot be checked. ` +
+          'Write handleConnection(client, request) { return sessions.closeWhenEnded(client, request); } with SingleSessionService as sessions, or put @SkipSingleSession() on the gateway.',
+      );
+    stateOf(request).guard = this;
+    try {
+      return await this.requestCheck.checkAgain(request);
+    } catch (error) {
+      const farewell = farewellOf(error);
+      if (farewell !== undefined && farewell !== 'unavailable')
+        socketOf(context.getArgByIndex(0)).close(farewell);
+      throw error;
+    }
+  }
+
+  /** For this package: as {@link SingleSessionService.whenEnded}. */
+  whenEnded(request: SessionRequest): Observable<SessionEnd> {
+    return this.requestCheck.whenEnded(request);
   }
 
   protected getRequest(context: ExecutionContext): SessionRequest | undefined {

@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { catchError, throwError, type Observable } from 'rxjs';
 import {
   actorOfCode,
   Administration,
@@ -18,10 +19,14 @@ import {
   type Verdict,
 } from '../session/session.js';
 import { Sessions } from '../session/sessions.js';
+import { Watches, type SessionEnd } from '../session/watches.js';
 import { checkEveryoneOrder } from './everyone-order.js';
 import { Logins } from './logins.js';
+import { OpenSockets } from './open-sockets.js';
+import { RequestCheck } from './request-check.js';
 import type { SessionRequest } from './request.js';
 import type { Credential } from './route.js';
+import { toException } from './to-exception.js';
 
 /** Who or what ends sessions, for the record and for the answer to the ended client. */
 export interface EndOptions {
@@ -34,12 +39,18 @@ export interface EndOptions {
 /** The verbs of the decorators, for code that they do not reach: logins by hand, jobs, administration. */
 @Injectable()
 export class SingleSessionService {
+  private readonly sockets: OpenSockets;
+
   constructor(
     @Inject(Sessions) private readonly sessions: Sessions,
     @Inject(Logins) private readonly logins: Logins,
     @Inject(Administration) private readonly administration: Administration,
     @Inject(Explainer) private readonly explainer: Explainer,
-  ) {}
+    @Inject(RequestCheck) private readonly requestCheck: RequestCheck,
+    @Inject(Watches) private readonly watches: Watches,
+  ) {
+    this.sockets = new OpenSockets(requestCheck);
+  }
 
   /**
    * Admits a login: call it after `request.logIn()` or before signing a JWT with the returned `id` as `sid`. A cookie
@@ -74,6 +85,37 @@ export class SingleSessionService {
     if (result.live) return { live: true, userId: result.userId };
     const { reason, endedAt, userId } = result;
     return { live: false, reason, endedAt, userId };
+  }
+
+  /**
+   * Emits once, when the session of the request, or the one of this id, ends on whatever process, and completes; at once
+   * if it has ended already. For what stays open: `stream.pipe(takeUntil(sessions.whenEnded(request)))`. Within
+   * `maxStalenessMs`, by default within about a second. Watching is not using: it does not postpone the idle timeout.
+   *
+   * Give the user of an id where `maxSessions` is a function.
+   *
+   * Fails with SessionStoreUnavailableException when the session cannot be verified at the beginning, or for longer than
+   * 30 seconds. Completes without an end when the application closes, and never ends for an anonymous request.
+   */
+  whenEnded(session: string | object, user?: unknown): Observable<SessionEnd> {
+    const end =
+      typeof session === 'string'
+        ? this.watches.whenEnded({ id: session, user })
+        : this.requestCheck.whenEnded(session as SessionRequest);
+    return end.pipe(catchError((error: unknown) => throwError(() => toException(error, undefined))));
+  }
+
+  /**
+   * For `handleConnection(client, request)` of a gateway, with socket.io or `ws`: closes the socket when its session ends,
+   * on whatever process, and at once when the request has no live session. Resolves to the session, or to `undefined`
+   * when the socket is closed; never fails because of a client. The request must be authenticated before, as for HTTP: its
+   * `user`, or its cookie session. socket.io keeps the request itself, so it need not be given.
+   *
+   * socket.io: the event `session-ended` with `{ reason, endedAt }`, then a disconnect; `ws`: close code 4401 with the
+   * reason. When the session cannot be verified: `session-unavailable`, or close code 1013.
+   */
+  closeWhenEnded(client: unknown, request?: object): Promise<CurrentSession | undefined> {
+    return this.sockets.closeWhenEnded(client, request);
   }
 
   /** Ends one session. Resolves to how many were live and are dead now: 0 or 1. */

@@ -46,7 +46,7 @@ export class AnnouncingStore extends SessionStore {
     return result;
   }
 
-  share(order: ShareOrder): Promise<boolean> {
+  share(order: ShareOrder): Promise<string | undefined> {
     return this.store.share(order);
   }
 

@@ -13,7 +13,7 @@ export class Bookkeeper {
   private readonly seenIds = new Set<string>();
   private seenTimer: NodeJS.Timeout | undefined;
   private readonly unmarked = new Set<string>();
-  private marking: Promise<unknown> | undefined;
+  private marking: Promise<void> | undefined;
   private readonly underWay = new Set<Promise<unknown>>();
 
   private readonly seenDelayMs: number;
@@ -26,10 +26,11 @@ export class Bookkeeper {
     this.seenDelayMs = Math.min(LONGEST_DELAY_MS, seenIntervalMs / 2);
   }
 
-  /** Marks the user's dead sessions, together with those of all others whose login was in this turn. */
-  markLater(userId: string): void {
+  /** Marks the user's dead sessions, together with those of all others of this turn. Resolves when that is done or has failed. */
+  markLater(userId: string): Promise<void> {
     this.unmarked.add(userId);
     this.marking ??= this.track(new Promise((resolve) => setImmediate(() => resolve(this.writeMarks()))));
+    return this.marking;
   }
 
   /** Notes that a session was used. Written in batches, off the request's path. */

@@ -14,7 +14,10 @@ export class Checks {
   private inFlight = 0;
   private scheduled = false;
 
-  constructor(private readonly ask: (checks: readonly Check[]) => Promise<CheckResult[]>) {}
+  constructor(
+    private readonly ask: (checks: readonly Check[]) => Promise<CheckResult[]>,
+    private readonly mostInFlight = MOST_IN_FLIGHT,
+  ) {}
 
   async verify(check: Check): Promise<CheckResult> {
     const batch = this.gathering();
@@ -32,7 +35,7 @@ export class Checks {
   }
 
   private schedule(): void {
-    if (this.scheduled || this.inFlight >= MOST_IN_FLIGHT) return;
+    if (this.scheduled || this.inFlight >= this.mostInFlight) return;
     this.scheduled = true;
     // After the poll phase, in which all requests of this turn have arrived.
     setImmediate(() => {
@@ -42,7 +45,7 @@ export class Checks {
   }
 
   private send(): void {
-    while (this.inFlight < MOST_IN_FLIGHT) {
+    while (this.inFlight < this.mostInFlight) {
       const batch = this.waiting.shift();
       if (batch === undefined) return;
       this.inFlight++;

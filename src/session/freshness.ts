@@ -1,3 +1,4 @@
+import { Subject, type Observable } from 'rxjs';
 import { answered } from './answered.js';
 import type { Check, CheckResult } from './session.js';
 import type { Changes, Signal, SignalListener } from './signal.js';
@@ -23,6 +24,10 @@ export class Freshness implements SignalListener {
   private trustedUntil = -Infinity;
   private untold: Set<number> | 'everything' = new Set();
   private telling: Promise<void> | undefined;
+  private readonly changing = new Subject<Changes>();
+
+  /** What other processes change, or may have changed unheard; after it is forgotten here. */
+  readonly changes: Observable<Changes> = this.changing.asObservable();
 
   constructor(
     private readonly signal: Signal,
@@ -78,7 +83,7 @@ export class Freshness implements SignalListener {
   }
 
   hearing(): void {
-    this.verdicts.forgetEverything();
+    this.heard('everything');
   }
 
   proven(sentAt: number): void {
@@ -88,6 +93,7 @@ export class Freshness implements SignalListener {
   heard(changes: Changes): void {
     if (changes === 'everything') this.verdicts.forgetEverything();
     else for (const topic of changes) this.verdicts.forget(topic);
+    this.changing.next(changes);
   }
 
   deaf(): void {

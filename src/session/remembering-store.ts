@@ -47,7 +47,7 @@ export class RememberingStore extends SessionStore {
   }
 
   /** Who was live stays live. */
-  share(order: ShareOrder): Promise<boolean> {
+  share(order: ShareOrder): Promise<string | undefined> {
     return this.store.share(order);
   }
 

@@ -19,8 +19,8 @@ export abstract class SessionStore {
   /** Records a login and decides what it displaces, atomically: afterwards at most `limit` sessions of an enforced user are live. */
   abstract admit(admission: Admission): Promise<AdmissionResult>;
 
-  /** Lets one more login carry a session of the user, if it is live: atomically, so that it is not ended meanwhile by the login that it was admitted for. */
-  abstract share(order: ShareOrder): Promise<boolean>;
+  /** Lets one more login carry a session of the user, if it is live: atomically, so that it is not ended meanwhile by the login that it was admitted for. Resolves to its id. */
+  abstract share(order: ShareOrder): Promise<string | undefined>;
 
   /** Answers every check, in order, from the primary, as of a moment after the call. */
   abstract verify(checks: readonly Check[]): Promise<CheckResult[]>;

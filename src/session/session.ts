@@ -98,7 +98,8 @@ export const UNKNOWN_SESSION: CheckResult = Object.freeze({
 
 /** Another login of the same browser is to carry this session, too, if it was admitted a moment ago: as after a double click. */
 export interface ShareOrder {
-  id: string;
+  /** The session is one of these, if it is any. */
+  ids: readonly string[];
   loginId: string;
   userId: string;
   limit: number;

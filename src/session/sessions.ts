@@ -31,8 +31,15 @@ export interface Login {
   loginId?: string | undefined;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
-  /** The secret that the browser came with, if any: logins of one browser at the same moment have it in common. */
-  browser?: string | undefined;
+  browser?: Browser | undefined;
+}
+
+/** What logins of one browser at the same moment have in common. */
+export interface Browser {
+  /** What nobody else holds. */
+  secret: string;
+  /** What may be the secret of another login of this browser. It names no session: other browsers may hold it as well. */
+  perhaps: readonly string[];
 }
 
 /** The session that a client carried to a login. */
@@ -65,6 +72,7 @@ export class NotEntitledError extends Error {
   }
 }
 
+const MOST_LOOKS_IN_FLIGHT = 2;
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -79,6 +87,8 @@ export const isSessionId = (value: unknown): value is string =>
  */
 export class Sessions {
   private readonly checks: Checks;
+  // Apart, so that no request waits behind a round of looking after everything that is open.
+  private readonly looks: Checks;
   private readonly logger = new Logger('SingleSession');
 
   constructor(
@@ -88,7 +98,9 @@ export class Sessions {
     private readonly settings: SessionsSettings,
     private readonly freshness?: Freshness,
   ) {
-    this.checks = new Checks((checks) => this.store.verify(checks));
+    const ask = (checks: readonly Check[]): Promise<CheckResult[]> => this.store.verify(checks);
+    this.checks = new Checks(ask);
+    this.looks = new Checks(ask, MOST_LOOKS_IN_FLIGHT);
   }
 
   /**
@@ -100,16 +112,21 @@ export class Sessions {
     const { replaces } = login;
     const ruling = await this.policy.rule(login.user);
     const userId = ruling.identity.id;
-    const session = { id: login.id ?? idOfLogin(login.browser, userId), userId };
+    const { browser } = login;
+    const shared = browser && (await this.share(browser.perhaps, userId, login, ruling.limit));
+    if (shared !== undefined) return { id: shared, userId };
+    const named = browser && idOfLogin(browser.secret, userId);
+    const session = { id: login.id ?? named ?? randomUUID(), userId };
     let result = await this.admitAs(session.id, ruling, login);
-    if (result.outcome === 'exists' && login.browser !== undefined) {
-      if (await this.share(session, loginId, ruling.limit)) return session;
+    if (result.outcome === 'exists' && browser !== undefined) {
+      if (await this.share([browser.secret], userId, login, ruling.limit)) return session;
       // What the other click became has ended since. This is a login after that.
       session.id = randomUUID();
       result = await this.admitAs(session.id, ruling, login);
     }
     const enforced = result.outcome !== 'admitted' || !result.exempt;
-    if (result.outcome === 'admitted' && enforced && !result.first) this.bookkeeper.markLater(session.userId);
+    if (result.outcome === 'admitted' && enforced && !result.first)
+      void this.bookkeeper.markLater(session.userId);
     const replaced = enforced && this.isUser(replaces?.user, session.userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return session;
@@ -129,12 +146,16 @@ export class Sessions {
     }
   }
 
-  private share({ id, userId }: CurrentSession, loginId: string, limit: number): Promise<boolean> {
-    const answer = this.store.share({ id, loginId, userId, limit });
-    return answered(answer).catch((error: unknown) => {
-      void this.takeBackLater(id, loginId, answer);
-      throw error;
-    });
+  /** The session that another login of the browser became a moment ago. */
+  private share(
+    secrets: readonly string[],
+    userId: string,
+    { loginId }: { loginId: string },
+    limit: number,
+  ): Promise<string | undefined> {
+    if (secrets.length === 0) return Promise.resolve(undefined);
+    const ids = secrets.map((secret) => idOfLogin(secret, userId));
+    return answered(this.store.share({ ids, loginId, userId, limit }));
   }
 
   /** Ends the session of a login, unless another login carries it, too. */
@@ -179,9 +200,17 @@ export class Sessions {
     if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
+    return this.recorded(check, result, this.checks);
+  }
+
+  /** As {@link verify}, of a session that nobody is using at the moment: it does not postpone the idle timeout. */
+  async look(check: Check): Promise<CheckResult> {
+    if (!isSessionId(check.id)) return UNKNOWN_SESSION;
+    const result = await this.looks.verify(check);
     if (!result.unmarked || result.userId === null) return result;
-    await answered(this.store.markChecked(check));
-    return this.checks.verify(check);
+    // Many may have ended at once, as at a cut-off: they are recorded together.
+    await this.bookkeeper.markLater(result.userId);
+    return this.recorded(check, await this.looks.verify(check), this.looks);
   }
 
   /** Whether the session is live, as far as can be told: the database is asked. */
@@ -236,6 +265,12 @@ export class Sessions {
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
   }
 
+  private async recorded(check: Check, result: CheckResult, checks: Checks): Promise<CheckResult> {
+    if (!result.unmarked || result.userId === null) return result;
+    await answered(this.store.markChecked(check));
+    return checks.verify(check);
+  }
+
   private async admitAs(
     id: string,
     ruling: Ruling,
@@ -288,8 +323,7 @@ export class Sessions {
 }
 
 // A sweeper knows by the version that it is no adopted one.
-const idOfLogin = (browser: string | undefined, userId: string): string =>
-  browser === undefined ? randomUUID() : idOf(`login:${browser}:${userId}`, 4);
+const idOfLogin = (secret: string, userId: string): string => idOf(`login:${secret}:${userId}`, 4);
 
 const idOfCredential = (secret: string): string => idOf(secret, 8);
 

@@ -123,14 +123,14 @@ export function statements(settings: StatementSettings) {
   // The session's row is locked after the slots row: whether it is shared may have changed while this waited for that.
   const ofSession = (columns: string, condition: string, limit: string): string => `SELECT ${columns}
     FROM ${slots} u JOIN ${sessions} s ON s.user_id = u.user_id
-    WHERE s.id = $1::uuid AND ${condition} AND ${live('u', limit)} FOR NO KEY UPDATE OF u, s`;
+    WHERE ${condition} AND ${live('u', limit)} LIMIT 1 FOR NO KEY UPDATE OF u, s`;
 
-  /** $1 session, $2 user, $3 limit, $4 login. */
-  const share = `WITH old AS (${ofSession('s.id', `s.user_id = $2 AND s.created_at > now() - ${ms(SAME_MOMENT_MS)}`, '$3::int')})
+  /** $1 sessions, $2 user, $3 limit, $4 login. */
+  const share = `WITH old AS (${ofSession('s.id', `s.id = ANY($1::uuid[]) AND s.user_id = $2 AND s.created_at > now() - ${ms(SAME_MOMENT_MS)}`, '$3::int')})
   UPDATE ${sessions} s SET logins = s.logins || $4::uuid FROM old WHERE s.id = old.id RETURNING s.id`;
 
   /** As the others that begin with a session, and $6 login. */
-  const endLogin = `WITH old AS (${ofSession('u.*, s.id AS own_id, array_remove(s.logins, $6::uuid) AS others', '($4::text IS NULL OR s.user_id = $4)', '$5::int')}),
+  const endLogin = `WITH old AS (${ofSession('u.*, s.id AS own_id, array_remove(s.logins, $6::uuid) AS others', 's.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4)', '$5::int')}),
   kept AS (UPDATE ${sessions} s SET logins = old.others FROM old WHERE s.id = old.own_id AND old.others <> '{}'),
   slot AS (
     UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),

@@ -79,9 +79,14 @@ export class TypeOrmSessionStore extends SessionStore {
     }
   }
 
-  async share({ id, loginId, userId, limit }: ShareOrder): Promise<boolean> {
-    const { records } = await this.database.run(this.sql.share, [id, userId, limit, loginId]);
-    return records.length > 0;
+  async share({ ids, loginId, userId, limit }: ShareOrder): Promise<string | undefined> {
+    const { records } = await this.database.run<{ id: string }>(this.sql.share, [
+      ids,
+      userId,
+      limit,
+      loginId,
+    ]);
+    return records[0]?.id;
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {

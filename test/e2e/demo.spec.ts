@@ -126,6 +126,25 @@ describe('the demo as it starts without settings', () => {
     expect((await third.get('/me')).status).toBe(200);
   });
 
+  it('takes a double click on "Log in" for one login, on whichever process each click arrives and whichever answer comes last [lesson 4]', async () => {
+    const other = await start();
+    // Each process learns from the first browser that comes in which cookie the ids are.
+    const visitor = new Browser(demo.url);
+    await visitor.get('/');
+    for (const { url } of [demo, other]) await visitor.copy(url).get('/');
+    for (let round = 0; round < 10; round++) {
+      const username = `user${100 + round}`;
+      const page = new Browser(demo.url);
+      await page.get('/');
+      const clicks = [page.copy(), page.copy(other.url)];
+      const answers = await Promise.all(clicks.map((click) => click.login(username)));
+      expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+      const mine = await Promise.all(clicks.map((click) => click.get('/me')));
+      expect(mine.map(({ status }) => status)).toEqual([200, 200]);
+      expect(mine[0]!.body.session).toEqual(mine[1]!.body.session);
+    }
+  });
+
   it('sends a browser whose session has ended to a page that says why, and an API client JSON', async () => {
     const html = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' };
     const [page] = await twoBrowsers(demo, 'user8');

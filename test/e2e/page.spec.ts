@@ -11,14 +11,18 @@ import type {
 import { Browser as ApiBrowser } from '../support/client.js';
 import { findChromium, launchChromium } from '../support/chromium.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { endAllProcesses, startProcess, type RunningProcess } from '../support/processes.js';
+import {
+  endAllProcesses,
+  freePort,
+  startCluster,
+  startProcess,
+  type RunningProcess,
+} from '../support/processes.js';
 
 // The page that a stranger tries the demo with, in a real browser.
 
 const MARKUP = '<img id="injected" src="/injected">';
 const PATIENCE_MS = 10_000;
-/** How often the page asks whether it is still signed in. */
-const POLL_MS = 2_000;
 
 const ADD_AN_IMAGE_FROM_ELSEWHERE =
   "document.body.append(Object.assign(new Image(), { src: 'https://elsewhere.invalid/' }))";
@@ -66,8 +70,8 @@ inChromium(title, () => {
     return page;
   }
 
-  async function signInElsewhere(username: string): Promise<void> {
-    const answer = await new ApiBrowser(demo.url).login(username);
+  async function signInElsewhere(username: string, { url } = demo): Promise<void> {
+    const answer = await new ApiBrowser(url).login(username);
     expect(answer.status).toBe(200);
   }
 
@@ -88,19 +92,68 @@ inChromium(title, () => {
     await says(second, 'Signed in as alice');
   });
 
+  it('tells the first browser the moment it happens: it asks nothing meanwhile [lesson 26]', async () => {
+    const browser = await openBrowser();
+    const { requests } = watch(browser);
+    const page = await openPage(browser);
+    await signIn(page, 'alice');
+    await isTold(page);
+    const asked = requests.length;
+    await signInElsewhere('alice');
+    await says(page, 'Signed out by a newer sign-in', 'signed in somewhere else');
+    expect(requests.slice(asked)).toEqual([]);
+  });
+
+  it.each([
+    ['strong', 'strong'],
+    ['bounded to a minute', '60000'],
+  ])(
+    'tells it too when the newer sign-in is on another process, with %s freshness [lesson 26]',
+    async (_, freshness) => {
+      const env = { DATABASE_URL: databaseUrl, SESSION_SECRET: 'shared', FRESHNESS: freshness };
+      const [one, other] = await startCluster(2, { env });
+      const browser = await openBrowser({ baseURL: one!.url });
+      const { requests } = watch(browser);
+      const page = await openPage(browser);
+      await signIn(page, 'user5');
+      await isTold(page);
+      const asked = requests.length;
+      await signInElsewhere('user5', other!);
+      await says(page, 'Signed out by a newer sign-in', 'signed in somewhere else');
+      expect(requests.slice(asked)).toEqual([]);
+      await Promise.all([one!.stop(), other!.stop()]);
+    },
+  );
+
+  it('asks while the server cannot tell, and is told again when it can', async () => {
+    const port = await freePort();
+    const env = { DATABASE_URL: databaseUrl, SESSION_SECRET: 'shared', PORT: String(port) };
+    const first = await startProcess({ env });
+    const browser = await openBrowser({ baseURL: first.url });
+    const page = await openPage(browser);
+    await signIn(page, 'user6');
+    await isTold(page);
+    await first.stop();
+    await says(page, 'No answer');
+    const second = await startProcess({ env });
+    await says(page, 'Signed in as user6');
+    await isTold(page);
+    await signInElsewhere('user6', second);
+    await says(page, 'Signed out by a newer sign-in');
+    await second.stop();
+  });
+
   it('signs out in one browser, in all of its tabs, and leaves the browser of another user alone', async () => {
     const browser = await openBrowser();
-    await browser.clock.install();
     const [tab, other] = [await openPage(browser), await openPage()];
     await signIn(other, 'bob');
     await signIn(tab, 'alice');
     const otherTab = await openPage(browser);
-    await says(otherTab, 'Signed in as alice');
+    await isTold(otherTab);
 
     await tab.getByRole('button', { name: 'Sign out' }).click();
-    await says(tab, 'Signed out');
-    await browser.clock.fastForward(POLL_MS);
-    await says(otherTab, 'Not signed in any more');
+    await says(tab, 'Signed out', 'Sign in to begin again.');
+    await says(otherTab, 'Signed out', 'This session was signed out in another window.');
     await tab.reload();
     await says(tab, 'Not signed in', 'Sign in to begin.');
     await other.reload();
@@ -128,14 +181,13 @@ inChromium(title, () => {
 
   it('asks for nothing elsewhere and gives the browser nothing to complain about', async () => {
     const browser = await openBrowser();
-    await browser.clock.install();
     const { requests, complaints } = watch(browser);
     const page = await openPage(browser);
     await tryToSignIn(page, 'alice', 'wrong');
     await says(page, 'Not signed in', 'Username or password is wrong.');
     await signIn(page, 'alice');
+    await isTold(page);
     await signInElsewhere('alice');
-    await browser.clock.fastForward(POLL_MS);
     await says(page, 'Signed out by a newer sign-in');
     await signIn(page, 'alice');
     await page.getByRole('button', { name: 'Sign out' }).click();
@@ -153,6 +205,7 @@ inChromium(title, () => {
       '/login',
       '/logout',
       '/me',
+      '/sessions/mine/events',
     ]);
   });
 
@@ -281,6 +334,10 @@ async function signIn(page: Page, username: string): Promise<void> {
   await tryToSignIn(page, username, username);
   await says(page, `Signed in as ${username}`);
 }
+
+/** Waits until the server would tell the page. */
+const isTold = (page: Page): Promise<void> =>
+  page.getByText('The server tells this page when the session ends.').waitFor();
 
 /** The pages to which the browser goes from now on, redirections and reloads included. */
 function visits(page: Page): string[] {

@@ -46,16 +46,16 @@ async function hasSettled(promise: Promise<unknown>): Promise<boolean> {
 
 describe('marks', () => {
   it('of one turn are written together, each user once', async () => {
-    for (const user of ['a', 'b', 'a', 'c']) bookkeeper.markLater(user);
+    for (const user of ['a', 'b', 'a', 'c']) void bookkeeper.markLater(user);
     await turn();
     expect(ledger.marked).toEqual([['a', 'b', 'c']]);
   });
 
   it('that are asked for while some are under way are written after, not forgotten', async () => {
     ledger.marking = gate();
-    bookkeeper.markLater('a');
+    void bookkeeper.markLater('a');
     await turn();
-    bookkeeper.markLater('a');
+    void bookkeeper.markLater('a');
     await turn();
     expect(ledger.marked).toEqual([['a'], ['a']]);
     ledger.marking.open([]);
@@ -64,7 +64,7 @@ describe('marks', () => {
 
   it('that fail only warn: nobody waits for them, and nothing depends on them', async () => {
     const marking = (ledger.marking = gate());
-    bookkeeper.markLater('a');
+    void bookkeeper.markLater('a');
     await turn();
     marking.fail(new Error('gone'));
     await bookkeeper.close();
@@ -101,7 +101,7 @@ describe('close', () => {
   it('writes what waits, and leaves no timer', async () => {
     jest.useFakeTimers({ doNotFake: ['setImmediate'] });
     for (const id of times(3, String)) bookkeeper.seen(id);
-    bookkeeper.markLater('a');
+    void bookkeeper.markLater('a');
     await bookkeeper.close();
     expect(ledger.written).toEqual([['0', '1', '2']]);
     expect(ledger.marked).toHaveLength(1);
@@ -110,7 +110,7 @@ describe('close', () => {
 
   it('waits for marks that are under way, so that the data source is not destroyed under them', async () => {
     ledger.marking = gate();
-    bookkeeper.markLater('a');
+    void bookkeeper.markLater('a');
     await turn();
     expect(ledger.marked).toHaveLength(1);
     const closed = bookkeeper.close();

@@ -9,8 +9,8 @@ export class FakeStore extends SessionStore {
     return { outcome: 'admitted', first: false, exempt: false, logins: 1 };
   }
 
-  async share(): Promise<boolean> {
-    return false;
+  async share(): Promise<string | undefined> {
+    return undefined;
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {

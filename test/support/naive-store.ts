@@ -34,8 +34,8 @@ export class NaiveStore extends SessionStore {
     return { outcome: 'admitted', first: false, exempt: false, logins: 1 };
   }
 
-  async share(): Promise<false> {
-    return false;
+  async share(): Promise<undefined> {
+    return undefined;
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {

@@ -35,13 +35,19 @@ const APPLICATION_PACKAGES = [
   '@fastify/session',
   '@nestjs/event-emitter',
   '@nestjs/jwt',
+  '@nestjs/microservices',
   '@nestjs/platform-express',
   '@nestjs/platform-fastify',
+  '@nestjs/platform-socket.io',
+  '@nestjs/platform-ws',
+  '@nestjs/websockets',
   'connect-pg-simple',
   'express-session',
   'fastify',
   'passport-jwt',
   'passport-local',
+  'socket.io',
+  'ws',
 ];
 const TYPE_PACKAGES = [
   'connect-pg-simple',
@@ -52,6 +58,7 @@ const TYPE_PACKAGES = [
   'passport-jwt',
   'passport-local',
   'pg',
+  'ws',
 ];
 
 /** A directory outside of the repository, so that nothing in it is found by looking further up. */

@@ -47,7 +47,7 @@ export class Process {
   logins(options: SingleSessionOptions = {}): (user: Person) => Promise<string> {
     const resolved = resolveOptions(options);
     const silent = new Bookkeeper(this.bench.store);
-    silent.markLater = () => undefined;
+    silent.markLater = async () => undefined;
     const sessions = new Sessions(this.bench.store, new Policy(resolved, PERMISSIONS), silent, resolved);
     return async (user) => (await sessions.admit({ user, origin: NOWHERE })).id;
   }

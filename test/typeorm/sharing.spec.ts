@@ -24,13 +24,14 @@ afterAll(async () => {
 async function click(
   sessions: TestSessions,
   user: string,
-  browser: string,
+  secret: string,
+  perhaps: string[] = [],
 ): Promise<{ id: string; takeBack: () => Promise<number> }> {
   const loginId = randomUUID();
   const { id } = await sessions.admit({
     user: { id: user, username: user },
     origin: NOWHERE,
-    browser,
+    browser: { secret, perhaps },
     loginId,
   });
   return { id, takeBack: async () => (await sessions.takeBack(id, loginId)).length };
@@ -84,6 +85,21 @@ describe('logins of one browser at the same moment', () => {
   it('say nothing of the secret, in an id that a sweep may remove like any other [P7]', async () => {
     const { id } = await click(one.sessions(), someone(), 'secret');
     expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  });
+
+  it('are found by what may be the secret of the other, which names no session [lesson 4]', async () => {
+    const sessions = one.sessions();
+    const user = someone();
+    const first = await click(sessions, user, 'secret');
+    const second = await click(sessions, user, 'new', ['of all browsers', 'secret']);
+    expect(second.id).toBe(first.id);
+    const third = await click(sessions, user, 'third', ['of all browsers']);
+    const fourth = await click(sessions, user, 'fourth', ['of all browsers']);
+    expect(await sessions.states([first.id, third.id, fourth.id])).toEqual([
+      'superseded',
+      'superseded',
+      'live',
+    ]);
   });
 
   it('are two logins ten seconds later: the second evicts', async () => {

@@ -1,0 +1,207 @@
+import { Observable, ReplaySubject, Subscription, type Subscriber } from 'rxjs';
+import type { SingleSessionEvents } from './events.js';
+import type { CheckResult, EndReason } from './session.js';
+import type { Sessions } from './sessions.js';
+import type { Changes } from './signal.js';
+import { topicOf } from './verdicts.js';
+
+/** How a session came to its end. */
+export interface SessionEnd {
+  reason: EndReason;
+  /** `null` for a session that nobody knows. */
+  endedAt: Date | null;
+}
+
+/** What is open and belongs to a session. */
+export interface WatchedSession {
+  id: string;
+  /** Whose limit says what is live, where `maxSessions` is a function. As it was when the watch began. */
+  user?: unknown;
+  /** If known. */
+  userId?: string | undefined;
+}
+
+export interface WatchesSettings {
+  /** How long after a look the next one begins, at the latest. */
+  everyMs: number;
+  /** What other processes change, where that is heard. */
+  changes?: Observable<Changes> | undefined;
+}
+
+/** For how long at most something stays open whose session cannot be verified. */
+export const UNVERIFIED_FOR_MS = 30_000;
+
+interface Watched {
+  readonly id: string;
+  user: unknown;
+  /** `undefined` until the session's user is known. */
+  topic: number | undefined;
+  /** The moment before the last look that found it live. */
+  liveAt: number;
+  readonly subscribers: Set<Subscriber<SessionEnd>>;
+}
+
+/**
+ * Tells what is open, a stream or a socket, that its session has ended. Of what this process ends it learns at once; of
+ * what others end, by looking again: when a change of the session's user is heard, and every so often in any case, since
+ * a notification may be lost and nobody tells when a session expires. While nothing is watched, nothing is asked.
+ *
+ * To look is not to use: an open page is nobody at the keyboard, and does not postpone the idle timeout.
+ */
+export class Watches {
+  private readonly watched = new Map<string, Watched>();
+  private readonly byTopic = new Map<number | undefined, Set<Watched>>();
+  private readonly sources = new Subscription();
+  private readonly closing = new ReplaySubject<void>();
+  private timer: NodeJS.Timeout | undefined;
+  private round: Promise<unknown> | undefined;
+  private isClosed = false;
+
+  /** Emits once, when the application closes. */
+  readonly closed: Observable<void> = this.closing.asObservable();
+
+  constructor(
+    private readonly sessions: Pick<Sessions, 'look' | 'limitAtCheck'>,
+    events: SingleSessionEvents,
+    private readonly settings: WatchesSettings,
+  ) {
+    this.sources.add(
+      events.on('ended').subscribe(({ sessionId, reason, at }) => {
+        const watched = this.watched.get(sessionId);
+        if (watched !== undefined) this.tell(watched, { reason, endedAt: at });
+      }),
+    );
+    this.sources.add(events.on('admitted').subscribe(({ userId }) => this.lookAtTopic(topicOf(userId))));
+    this.sources.add(events.on('cut-off').subscribe(() => this.lookAtAll()));
+    this.sources.add(settings.changes?.subscribe((changes) => this.heard(changes)));
+  }
+
+  /**
+   * Emits the end of the session once, at once if it has ended already, and completes. Fails when the session cannot be
+   * verified at the beginning, or for longer than {@link UNVERIFIED_FOR_MS}. Completes without an end when the application
+   * closes.
+   */
+  whenEnded(session: WatchedSession): Observable<SessionEnd> {
+    return new Observable((subscriber) => {
+      if (this.isClosed) return subscriber.complete();
+      // Before the look, so that no end falls between the two.
+      const watched = this.watch(session);
+      watched.subscribers.add(subscriber);
+      subscriber.add(() => this.leave(watched, subscriber));
+      void this.lookAt(watched);
+    });
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.sources.unsubscribe();
+    clearTimeout(this.timer);
+    for (const watched of this.watched.values()) this.dismiss(watched, (subscriber) => subscriber.complete());
+    this.closing.next();
+    this.closing.complete();
+  }
+
+  private watch({ id: given, user, userId }: WatchedSession): Watched {
+    const id = given.toLowerCase();
+    let watched = this.watched.get(id);
+    if (watched === undefined) {
+      watched = { id, user, topic: undefined, liveAt: -Infinity, subscribers: new Set() };
+      this.watched.set(id, watched);
+      this.place(watched, userId === undefined ? undefined : topicOf(userId));
+      this.lookLater();
+    }
+    watched.user = user ?? watched.user;
+    return watched;
+  }
+
+  private leave(watched: Watched, subscriber: Subscriber<SessionEnd>): void {
+    watched.subscribers.delete(subscriber);
+    if (watched.subscribers.size === 0) this.remove(watched);
+  }
+
+  private remove(watched: Watched): void {
+    if (this.watched.get(watched.id) !== watched) return;
+    this.watched.delete(watched.id);
+    this.displace(watched);
+    if (this.watched.size > 0) return;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  private place(watched: Watched, topic: number | undefined): void {
+    this.displace(watched);
+    watched.topic = topic;
+    const neighbours = this.byTopic.get(topic) ?? new Set();
+    this.byTopic.set(topic, neighbours.add(watched));
+  }
+
+  private displace(watched: Watched): void {
+    const neighbours = this.byTopic.get(watched.topic);
+    neighbours?.delete(watched);
+    if (neighbours?.size === 0) this.byTopic.delete(watched.topic);
+  }
+
+  private heard(changes: Changes): void {
+    if (changes === 'everything') return this.lookAtAll();
+    for (const topic of changes) this.lookAtTopic(topic);
+  }
+
+  private lookAtTopic(topic: number): void {
+    for (const concerned of [topic, undefined])
+      for (const watched of this.byTopic.get(concerned) ?? []) void this.lookAt(watched);
+  }
+
+  private lookAtAll(): void {
+    for (const watched of this.watched.values()) void this.lookAt(watched);
+  }
+
+  private lookLater(afterMs = this.settings.everyMs): void {
+    if (this.round !== undefined || this.isClosed || this.watched.size === 0) return;
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      void this.lookAround();
+    }, afterMs).unref();
+  }
+
+  // One round at a time, however long the store takes.
+  private async lookAround(): Promise<void> {
+    const startedAt = performance.now();
+    this.round = Promise.all([...this.watched.values()].map((watched) => this.lookAt(watched)));
+    await this.round;
+    this.round = undefined;
+    this.lookLater(Math.max(0, this.settings.everyMs - (performance.now() - startedAt)));
+  }
+
+  /** Never fails. */
+  private async lookAt(watched: Watched): Promise<void> {
+    const { id, user } = watched;
+    const lookedAt = performance.now();
+    try {
+      const limit = await this.sessions.limitAtCheck(user);
+      this.learn(watched, await this.sessions.look({ id, limit }), lookedAt);
+    } catch (error) {
+      if (performance.now() - watched.liveAt > UNVERIFIED_FOR_MS)
+        this.dismiss(watched, (subscriber) => subscriber.error(error));
+    }
+  }
+
+  private learn(watched: Watched, result: CheckResult, lookedAt: number): void {
+    if (this.watched.get(watched.id) !== watched) return;
+    if (!result.live) return this.tell(watched, result);
+    watched.liveAt = Math.max(watched.liveAt, lookedAt);
+    const topic = topicOf(result.userId);
+    if (watched.topic !== topic) this.place(watched, topic);
+  }
+
+  private tell(watched: Watched, { reason, endedAt }: SessionEnd): void {
+    this.dismiss(watched, (subscriber) => {
+      subscriber.next({ reason, endedAt });
+      subscriber.complete();
+    });
+  }
+
+  private dismiss(watched: Watched, say: (subscriber: Subscriber<SessionEnd>) => void): void {
+    this.remove(watched);
+    for (const subscriber of watched.subscribers) say(subscriber);
+  }
+}

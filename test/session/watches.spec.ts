@@ -1,0 +1,407 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Subject } from 'rxjs';
+import { SingleSessionEvents } from '../../src/session/events.js';
+import type { Check, CheckResult, EndReason } from '../../src/session/session.js';
+import { StoreUnavailableError } from '../../src/session/session-store.js';
+import type { Changes } from '../../src/session/signal.js';
+import { topicOf } from '../../src/session/verdicts.js';
+import {
+  UNVERIFIED_FOR_MS,
+  Watches,
+  type SessionEnd,
+  type WatchedSession,
+} from '../../src/session/watches.js';
+import { gate, type Gate } from '../support/fake-store.js';
+
+const EVERY_MS = 1_000;
+const AT = new Date('2026-01-01T00:00:00Z');
+
+/** Sessions that a test ends; a session is named as its user in capitals. */
+class FakeSessions {
+  readonly dead = new Map<string, EndReason>();
+  readonly looks: Check[] = [];
+  limit: (user: unknown) => number | Promise<number> = () => 1;
+  failure: Error | undefined;
+  held: Gate<void> | undefined;
+
+  limitAtCheck(user: unknown): number | Promise<number> {
+    return this.limit(user);
+  }
+
+  async look(check: Check): Promise<CheckResult> {
+    this.looks.push(check);
+    const answer = this.answer(check.id);
+    await this.held?.promise;
+    if (this.failure) throw this.failure;
+    return answer;
+  }
+
+  private answer(id: string): CheckResult {
+    const reason = this.dead.get(id);
+    const rest = {
+      userId: id.toUpperCase(),
+      unmarked: false,
+      unseen: false,
+      roles: '',
+      administrator: false,
+    };
+    return reason === undefined ? { live: true, ...rest } : { live: false, reason, endedAt: AT, ...rest };
+  }
+}
+
+let sessions: FakeSessions;
+let events: SingleSessionEvents;
+let changes: Subject<Changes>;
+let watches: Watches;
+
+beforeEach(() => {
+  jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick'] });
+  sessions = new FakeSessions();
+  events = new SingleSessionEvents();
+  changes = new Subject();
+  watches = new Watches(sessions, events, { everyMs: EVERY_MS, changes });
+});
+
+afterEach(() => {
+  watches.close();
+  jest.useRealTimers();
+});
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+async function pass(ms: number): Promise<void> {
+  jest.advanceTimersByTime(ms);
+  await turn();
+}
+
+/** What the watch told, in order. */
+type Told = SessionEnd | 'complete' | Error;
+
+interface Watch {
+  told: Told[];
+  stop: () => void;
+}
+
+function watch(session: string | WatchedSession): Watch {
+  const told: Told[] = [];
+  const subscription = watches.whenEnded(typeof session === 'string' ? { id: session } : session).subscribe({
+    next: (end) => void told.push(end),
+    complete: () => void told.push('complete'),
+    error: (error: Error) => void told.push(error),
+  });
+  return { told, stop: () => subscription.unsubscribe() };
+}
+
+const ended = (reason: EndReason, endedAt: Date | null = AT): Told[] => [{ reason, endedAt }, 'complete'];
+const looked = (): string[] => sessions.looks.splice(0).map(({ id }) => id);
+
+function emitEnded(id: string, reason: EndReason): void {
+  const session = {
+    id,
+    userId: id.toUpperCase(),
+    username: id,
+    reason,
+    endedAt: AT,
+    by: null,
+    replacedBy: null,
+  };
+  events.emitEnded([session]);
+}
+
+const emitAdmitted = (userId: string): void =>
+  events.emit({
+    type: 'admitted',
+    at: AT,
+    sessionId: 'new',
+    userId,
+    username: userId,
+    roles: [],
+    exempt: false,
+    ip: null,
+    userAgent: null,
+  });
+
+describe('a watch', () => {
+  it('says nothing while the session lives, and says its end once, with reason and time, and completes', async () => {
+    const { told } = watch('a');
+    await pass(EVERY_MS * 3);
+    expect(told).toEqual([]);
+    sessions.dead.set('a', 'admin');
+    await pass(EVERY_MS);
+    emitEnded('a', 'admin');
+    await pass(EVERY_MS);
+    expect(told).toEqual(ended('admin'));
+  });
+
+  it('of a session that has ended already, says so at once', async () => {
+    sessions.dead.set('a', 'superseded');
+    const { told } = watch('a');
+    await turn();
+    expect(told).toEqual(ended('superseded'));
+  });
+
+  it.each<EndReason>(['expired', 'idle', 'cut-off'])(
+    'learns that the session is %s, of which nobody tells',
+    async (reason) => {
+      const { told } = watch('a');
+      await turn();
+      sessions.dead.set('a', reason);
+      await pass(EVERY_MS - 1);
+      expect(told).toEqual([]);
+      await pass(1);
+      expect(told).toEqual(ended(reason));
+    },
+  );
+
+  it('misses nothing that ends while it begins: an end that comes during the first look is told', async () => {
+    sessions.held = gate();
+    const { told } = watch('a');
+    // The answer on its way says "live", and is older than this.
+    emitEnded('a', 'logout');
+    expect(told).toEqual(ended('logout'));
+    sessions.held.open();
+    await turn();
+    expect(told).toHaveLength(2);
+  });
+
+  it('misses no change that is heard while its user is not known yet [lesson 23]', async () => {
+    sessions.held = gate();
+    const { told } = watch('a');
+    await turn();
+    sessions.dead.set('a', 'superseded');
+    changes.next(new Set([topicOf('A')]));
+    sessions.held.open();
+    await turn();
+    expect(told).toEqual(ended('superseded'));
+  });
+
+  it('is told to everyone who watches the same session, however its id is written, and by one look', async () => {
+    const [one, other] = [watch('aa'), watch('AA')];
+    await turn();
+    looked();
+    await pass(EVERY_MS);
+    expect(looked()).toEqual(['aa']);
+    emitEnded('aa', 'admin');
+    expect([one.told, other.told]).toEqual([ended('admin'), ended('admin')]);
+  });
+
+  it('asks by the limit of its user, and keeps the user that it began with', async () => {
+    sessions.limit = (user) => Promise.resolve((user as { limit: number } | undefined)?.limit ?? 1);
+    watch({ id: 'a', user: { limit: 7 } });
+    watch({ id: 'a' });
+    await pass(EVERY_MS);
+    expect(sessions.looks.map(({ limit }) => limit)).toEqual([7, 7, 7]);
+  });
+});
+
+describe('what this process does itself', () => {
+  it('is told at once, without a look: an end that it recorded', async () => {
+    const [a, b] = [watch('a'), watch('b')];
+    await turn();
+    looked();
+    emitEnded('a', 'logout');
+    expect([a.told, b.told]).toEqual([ended('logout'), []]);
+    expect(looked()).toEqual([]);
+  });
+
+  it('is looked at at once: the sessions of a user whose login it admitted, and no others', async () => {
+    const [a, b] = [watch('a'), watch('b')];
+    await turn();
+    looked();
+    sessions.dead.set('a', 'superseded');
+    emitAdmitted('A');
+    await turn();
+    expect([a.told, b.told]).toEqual([ended('superseded'), []]);
+    expect(looked()).toEqual(['a']);
+  });
+
+  it('is looked at at once: everything, after a cut-off', async () => {
+    const [a, b] = [watch('a'), watch('b')];
+    await turn();
+    sessions.dead.set('a', 'cut-off');
+    const except = { administrators: true, roles: [], usernames: [], userIds: [] };
+    events.emit({ type: 'cut-off', at: AT, by: null, note: null, except });
+    await turn();
+    expect([a.told, b.told]).toEqual([ended('cut-off'), []]);
+  });
+});
+
+describe('what others change', () => {
+  it('is looked at at once where it concerns a watched user, and nobody else is looked at', async () => {
+    const [a, b] = [watch('a'), watch({ id: 'b', userId: 'B' })];
+    await turn();
+    looked();
+    sessions.dead.set('b', 'admin');
+    changes.next(new Set([topicOf('B')]));
+    await turn();
+    expect([a.told, b.told]).toEqual([[], ended('admin')]);
+    expect(looked()).toEqual(['b']);
+  });
+
+  it('is looked at at once where anything may have been missed [lesson 24]', async () => {
+    const [a, b] = [watch('a'), watch('b')];
+    await turn();
+    sessions.dead.set('b', 'admin');
+    changes.next('everything');
+    await turn();
+    expect([a.told, b.told]).toEqual([[], ended('admin')]);
+  });
+
+  it('is noticed by the look of every so often when no notification comes [P4]', async () => {
+    const { told } = watch('a');
+    await turn();
+    sessions.dead.set('a', 'superseded');
+    await pass(EVERY_MS);
+    expect(told).toEqual(ended('superseded'));
+  });
+});
+
+describe('the rounds', () => {
+  it('are none while nothing is watched, and stop with the last watch', async () => {
+    await pass(EVERY_MS * 3);
+    expect(looked()).toEqual([]);
+    const [a, b] = [watch('a'), watch('b')];
+    await turn();
+    a.stop();
+    looked();
+    await pass(EVERY_MS);
+    expect(looked()).toEqual(['b']);
+    b.stop();
+    await pass(EVERY_MS * 3);
+    changes.next('everything');
+    changes.next(new Set([topicOf('B')]));
+    await turn();
+    expect(looked()).toEqual([]);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  it('begin anew for who comes later', async () => {
+    watch('a').stop();
+    const { told } = watch('b');
+    await turn();
+    sessions.dead.set('b', 'idle');
+    await pass(EVERY_MS);
+    expect(told).toEqual(ended('idle'));
+  });
+
+  it('do not overlap, however long the store takes', async () => {
+    watch('a');
+    await turn();
+    looked();
+    sessions.held = gate();
+    await pass(EVERY_MS * 5);
+    await pass(EVERY_MS * 5);
+    expect(looked()).toEqual(['a']);
+    sessions.held.open();
+    sessions.held = undefined;
+    await turn();
+    await pass(0);
+    expect(looked()).toEqual(['a']);
+  });
+
+  it('go on after a watcher has thrown', async () => {
+    const thrown: unknown[] = [];
+    watches.whenEnded({ id: 'a' }).subscribe(() => {
+      throw new Error('of the application');
+    });
+    const { told } = watch('b');
+    // rxjs reports it in a timer of its own.
+    jest.spyOn(globalThis, 'setTimeout').mockImplementationOnce((report) => {
+      try {
+        (report as () => void)();
+      } catch (error) {
+        thrown.push(error);
+      }
+      return undefined as never;
+    });
+    emitEnded('a', 'admin');
+    jest.restoreAllMocks();
+    emitEnded('b', 'admin');
+    expect([thrown, told]).toEqual([[new Error('of the application')], ended('admin')]);
+  });
+});
+
+describe('a store that cannot answer', () => {
+  const unavailable = new StoreUnavailableError('no answer');
+
+  it('at the beginning is an error: nothing is opened that nobody has verified [P5]', async () => {
+    sessions.failure = unavailable;
+    const { told } = watch('a');
+    await turn();
+    expect(told).toEqual([unavailable]);
+  });
+
+  it('later is borne for a while, and then an error: what cannot be verified does not stay open for ever [P5]', async () => {
+    const { told } = watch('a');
+    await turn();
+    sessions.failure = unavailable;
+    await pass(UNVERIFIED_FOR_MS - EVERY_MS);
+    expect(told).toEqual([]);
+    await pass(EVERY_MS);
+    await pass(EVERY_MS);
+    expect(told).toEqual([unavailable]);
+    looked();
+    await pass(EVERY_MS);
+    expect(looked()).toEqual([]);
+  });
+
+  it('that answers again in time is forgiven', async () => {
+    const { told } = watch('a');
+    await turn();
+    for (let n = 0; n < 3; n++) {
+      sessions.failure = unavailable;
+      await pass(UNVERIFIED_FOR_MS - EVERY_MS);
+      sessions.failure = undefined;
+      await pass(EVERY_MS);
+    }
+    expect(told).toEqual([]);
+    sessions.dead.set('a', 'admin');
+    await pass(EVERY_MS);
+    expect(told).toEqual(ended('admin'));
+  });
+
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('of the application');
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('of the application'))],
+  ] as const)('is like a limit that %s [lesson 13]', async (_, limit) => {
+    sessions.limit = limit;
+    const { told } = watch('a');
+    await turn();
+    expect(told).toEqual([new Error('of the application')]);
+  });
+});
+
+describe('at the end of the application', () => {
+  it('every watch completes, without an end, and nothing is asked any more', async () => {
+    const [a, b] = [watch('a'), watch('b')];
+    const closed = jest.fn();
+    watches.closed.subscribe(closed);
+    await turn();
+    looked();
+    watches.close();
+    expect([a.told, b.told]).toEqual([['complete'], ['complete']]);
+    expect(closed).toHaveBeenCalledTimes(1);
+    changes.next('everything');
+    emitAdmitted('A');
+    await pass(EVERY_MS * 3);
+    expect(looked()).toEqual([]);
+    expect(jest.getTimerCount()).toBe(0);
+    expect(watch('a').told).toEqual(['complete']);
+  });
+
+  it('a round that is under way begins no other', async () => {
+    watch('a');
+    await turn();
+    sessions.held = gate();
+    await pass(EVERY_MS);
+    watches.close();
+    sessions.held.open();
+    await pass(EVERY_MS * 3);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});

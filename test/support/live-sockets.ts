@@ -1,0 +1,86 @@
+import { once } from 'node:events';
+import { io, type Socket } from 'socket.io-client';
+import { WebSocket } from 'ws';
+
+export const SOCKET_PATH = '/live';
+
+/** How a client's socket was closed: with what it was told. */
+export interface Closed {
+  /** For `ws` the reason alone: a close frame has no room for more. */
+  told: unknown;
+  code?: number;
+}
+
+/** A client's socket, of whichever library. */
+export interface LiveSocket {
+  /** Whether it is open at the moment. */
+  readonly isOpen: boolean;
+  readonly closed: Promise<Closed>;
+  /** Sends a message; resolves to its answer, or to what the server said went wrong; does not resolve on a socket that is closed. */
+  ask(event: string): Promise<unknown>;
+  close(): void;
+}
+
+export type Library = 'socket.io' | 'ws';
+
+/** Resolves when it is open. The server may close it right after. */
+export const openSocket = (
+  library: Library,
+  url: string,
+  headers: Record<string, string>,
+): Promise<LiveSocket> => (library === 'ws' ? openWs(url, headers) : openSocketIo(url, headers));
+
+async function openSocketIo(url: string, extraHeaders: Record<string, string>): Promise<LiveSocket> {
+  const socket: Socket = io(url, {
+    path: SOCKET_PATH,
+    extraHeaders,
+    transports: ['websocket'],
+    reconnection: false,
+    forceNew: true,
+  });
+  let told: unknown;
+  for (const event of ['session-ended', 'session-unavailable'])
+    socket.on(event, (data: unknown) => (told = data ?? event));
+  const closed = once(socket as never, 'disconnect').then(([reason]: unknown[]) => {
+    // After any other the client would connect again by itself, and again.
+    if (told !== undefined && reason !== 'io server disconnect') throw new Error(String(reason));
+    return { told };
+  });
+  await once(socket as never, 'connect');
+  return {
+    get isOpen() {
+      return socket.connected;
+    },
+    closed,
+    close: () => void socket.disconnect(),
+    async ask(event) {
+      socket.emit(event);
+      const [answer] = (await Promise.race([
+        once(socket as never, 'answer'),
+        once(socket as never, 'exception'),
+      ])) as [unknown];
+      return answer;
+    },
+  };
+}
+
+async function openWs(url: string, headers: Record<string, string>): Promise<LiveSocket> {
+  const socket = new WebSocket(url.replace(/^http/, 'ws') + SOCKET_PATH, { headers });
+  const closed = once(socket, 'close').then(([code, reason]: unknown[]) => ({
+    code: code as number,
+    told: String(reason),
+  }));
+  await once(socket, 'open');
+  return {
+    get isOpen() {
+      return socket.readyState === WebSocket.OPEN;
+    },
+    closed,
+    close: () => socket.close(),
+    async ask(event) {
+      socket.send(JSON.stringify({ event }));
+      const [message] = (await once(socket, 'message')) as [Buffer];
+      return (JSON.parse(message.toString()) as { data: unknown }).data;
+    },
+  };
+}
