@@ -75,6 +75,9 @@ function remembered({ url }: TestApplication, { username }: TestUser): Browser {
 const usernameOf = async (browser: Browser): Promise<string | undefined> =>
   (await withoutMemory(browser).get('/me')).body.user?.username;
 
+/** @Sse() on Fastify brings no cookie. */
+const STREAM = { express: 'keeps the session that this began', fastify: 'has no session: it got no cookie' };
+
 describe('a browser that is remembered', () => {
   it.each([
     ['/nowhere', 404],
@@ -95,12 +98,7 @@ describe('a browser that is remembered', () => {
     expect(await liveSessionsOf(application, user)).toHaveLength(1);
   });
 
-  const STREAM = {
-    express: 'and breaks off a stream of events keeps the session that this began',
-    fastify: 'and breaks off a stream of events has no session: @Sse() on Fastify brings no cookie',
-  };
-
-  it(STREAM[platform], async () => {
+  it(`and breaks off a stream of events ${STREAM[platform]}`, async () => {
     const user = newUser({ users });
     const browser = remembered(application, user);
     browser.cookie = await breakOff(`${application.url}/pages/stream`, browser.cookie!);
