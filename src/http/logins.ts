@@ -21,7 +21,7 @@ import { nodeResponseOf } from './response.js';
 import type { Credential, Route } from './route.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { unlessAnswered, unlessBegun } from './unless-answered.js';
+import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 
@@ -59,7 +59,7 @@ export class Logins {
     // Its interceptor admits it after all guards: the next may ask for a second factor.
     if (route?.kind === 'login' && login?.route !== route) return leaveOpen(request, route);
     const { takeBack } = await this.admitNew(user, request, 'cookie', response);
-    if (response) unlessBegun(response, takeBack);
+    if (response) unlessCookieSent(response, sessionIdOf(request)!, takeBack);
   }
 
   private async refuseLate(request: SessionRequest): Promise<never> {

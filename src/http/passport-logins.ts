@@ -8,7 +8,7 @@ type Done = (error?: unknown) => void;
 
 /** The part of Passport's session manager (0.6 and later) that we touch: every login that establishes a session goes through it. */
 interface SessionManager {
-  logIn(request: SessionRequest, user: unknown, options: object, done: Done): void;
+  logIn: (this: SessionManager, request: SessionRequest, user: unknown, options: object, done: Done) => void;
   [HOOK]?: Hook;
 }
 
@@ -104,7 +104,7 @@ function hookOf(manager: SessionManager): Hook {
   if (known !== undefined) return known;
   const watchers = new Set<PassportLogins>();
   const { logIn } = manager;
-  const watched: SessionManager['logIn'] = function (this: SessionManager, request, user, options, done) {
+  const watched: SessionManager['logIn'] = function (request, user, options, done) {
     const watcher = [...watchers].find((one) => one.serves(request));
     if (watcher === undefined) return logIn.call(this, request, user, options, done);
     arriveAtLogin(request);

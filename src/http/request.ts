@@ -43,6 +43,7 @@ export interface NodeResponse {
   readonly writableFinished: boolean;
   readonly destroyed: boolean;
   setHeader(name: string, value: string): unknown;
+  getHeader(name: string): unknown;
   once(event: 'close', listener: () => void): unknown;
   destroy(): unknown;
   end: (...parts: unknown[]) => unknown;
@@ -53,6 +54,7 @@ export interface Reply {
   readonly statusCode: number;
   readonly raw: NodeResponse;
   header(name: string, value: string): unknown;
+  getHeader(name: string): unknown;
   send: (...parts: unknown[]) => unknown;
 }
 

@@ -1,4 +1,4 @@
-import type { SessionResponse } from './request.js';
+import type { NodeResponse, SessionResponse } from './request.js';
 import { nodeResponseOf } from './response.js';
 
 type Door = (...parts: unknown[]) => unknown;
@@ -22,16 +22,20 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
   node.end = holdBack(node, node.end);
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
-  unless('writableFinished', response, undo);
+  unless((node) => node.writableFinished, response, undo);
 }
 
-/** Calls `undo` unless an answer begins: the client can be gone before it has its cookie, which comes with the head. */
-export function unlessBegun(response: SessionResponse, undo: () => Promise<void>): void {
-  unless('headersSent', response, undo);
+/**
+ * Calls `undo` unless the browser gets the cookie with this id, which comes with the head: the client can be gone before.
+ * What writes to Node's own response past Fastify, as `@Sse()` does, brings none.
+ */
+export function unlessCookieSent(response: SessionResponse, id: string, undo: () => Promise<void>): void {
+  const isSent = (): boolean => String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
+  unless((node) => node.writableFinished || (node.headersSent && isSent()), response, undo);
 }
 
 function unless(
-  reached: 'writableFinished' | 'headersSent',
+  isReached: (node: NodeResponse) => boolean,
   response: SessionResponse,
   undo: () => Promise<void>,
 ): void {
@@ -39,6 +43,6 @@ function unless(
   // Its 'close' has been and gone.
   if (node.destroyed) return void undo();
   node.once('close', () => {
-    if (!node[reached]) void undo();
+    if (!isReached(node)) void undo();
   });
 }

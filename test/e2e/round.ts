@@ -16,9 +16,16 @@ export async function playRound(
   urls: string[],
   { username, kind }: { username: string; kind: 'cookie' | 'token' },
 ): Promise<Round> {
-  const replies = await Promise.all(
-    Array.from({ length: LOGINS }, (_, i) => login(client, urls[i % urls.length]!, username, kind)),
-  );
+  return playRoundOf(client, urls, (url) => login(client, url, username, kind));
+}
+
+/** The same with logins that somebody else knows how to do. */
+export async function playRoundOf(
+  client: HttpClient,
+  urls: string[],
+  signIn: (url: string) => Promise<{ status: number; credential: Credential | undefined }>,
+): Promise<Round> {
+  const replies = await Promise.all(Array.from({ length: LOGINS }, (_, i) => signIn(urls[i % urls.length]!)));
   const statuses: Round['statuses'] = {};
   for (const { status } of replies) statuses[status] = (statuses[status] ?? 0) + 1;
   const credentials = replies.map(({ credential }) => credential);

@@ -1,14 +1,11 @@
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   Catch,
   Controller,
   ForbiddenException,
-  Get,
   HttpCode,
   Injectable,
-  Module,
   Post,
   Req,
   Res,
@@ -16,17 +13,12 @@ import {
   UseGuards,
   UseInterceptors,
   type ArgumentsHost,
-  type BeforeApplicationShutdown,
   type CallHandler,
   type CanActivate,
   type ExceptionFilter,
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { PassportModule } from '@nestjs/passport';
-import { Test } from '@nestjs/testing';
-import { TypeOrmModule } from '@nestjs/typeorm';
 import { MemoryStore, type SessionData } from 'express-session';
 import passport, { Passport } from 'passport';
 import { mergeMap, type Observable } from 'rxjs';
@@ -34,7 +26,6 @@ import {
   CurrentSession,
   SessionLimitReachedException,
   SingleSessionLogin,
-  SingleSessionModule,
   SingleSessionService,
   SkipSingleSession,
 } from '../../src/index.js';
@@ -47,14 +38,7 @@ import {
 } from '../support/application.js';
 import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import {
-  createApplication,
-  nodeResponseOf,
-  platform,
-  runBefore,
-  useCookieSessions,
-  type PlatformResponse,
-} from '../support/platform.js';
+import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { logIn, type UserRequest } from '../support/ways-in.js';
 

@@ -1,10 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, HttpCode, Post, Req } from '@nestjs/common';
 import type { Request } from 'express';
-import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
-import { Browser } from '../support/client.js';
+import { CurrentSession, SingleSessionEvents, SingleSessionService } from '../../src/index.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { liveSessionsOf, newUser } from '../support/sessions.js';
+import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+import { Gate } from '../support/ways-in.js';
 
 type UserRequest = Request & { user: TestUser; session: Request['session'] & { singleSession?: unknown } };
 type Done = (error?: unknown) => void;
@@ -15,6 +17,8 @@ const called = (call: (done: Done) => void): Promise<void> =>
 /** What applications do after a change of password: the session id that may have leaked is given up. */
 @Controller('password')
 class PasswordController {
+  constructor(private readonly service: SingleSessionService) {}
+
   @Post('keeping-info')
   @HttpCode(204)
   keepingInfo(@Req() request: UserRequest): Promise<void> {
@@ -37,21 +41,60 @@ class PasswordController {
 
   @Post('login-again')
   @HttpCode(204)
-  loginAgain(@Req() request: UserRequest): Promise<void> {
+  async loginAgain(@Req() request: UserRequest): Promise<void> {
+    await beforeRotation.pass();
     return called((done) => request.logIn(request.user, done));
+  }
+
+  @Post('rebind')
+  @HttpCode(204)
+  async rebind(@Req() request: UserRequest): Promise<void> {
+    const { passport } = request.session as { passport?: unknown };
+    await this.regenerate(request);
+    Object.assign(request.session, { passport });
+    await beforeRotation.pass();
+    await this.service.rebind(request);
+  }
+
+  /** What a change of password should be. */
+  @Post('change')
+  @HttpCode(200)
+  async change(@Req() request: UserRequest, @CurrentSession() current: CurrentSession): Promise<object> {
+    const { ended } = await this.service.endOthers(current.userId, current.id, {
+      reason: 'logout-everywhere',
+    });
+    await this.rebind(request);
+    return { ended };
+  }
+
+  /** Tells what rebind() said, of a request that is not fit for it. */
+  @Post('rebind-unfit')
+  @HttpCode(200)
+  async rebindUnfit(@Req() request: UserRequest): Promise<object> {
+    const other = request.headers['x-as'];
+    if (other !== undefined) request.user = users.get(String(other))!;
+    const error = await this.service.rebind(request).catch((reason: Error) => reason);
+    return { said: (error as Error).message };
   }
 }
 
+const users = new Users();
+const beforeRotation = new Gate();
 let databaseUrl: string;
 let application: TestApplication;
+let two: TestApplication;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
-  application = await startApplication(databaseUrl, { controllers: [PasswordController] });
+  const shared = { users, controllers: [PasswordController] };
+  application = await startApplication(databaseUrl, shared);
+  two = await startApplication(databaseUrl, { ...shared, options: { maxSessions: 2 } });
 });
 
+afterEach(() => beforeRotation.open());
+
 afterAll(async () => {
-  await application?.close();
+  for (const one of [two, application]) await one?.close();
   await dropDatabase(databaseUrl);
 });
 
@@ -68,7 +111,7 @@ async function change(
 }
 
 describe('a change of password that gives the cookie session a new id', () => {
-  it.each(['keeping-info', 'regenerate-and-copy', 'login-again'])(
+  it.each(['keeping-info', 'regenerate-and-copy', 'login-again', 'rebind'])(
     '(%s) keeps the session: one is live, the old cookie is out, the next login evicts it [lesson 20]',
     async (path) => {
       const { user, browser, before, id } = await change(path);
@@ -89,4 +132,135 @@ describe('a change of password that gives the cookie session a new id', () => {
     expect((await browser.login(user.username)).status).toBe(200);
     expect(await liveSessionsOf(application, user)).toHaveLength(1);
   });
+});
+
+describe.each(['rebind', 'login-again', 'keeping-info', 'regenerate-and-copy'])(
+  'a rotation (%s) where two sessions are allowed',
+  (path) => {
+    it('takes no place, evicts nobody, is no login, and the session keeps its age [lesson 4, lesson 20]', async () => {
+      const user = newUser(application);
+      const [older, newer] = [new Browser(two.url), new Browser(two.url)];
+      const { body } = await older.login(user.username);
+      await newer.login(user.username);
+      const events: string[] = [];
+      const subscription = two.app
+        .get(SingleSessionEvents)
+        .all.subscribe(({ type }) => void events.push(type));
+      for (let n = 0; n < 3; n++) expect((await older.post(`/password/${path}`)).status).toBe(204);
+      expect((await older.get('/me')).body.session.id).toBe(body.session.id);
+      expect((await newer.get('/me')).status).toBe(200);
+      expect(await rowsOf(two, user)).toHaveLength(2);
+      subscription.unsubscribe();
+      expect(events).toEqual([]);
+
+      await new Browser(two.url).login(user.username);
+      expect((await older.get('/me')).body.reason).toBe('superseded');
+      expect((await newer.get('/me')).status).toBe(200);
+    });
+  },
+);
+
+describe('a session that ends while its request is under way', () => {
+  async function evictedMeanwhile(
+    path: string,
+  ): Promise<{ user: TestUser; loser: Browser; winner: Browser }> {
+    const user = newUser(application);
+    const [loser, winner] = [new Browser(application.url), new Browser(application.url)];
+    await loser.login(user.username);
+    const arrived = beforeRotation.shut();
+    const rotation = loser.post(`/password/${path}`);
+    await arrived;
+    await winner.login(user.username);
+    beforeRotation.open();
+    expect((await rotation).status).toBe(204);
+    return { user, loser, winner };
+  }
+
+  it('is not brought back by rebind(), and the winner stays [lesson 15]', async () => {
+    const { user, loser, winner } = await evictedMeanwhile('rebind');
+    const refused = await loser.get('/me');
+    expect([refused.status, refused.body.reason]).toEqual([401, 'superseded']);
+    expect((await winner.get('/me')).body.user.username).toBe(user.username);
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
+  });
+
+  it('is not carried on by request.logIn(), which is a login then: a new session, that evicts', async () => {
+    const { user, loser, winner } = await evictedMeanwhile('login-again');
+    expect((await loser.get('/me')).body.user.username).toBe(user.username);
+    expect((await winner.get('/me')).body.reason).toBe('superseded');
+    expect(await rowsOf(application, user)).toHaveLength(3);
+  });
+});
+
+describe('rebind()', () => {
+  it('says what to write when nobody is signed in', async () => {
+    const { body } = await new Browser(application.url).post('/password/rebind-unfit');
+    expect(body.said).toMatch(/found no live session .* SingleSessionService\.admit\(\)/);
+  });
+
+  it('says what to write for another user, and both keep what they had', async () => {
+    const [user, other] = [newUser(application), newUser(application)];
+    const browsers = [new Browser(application.url), new Browser(application.url)];
+    await browsers[0]!.login(user.username);
+    await browsers[1]!.login(other.username);
+    const { body } = await browsers[0]!.post('/password/rebind-unfit', {}, { 'x-as': other.username });
+    expect(body.said).toMatch(/another user .* SingleSessionService\.admit\(user, request\)/);
+    const names = await Promise.all(
+      browsers.map(async (browser) => (await browser.get('/me')).body.user.username),
+    );
+    expect(names).toEqual([user.username, other.username]);
+  });
+});
+
+describe('an account', () => {
+  it('whose password is changed keeps this browser with a new cookie, and is out everywhere else [lesson 20]', async () => {
+    const user = newUser(application);
+    const several = await startApplication(databaseUrl, {
+      users,
+      controllers: [PasswordController],
+      options: { maxSessions: 5 },
+    });
+    try {
+      const here = new Browser(several.url);
+      const there = [new Browser(several.url), new Browser(several.url)];
+      const token = new TokenClient(several.url);
+      const stranger = new Browser(several.url);
+      await here.login(user.username);
+      for (const browser of there) await browser.login(user.username);
+      await token.login(user.username);
+      await stranger.login(newUser(application).username);
+      const stolen = here.copy();
+
+      expect((await here.post('/password/change')).body).toEqual({ ended: 3 });
+      expect((await here.get('/me')).body.user.username).toBe(user.username);
+      expect((await stolen.get('/me')).body.user).toBeNull();
+      for (const answer of [...(await Promise.all(there.map((one) => one.get('/me')))), await token.get()])
+        expect([answer.status, answer.body.reason]).toEqual([401, 'logout-everywhere']);
+      expect((await stranger.get('/me')).status).toBe(200);
+    } finally {
+      await several.close();
+    }
+  });
+
+  it.each(['disabled', 'deleted'])(
+    'that is %s is ended by endUser(): its cookie and its token are refused, and nobody else is touched [S11]',
+    async (how) => {
+      const user = newUser(application);
+      const [browser, token, other] = [new Browser(two.url), new TokenClient(two.url), new Browser(two.url)];
+      await browser.login(user.username);
+      await token.login(user.username);
+      await other.login(newUser(application).username);
+      if (how === 'deleted') users.delete(user.username);
+      const { ended } = await two.app.get(SingleSessionService).endUser(user.id, { by: 'operator' });
+      expect(ended).toBe(2);
+      for (const answer of [await browser.get('/me'), await token.get()])
+        expect([answer.status, answer.body.code, answer.body.reason]).toEqual([
+          401,
+          'SESSION_ENDED',
+          'admin',
+        ]);
+      expect((await other.get('/me')).status).toBe(200);
+      expect(await liveSessionsOf(two, user)).toEqual([]);
+    },
+  );
 });

@@ -79,8 +79,9 @@ export async function login(
   return { ...reply, credential: kind === 'cookie' ? cookieOf(reply) : tokenOf(reply) };
 }
 
-function cookieOf({ headers }: Reply): Credential | undefined {
-  const set = headers['set-cookie']?.[0];
+/** The cookie of the cookie session, as a browser keeps it: @fastify/session removes the old one before it sets the new one. */
+export function cookieOf({ headers }: Reply): Credential | undefined {
+  const set = headers['set-cookie']?.at(-1);
   return set === undefined ? undefined : { cookie: set.split(';', 1)[0]! };
 }
 

@@ -46,6 +46,7 @@ const APPLICATION_PACKAGES = [
   'fastify',
   'passport-jwt',
   'passport-local',
+  'passport-oauth2',
   'socket.io',
   'ws',
 ];
@@ -57,6 +58,7 @@ const TYPE_PACKAGES = [
   'passport',
   'passport-jwt',
   'passport-local',
+  'passport-oauth2',
   'pg',
   'ws',
 ];
