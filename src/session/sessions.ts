@@ -28,11 +28,13 @@ export interface Login {
   /** The live session that was taken in place of a password. */
   entitledBy?: string | undefined;
   /** By which it can be taken back: a UUID of its own. Default: made here. */
-  loginId?: string | undefined;
+  loginId?: string;
   /** Given when the same credential must always become the same session. */
   id?: string | undefined;
   browser?: Browser | undefined;
 }
+
+type Identified = Login & { loginId: string };
 
 /** What logins of one browser at the same moment have in common. */
 export interface Browser {
@@ -107,29 +109,17 @@ export class Sessions {
    * Records a login; the user's surplus sessions are dead when this resolves.
    * @throws NoRoomError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
    */
-  async admit({ loginId = randomUUID(), ...rest }: Login): Promise<CurrentSession> {
-    const login = { ...rest, loginId };
-    const { replaces } = login;
-    const ruling = await this.policy.rule(login.user);
+  async admit(login: Login): Promise<CurrentSession> {
+    const { user, replaces } = login;
+    const ruling = await this.policy.rule(user);
     const userId = ruling.identity.id;
-    const { browser } = login;
-    const shared = browser && (await this.share(browser.perhaps, userId, login, ruling.limit));
-    if (shared !== undefined) return { id: shared, userId };
-    const named = browser && idOfLogin(browser.secret, userId);
-    const session = { id: login.id ?? named ?? randomUUID(), userId };
-    let result = await this.admitAs(session.id, ruling, login);
-    if (result.outcome === 'exists' && browser !== undefined) {
-      if (await this.share([browser.secret], userId, login, ruling.limit)) return session;
-      // What the other click became has ended since. This is a login after that.
-      session.id = randomUUID();
-      result = await this.admitAs(session.id, ruling, login);
-    }
+    const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login });
+    if (result === undefined) return { id, userId };
     const enforced = result.outcome !== 'admitted' || !result.exempt;
-    if (result.outcome === 'admitted' && enforced && !result.first)
-      void this.bookkeeper.markLater(session.userId);
-    const replaced = enforced && this.isUser(replaces?.user, session.userId);
+    if (result.outcome === 'admitted' && enforced && !result.first) void this.bookkeeper.markLater(userId);
+    const replaced = enforced && this.isUser(replaces?.user, userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
-    return session;
+    return { id, userId };
   }
 
   /** Whether two user objects are one user. Nobody is somebody else. */
@@ -144,18 +134,6 @@ export class Sessions {
     } catch {
       return false;
     }
-  }
-
-  /** The session that another login of the browser became a moment ago. */
-  private share(
-    secrets: readonly string[],
-    userId: string,
-    { loginId }: { loginId: string },
-    limit: number,
-  ): Promise<string | undefined> {
-    if (secrets.length === 0) return Promise.resolve(undefined);
-    const ids = secrets.map((secret) => idOfLogin(secret, userId));
-    return answered(this.store.share({ ids, loginId, userId, limit }));
   }
 
   /** Ends the session of a login, unless another login carries it, too. */
@@ -269,6 +247,34 @@ export class Sessions {
     if (!result.unmarked || result.userId === null) return result;
     await answered(this.store.markChecked(check));
     return checks.verify(check);
+  }
+
+  /** Without a result: another login of the browser was admitted a moment ago, and this one carries the same session. */
+  private async admitOrShare(
+    ruling: Ruling,
+    login: Identified,
+  ): Promise<{ id: string; result?: AdmissionResult }> {
+    const { browser } = login;
+    const perhaps = await this.share(browser?.perhaps ?? [], ruling, login);
+    if (perhaps !== undefined) return { id: perhaps };
+    const named = browser && idOfLogin(browser.secret, ruling.identity.id);
+    const id = login.id ?? named ?? randomUUID();
+    const result = await this.admitAs(id, ruling, login);
+    if (result.outcome !== 'exists' || browser === undefined) return { id, result };
+    if (await this.share([browser.secret], ruling, login)) return { id };
+    // What the other login became has ended, or is older. This is a login after that.
+    const another = randomUUID();
+    return { id: another, result: await this.admitAs(another, ruling, login) };
+  }
+
+  private async share(
+    secrets: readonly string[],
+    { identity, limit }: Ruling,
+    { loginId }: Identified,
+  ): Promise<string | undefined> {
+    if (secrets.length === 0) return undefined;
+    const ids = secrets.map((secret) => idOfLogin(secret, identity.id));
+    return answered(this.store.share({ ids, loginId, userId: identity.id, limit }));
   }
 
   private async admitAs(
