@@ -42,15 +42,11 @@ const project = {
 };
 
 // Specs that serve HTTP run on both platforms, and test/support/platform.ts tells them on which; *.express.spec.ts and
-// *.fastify.spec.ts are about what only one of them has. All others run once.
+// *.fastify.spec.ts are about what only one of them has. All others run once, as does what starts no server or, for the
+// README and the package, servers of its own on both.
 const onBoth = [
   '/test/(http|admin|wiring)/.+\\.spec\\.ts$',
-  '/test/e2e/(admin-page-parts|demo|exactly-n|ways-in|kill|refresh|start)\\.spec\\.ts$',
-];
-// They ask through HTTP, but what they ask about does not know of it, and they take long.
-const once = [
-  '/test/admin/(bounded|events|everyone|exemptions|nothing-to-steal|storms)\\.spec\\.ts$',
-  '/test/http/(bounded|last-seen|request-of)\\.spec\\.ts$',
+  '/test/e2e/(?!(history|environment|package|readme)\\.).+\\.spec\\.ts$',
 ];
 
 /** @type {import('jest').Config} */
@@ -67,7 +63,7 @@ export default {
       displayName: 'fastify',
       globals: { PLATFORM: 'fastify' },
       testRegex: onBoth,
-      testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$', ...once],
+      testPathIgnorePatterns: ['/node_modules/', '\\.express\\.spec\\.ts$'],
     },
   ],
   collectCoverageFrom: ['src/**/*.ts', 'migrations/**/*.ts'],

@@ -123,9 +123,6 @@ export class Watches {
     if (this.watched.get(watched.id) !== watched) return;
     this.watched.delete(watched.id);
     this.displace(watched);
-    if (this.watched.size > 0) return;
-    clearTimeout(this.timer);
-    this.timer = undefined;
   }
 
   private place(watched: Watched, topic: number | undefined): void {

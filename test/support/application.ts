@@ -184,6 +184,7 @@ export interface TestApplicationSettings {
   /** In place of `SingleSessionModule.forRoot(options)`. */
   module?: NonNullable<ModuleMetadata['imports']>[number];
   typeorm?: Partial<TypeOrmModuleOptions> & Record<string, unknown>;
+  imports?: NonNullable<ModuleMetadata['imports']>;
   controllers?: Type[];
   providers?: ModuleMetadata['providers'];
   /** `null`: no cookie sessions. */
@@ -230,6 +231,7 @@ export async function startApplication(
       PassportModule.register({ session: true }),
       JwtModule.register({ secret: JWT_SECRET, signOptions: { expiresIn: '10m' } }),
       settings.module ?? SingleSessionModule.forRoot(settings.options),
+      ...(settings.imports ?? []),
     ],
     controllers: [TestController, ...(settings.controllers ?? [])],
     providers: [

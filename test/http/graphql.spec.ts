@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Injectable, UseGuards, type ExecutionContext } from '@nestjs/common';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import { GqlExecutionContext, GraphQLModule, Query, Resolver } from '@nestjs/graphql';
+import { AuthGuard } from '@nestjs/passport';
+import { CurrentSession, SkipSingleSession } from '../../src/index.js';
+import { startApplication, type TestApplication } from '../support/application.js';
+import { Browser, TokenClient, type Answer } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { platform } from '../support/platform.js';
+import { newUser } from '../support/sessions.js';
+
+@Injectable()
+class TokenGuard extends AuthGuard('jwt') {
+  override getRequest(context: ExecutionContext): unknown {
+    return GqlExecutionContext.create(context).getContext<{ req: unknown }>().req;
+  }
+}
+
+@Resolver()
+class SessionsResolver {
+  @Query(() => String, { nullable: true })
+  sessionOfCookie(@CurrentSession() current?: CurrentSession): string | null {
+    return current?.id ?? null;
+  }
+
+  /** Its guard sets the user after the global guards have run. */
+  @UseGuards(TokenGuard)
+  @Query(() => String)
+  sessionOfToken(@CurrentSession() current: CurrentSession): string {
+    return current.id;
+  }
+
+  @SkipSingleSession()
+  @Query(() => String)
+  open(): string {
+    return 'to all';
+  }
+}
+
+let databaseUrl: string;
+let application: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  application = await startApplication(databaseUrl, {
+    imports: [
+      GraphQLModule.forRoot<ApolloDriverConfig>({
+        driver: ApolloDriver,
+        autoSchemaFile: true,
+        graphiql: false,
+        context: platform === 'fastify' ? (req: object, reply: object) => ({ req, reply }) : undefined,
+      }),
+    ],
+    providers: [SessionsResolver],
+  });
+});
+
+afterAll(async () => {
+  await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+const ask = (client: Browser | TokenClient, field: string): Promise<Answer> =>
+  client instanceof Browser
+    ? client.post('/graphql', { query: `{ ${field} }` })
+    : new Browser(application.url).post(
+        '/graphql',
+        { query: `{ ${field} }` },
+        { authorization: `Bearer ${client.token}` },
+      );
+
+const refusalOf = ({ body }: Answer): unknown => body.errors[0].extensions.originalError;
+
+describe('a GraphQL operation', () => {
+  it('of a cookie session is checked like a request, and a resolver knows the session', async () => {
+    const { username } = newUser(application);
+    const [old, current] = [new Browser(application.url), new Browser(application.url)];
+    await old.login(username);
+    const { body } = await current.login(username);
+    const refused = await ask(old, 'sessionOfCookie');
+    expect(refused.body.data?.sessionOfCookie ?? null).toBeNull();
+    expect(refusalOf(refused)).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+    expect((await ask(current, 'sessionOfCookie')).body).toEqual({
+      data: { sessionOfCookie: body.session.id },
+    });
+  });
+
+  it('of a token is checked after the guard of its resolver has authenticated', async () => {
+    const { username } = newUser(application);
+    const [old, current] = [new TokenClient(application.url), new TokenClient(application.url)];
+    await old.login(username);
+    expect((await ask(old, 'sessionOfToken')).body.errors).toBeUndefined();
+    await current.login(username);
+    expect(refusalOf(await ask(old, 'sessionOfToken'))).toMatchObject({
+      code: 'SESSION_ENDED',
+      reason: 'superseded',
+    });
+    expect((await ask(current, 'sessionOfToken')).body.errors).toBeUndefined();
+  });
+
+  it('of nobody passes where nobody has to be signed in, and an ended session passes where it is skipped', async () => {
+    const { username } = newUser(application);
+    const [old, visitor] = [new Browser(application.url), new Browser(application.url)];
+    await old.login(username);
+    await new Browser(application.url).login(username);
+    expect((await ask(visitor, 'sessionOfCookie')).body).toEqual({ data: { sessionOfCookie: null } });
+    expect((await ask(old, 'open')).body).toEqual({ data: { open: 'to all' } });
+  });
+});
