@@ -57,7 +57,7 @@ export class Logins {
       await this.abandon(request, login);
     if (await this.isCarriedOn(user, request)) return;
     // Its interceptor admits it after all guards: the next may ask for a second factor.
-    if (route?.kind === 'login' && login?.route !== route) return leaveOpen(request, route);
+    if (route?.kind === 'login' && login?.route !== route) return this.leaveOpen(request, route, response);
     const { takeBack } = await this.admitNew(user, request, 'cookie', response);
     if (response) unlessCookieSent(response, sessionIdOf(request)!, takeBack);
   }
@@ -68,6 +68,25 @@ export class Logins {
     );
     await this.discardCookieSession(request, error);
     throw error;
+  }
+
+  /**
+   * What Passport has saved says that somebody is logged in, and a guard may still refuse them. So that nobody takes it
+   * for a login from the time before this module, it is marked, and saved with the answer. The session that the browser
+   * came with has lost its cookie session, and ends if the login does not come to take its place.
+   */
+  private leaveOpen(
+    request: SessionRequest,
+    { credential }: Route,
+    response: SessionResponse | undefined,
+  ): void {
+    const { arrivedWith } = stateOf(request);
+    if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
+    if (response === undefined || arrivedWith.stamp === undefined) return;
+    nodeResponseOf(response).once('close', () => {
+      if (credential === 'token' || stateOf(request).login === undefined)
+        void this.sessions.giveUp(arrivedWith.stamp!);
+    });
   }
 
   // Its cookie session is gone already.
@@ -197,14 +216,6 @@ export class Logins {
       );
     if (credential === 'cookie') await destroyCookieSession(request);
   }
-}
-
-/**
- * What Passport has saved says that somebody is logged in, and a guard may still refuse them. So that nobody takes it for
- * a login from the time before this module, it is marked, and saved with the answer.
- */
-function leaveOpen({ session }: SessionRequest, { credential }: Route): void {
-  if (session && credential !== 'token') session.singleSession = NOT_ADMITTED;
 }
 
 const responseTo = (request: SessionRequest): SessionResponse | undefined =>

@@ -446,6 +446,20 @@ describe('a marked login route with a second factor', () => {
     );
   });
 
+  it("that is wrong in a browser that was signed in leaves nothing of that: under 'reject', the next try has room", async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(rejecting, user);
+    expect((await browser.post('/odd/two-factors', password(user), wrong)).status).toBe(403);
+    // Passport has taken the cookie session away, so nobody holds what was in it.
+    await eventually(
+      () => liveSessionsOf(rejecting, user),
+      (live) => live.length === 0,
+      2_000,
+    );
+    expect((await browser.post('/odd/two-factors', password(user))).status).toBe(200);
+    expect(await usernameOf(browser)).toBe(user.username);
+  });
+
   it('that is right leaves one session of the second user, and none of whom a middleware has signed in on the same request', async () => {
     const [remembered, user] = [newUser({ users }), newUser({ users })];
     const browser = new Browser(one.url);
