@@ -214,9 +214,10 @@ describe('GET sessions/mine/events', () => {
     log.clear();
     await eventually(
       () => log.statements.length,
-      (count) => count >= 2,
+      (count) => count >= 4,
     );
-    expect(performance.now() - since).toBeGreaterThan(900);
+    // From the first to the fourth are three rounds of a second. One by itself may be late, so that the next seems early.
+    expect(performance.now() - since).toBeGreaterThan(2_500);
     for (const stream of opened) stream.close();
     await Promise.all(opened.map((stream) => stream.ended));
     await eventually(silence, (isSilent) => isSilent, 8_000);
