@@ -42,7 +42,7 @@ class PasswordController {
   @Post('login-again')
   @HttpCode(204)
   async loginAgain(@Req() request: UserRequest): Promise<void> {
-    await beforeRotation.pass();
+    await beforeRotation.pass(request.user.username);
     return called((done) => request.logIn(request.user, done));
   }
 
@@ -52,7 +52,7 @@ class PasswordController {
     const { passport } = request.session as { passport?: unknown };
     await this.regenerate(request);
     Object.assign(request.session, { passport });
-    await beforeRotation.pass();
+    await beforeRotation.pass(request.user.username);
     await this.service.rebind(request);
   }
 
@@ -167,7 +167,7 @@ describe('a session that ends while its request is under way', () => {
     const user = newUser(application);
     const [loser, winner] = [new Browser(application.url), new Browser(application.url)];
     await loser.login(user.username);
-    const arrived = beforeRotation.shut();
+    const arrived = beforeRotation.shut(user.username);
     const rotation = loser.post(`/password/${path}`);
     await arrived;
     await winner.login(user.username);

@@ -54,8 +54,8 @@ afterAll(async () => {
   await dropDatabase(databaseUrl);
 });
 
-function noteClose(_request: unknown, response: PlatformResponse, next: () => void): void {
-  nodeResponseOf(response).once('close', () => closes.emit('close'));
+function noteClose(request: { user?: TestUser }, response: PlatformResponse, next: () => void): void {
+  nodeResponseOf(response).once('close', () => closes.emit(`of ${request.user?.username}`));
   next();
 }
 
@@ -182,10 +182,10 @@ describe.each(WAYS_IN)('signing in through $name', (way) => {
 
 async function hangUpAt(gate: Gate, way: WayIn, user: TestUser): Promise<void> {
   const browser = new ImpatientBrowser(rejecting.url);
-  const arrived = gate.shut();
+  const arrived = gate.shut(user.username);
   const answer = way.signIn(browser, user.username).catch(() => undefined);
   await arrived;
-  const closed = once(closes, 'close');
+  const closed = once(closes, `of ${user.username}`);
   browser.leave();
   await Promise.all([answer, closed]);
   gate.open();

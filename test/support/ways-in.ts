@@ -227,14 +227,16 @@ export function logIn(request: Request, user: TestUser, options: object = {}): P
   );
 }
 
-/** A door that a request waits at, while it is shut. */
+/** A door that the requests of a user wait at, while it is shut to them. */
 export class Gate {
   private opened = Promise.resolve();
+  private username?: string;
   private arrived?: () => void;
   private letThrough?: () => void;
 
-  /** Resolves when the next request has arrived. */
-  shut(): Promise<void> {
+  /** Resolves when a request of the user has arrived. What another test has left on its way passes. */
+  shut(username: string): Promise<void> {
+    this.username = username;
     this.opened = new Promise((resolve) => (this.letThrough = resolve));
     return new Promise((resolve) => (this.arrived = resolve));
   }
@@ -243,9 +245,10 @@ export class Gate {
     this.letThrough?.();
   }
 
-  pass(): Promise<void> {
+  async pass(username: unknown): Promise<void> {
+    if (username !== this.username) return;
     this.arrived?.();
-    return this.opened;
+    await this.opened;
   }
 }
 
@@ -253,9 +256,13 @@ export class Gate {
 export class GatedStore extends MemoryStore {
   readonly gate = new Gate();
 
-  override set(sid: string, session: SessionData & { singleSession?: string }, done?: Next): void {
+  override set(
+    sid: string,
+    session: SessionData & { singleSession?: string; passport?: { user?: unknown } },
+    done?: Next,
+  ): void {
     if (session.singleSession === undefined) return super.set(sid, session, done);
-    void this.gate.pass().then(() => super.set(sid, session, done));
+    void this.gate.pass(session.passport?.user).then(() => super.set(sid, session, done));
   }
 }
 
@@ -349,10 +356,10 @@ export class WaysController {
     return { user: request.user ?? null };
   }
 
-  private async sayWhetherLive({ session }: UserRequest, response: PlatformResponse): Promise<void> {
+  private async sayWhetherLive({ session, user }: UserRequest, response: PlatformResponse): Promise<void> {
     const verdict = session.singleSession && (await this.service.verify(session.singleSession));
     response.header('x-live', String(Boolean(verdict && verdict.live)));
-    await beforeAnswer.pass();
+    await beforeAnswer.pass(user?.username);
   }
 }
 
