@@ -195,7 +195,6 @@ describe('GET sessions/mine/events', () => {
     await sql(here, `UPDATE user_session SET last_seen_at = now() - interval '5 minutes' WHERE id = $1`, [
       client.sessionId,
     ]);
-    const looks = (): number => log.statements.filter((text) => text.startsWith('SELECT s.id')).length;
     log.clear();
     await eventually(looks, (count) => count >= 2);
     const writes = log.statements.filter((text) => /SET last_seen_at = now\(\)/.test(text));
@@ -212,10 +211,7 @@ describe('GET sessions/mine/events', () => {
     const opened = await Promise.all(clients.map((client) => listen(client)));
     const since = performance.now();
     log.clear();
-    await eventually(
-      () => log.statements.length,
-      (count) => count >= 4,
-    );
+    await eventually(looks, (count) => count >= 4);
     // From the first to the fourth are three rounds of a second. One by itself may be late, so that the next seems early.
     expect(performance.now() - since).toBeGreaterThan(2_500);
     for (const stream of opened) stream.close();
@@ -223,6 +219,9 @@ describe('GET sessions/mine/events', () => {
     await eventually(silence, (isSilent) => isSilent, 8_000);
   });
 });
+
+/** How often it was asked who is live, since the log was cleared. */
+const looks = (): number => log.statements.filter((text) => text.startsWith('SELECT s.id')).length;
 
 /** Whether for more than a round nothing was asked. */
 async function silence(): Promise<boolean> {

@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { type AddressInfo } from 'node:net';
 import {
   Body,
@@ -266,6 +267,15 @@ export async function startApplication(
     users,
     cookieSessions,
     sign: (user, claims) => controller.sign(user, claims),
-    close: () => app.close(),
+    close: () => close(app),
   };
+}
+
+const PATIENCE_MS = 5_000;
+
+/** A connection that a client has opened ahead of its next request is not idle to Node, and would hold the server open for a minute. */
+async function close(app: INestApplication): Promise<void> {
+  const server = app.getHttpServer() as Server;
+  const impatience = setTimeout(() => server.closeAllConnections(), PATIENCE_MS);
+  await app.close().finally(() => clearTimeout(impatience));
 }
