@@ -107,7 +107,7 @@ class LoginController {
   @SingleSessionLogin()
   @Post('res-later')
   resLater(@Res() response: PlatformResponse): void {
-    setTimeout(() => response.status(500).send(), 20);
+    setImmediate(() => response.status(500).send());
   }
 
   @SingleSessionLogin()

@@ -253,6 +253,7 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
     await eventually(
       async () => {
         log.clear();
+        // No event: that nothing is asked any more shows only when a round of a second has gone by.
         await new Promise((resolve) => setTimeout(resolve, 1_200));
         return log.statements.length;
       },

@@ -226,6 +226,7 @@ const looks = (): number => log.statements.filter((text) => text.startsWith('SEL
 /** Whether for more than a round nothing was asked. */
 async function silence(): Promise<boolean> {
   log.clear();
+  // No event: that nothing is asked any more shows only when a round of a second has gone by.
   await new Promise((resolve) => setTimeout(resolve, 1_200));
   return log.statements.length === 0;
 }
