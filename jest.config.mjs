@@ -37,6 +37,7 @@ const project = {
     ...(canRequireEsm ? {} : { [`/node_modules/(?:.+/)?(?:${esmOnly})/.+\\.js$`]: swc('commonjs') }),
   },
   transformIgnorePatterns: [canRequireEsm ? '/node_modules/' : `/node_modules/(?!(?:.+/)?(?:${esmOnly})/)`],
+  setupFiles: ['<rootDir>/test/support/no-reuse.ts'],
   globalSetup: '<rootDir>/test/global-setup.mjs',
   globalTeardown: '<rootDir>/test/global-teardown.mjs',
 };

@@ -59,10 +59,7 @@ const byForm =
 
 async function byProvider(url: string, username: string): Promise<Login> {
   const start = await client.send(`${url}/oauth`);
-  // Its server hangs up on connections that nobody used for a while, maybe just when the next test uses one.
-  const atProvider = await client.send(`${start.headers.location}&login_hint=${username}`, {
-    headers: { connection: 'close' },
-  });
+  const atProvider = await client.send(`${start.headers.location}&login_hint=${username}`);
   const headers = cookieOf(start) as { cookie: string };
   return reached(await client.send(atProvider.headers.location!, { headers }));
 }

@@ -17,7 +17,8 @@ export interface Ask {
 
 /** A client that costs little, for thousands of requests: node:http on connections that stay open. */
 export class HttpClient {
-  private readonly agent = new http.Agent({ keepAlive: true });
+  // Well before a server hangs up on an idle connection (Node: after 5 s), maybe just when the next request uses it.
+  private readonly agent = new http.Agent({ keepAlive: true, timeout: 1_000 });
 
   send(url: string, { method = 'GET', headers = {}, body, timeoutMs = 20_000 }: Ask = {}): Promise<Reply> {
     const text = body && JSON.stringify(body);
