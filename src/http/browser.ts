@@ -16,7 +16,7 @@ export function browserOf(request: SessionRequest): Browser | undefined {
   const cookies = cookiesOf(request);
   const sent = cookies.find(([name]) => names.has(name))?.[1];
   if (sent) return { secret: sent, perhaps: [] };
-  const secret = knownStateOf(request)?.arrivedWith.sessionID;
+  const secret = knownStateOf(request)?.arrivedSessionId;
   if (secret === undefined) return undefined;
   const values = cookies.map(([, value]) => value).filter((value) => value.length >= SHORTEST_ID);
   return { secret, perhaps: values.includes(secret) ? [] : values.slice(0, MOST_GUESSES) };

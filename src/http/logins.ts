@@ -80,12 +80,12 @@ export class Logins {
     { credential }: Route,
     response: SessionResponse | undefined,
   ): void {
-    const { arrivedWith } = stateOf(request);
+    const { arrivedStamp } = stateOf(request);
     if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
-    if (response === undefined || arrivedWith.stamp === undefined) return;
+    if (response === undefined || arrivedStamp === undefined) return;
     nodeResponseOf(response).once('close', () => {
       if (credential === 'token' || stateOf(request).login === undefined)
-        void this.sessions.giveUp(arrivedWith.stamp!);
+        void this.sessions.giveUp(arrivedStamp);
     });
   }
 
@@ -168,7 +168,7 @@ export class Logins {
   // With it goes the session that the browser came with, live or not: nobody holds a credential for it any more.
   private async discardCookieSession(request: SessionRequest, error: unknown): Promise<void> {
     await destroyCookieSession(request);
-    const carried = knownStateOf(request)?.arrivedWith.stamp;
+    const carried = knownStateOf(request)?.arrivedStamp;
     const given = carried !== undefined && this.sessions.giveUp(carried);
     // A store that has just not answered is not waited for again.
     if (!(error instanceof StoreUnavailableError)) await given;
@@ -223,8 +223,10 @@ const responseTo = (request: SessionRequest): SessionResponse | undefined =>
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {
-  const { sessionID, stamp: id, user } = knownStateOf(request)?.arrivedWith ?? {};
-  return id === undefined || sessionID === sessionIdOf(request) ? undefined : { id, user, givenUp: true };
+  const state = knownStateOf(request);
+  const id = state?.arrivedStamp;
+  if (id === undefined || state?.arrivedSessionId === sessionIdOf(request)) return undefined;
+  return { id, user: state?.arrivedUser, givenUp: true };
 }
 
 /** The session of the token that a login renews. The client still holds the token. */
@@ -244,12 +246,12 @@ function takenForPassword(
 ): string | undefined {
   const sid = sidOf(user);
   if (isSessionId(sid)) return sid;
-  const isOfCookieSession = Boolean(user) && user === knownStateOf(request)?.arrivedWith.user;
+  const isOfCookieSession = Boolean(user) && user === knownStateOf(request)?.arrivedUser;
   return credential === 'token' && isOfCookieSession ? stampOf(request) : undefined;
 }
 
 function requireFreshCookieSession(request: SessionRequest): void {
-  const arrivedSessionId = knownStateOf(request)?.arrivedWith.sessionID;
+  const arrivedSessionId = knownStateOf(request)?.arrivedSessionId;
   if (!request.session)
     throw new Error(
       "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +

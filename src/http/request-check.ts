@@ -118,8 +118,7 @@ export class RequestCheck {
 
   private async adopt(request: SessionRequest): Promise<CurrentSession> {
     const adopts =
-      this.unregistered === 'adopt' &&
-      this.sessions.isSameUser(stateOf(request).arrivedWith.user, request.user);
+      this.unregistered === 'adopt' && this.sessions.isSameUser(stateOf(request).arrivedUser, request.user);
     const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
     const verdict = await this.sessions.adopt(sessionIdOf(request)!, request.user, originOf(request));

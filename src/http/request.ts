@@ -77,34 +77,41 @@ export interface RequestGuard extends CanActivate {
 
 /** What we know of a request, from its arrival on. */
 export interface RequestState {
-  /** As they were before any login of this request could change them. */
-  readonly arrivedWith: {
-    readonly sessionID: string | undefined;
-    readonly stamp: string | undefined;
-    readonly user: unknown;
-  };
+  /** These three as they were before any login of this request could change them. */
+  readonly arrivedSessionId: string | undefined;
+  readonly arrivedStamp: string | undefined;
+  readonly arrivedUser: unknown;
   /** The guard that the request has met. */
-  guard?: RequestGuard;
+  guard: RequestGuard | undefined;
   /** What the guard has let pass: the backstop asks again only if a route guard has changed it. */
-  checked?: { readonly user: unknown; readonly stamp: unknown };
-  current?: CurrentSession;
+  checked: { readonly user: unknown; readonly stamp: unknown } | undefined;
+  current: CurrentSession | undefined;
   /** The login that this request was, when it is admitted. */
-  login?: AdmittedLogin;
+  login: AdmittedLogin | undefined;
   /** What our decorators say of the route, when it is known. */
-  route?: Route | undefined;
+  route: Route | undefined;
   /** What Express's request knows by itself. */
-  response?: SessionResponse;
+  response: SessionResponse | undefined;
 }
 
 /** The state of the request; the first call is its arrival. */
-export function stateOf(request: SessionRequest): RequestState {
-  return (request.singleSessionState ??= {
-    arrivedWith: {
-      sessionID: sessionIdOf(request),
-      stamp: text(request.session?.singleSession),
-      user: request.user,
-    },
-  });
+export const stateOf = (request: SessionRequest): RequestState =>
+  (request.singleSessionState ??= arrivalOf(request));
+
+// In one piece, with all that will be known: each request makes one, and to grow it costs more than to make it.
+function arrivalOf(request: SessionRequest): RequestState {
+  const { session, user } = request;
+  return {
+    arrivedSessionId: session ? sessionIdOf(request) : undefined,
+    arrivedStamp: session ? text(session.singleSession) : undefined,
+    arrivedUser: user,
+    guard: undefined,
+    checked: undefined,
+    current: undefined,
+    login: undefined,
+    route: undefined,
+    response: undefined,
+  };
 }
 
 /** To be called before Passport establishes a login. It has set the user already, who did not come with the request. */

@@ -66,6 +66,6 @@ describe('stateOf()', () => {
     };
     stateOf(arriving);
     Object.assign(arriving, { sessionID: 'after', session: null });
-    expect(stateOf(arriving).arrivedWith).toMatchObject({ sessionID: 'before', stamp: 'stamp' });
+    expect(stateOf(arriving)).toMatchObject({ arrivedSessionId: 'before', arrivedStamp: 'stamp' });
   });
 });
