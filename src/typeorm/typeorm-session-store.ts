@@ -90,11 +90,19 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
-    const { records } = await this.database.run<VerifyRow>(this.sql.verify, [checks.map(({ id }) => id)]);
-    const asked = records.pop();
-    if (asked?.id !== null || asked.place !== checks.length) throw new Error('the answer is not whole');
+    const ids = checks.map(({ id }) => id.toLowerCase());
+    const { records } = await this.database.run<VerifyRow>(this.sql.verify, [ids]);
     const rows = new Map(records.map((row) => [row.id, row]));
-    return checks.map(({ id, limit }) => toCheckResult(rows.get(id.toLowerCase()), limit));
+    const unknown = ids.filter((id) => !rows.has(id));
+    if (unknown.length > 0) for (const row of await this.confirmUnknown(unknown)) rows.set(row.id, row);
+    return checks.map(({ limit }, place) => toCheckResult(rows.get(ids[place]!), limit));
+  }
+
+  private async confirmUnknown(ids: readonly string[]): Promise<VerifyRow[]> {
+    const { records } = await this.database.run<VerifyRow>(this.sql.verifyUnknown, [ids]);
+    const asked = records.pop();
+    if (asked?.id !== null || asked.place !== ids.length) throw new Error('the answer is not whole');
+    return records;
   }
 
   async end({ target, reason, by, limit = NO_LIMIT }: EndOrder): Promise<EndedSession[]> {
