@@ -1,6 +1,7 @@
 import { createHash, createSecretKey, randomUUID, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import {
+  type CanActivate,
   Controller,
   type DynamicModule,
   type ExecutionContext,
@@ -24,10 +25,14 @@ import { singleSessionMigrations } from 'nestjs-single-session/migrations';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
 import { DataSource } from 'typeorm';
-import { GuardByHand, LoginByHand, type RequestByHand, SessionByHand } from './by-hand.js';
+import { GuardByHand, LoginByHand, type RequestByHand, RoundTripGuard, SessionByHand } from './by-hand.js';
 
-/** `none`: no limit of sessions at all. `module`: this package. `bounded`: the same, with checks from memory. `by-hand`: what people write themselves. */
-export type Variant = 'none' | 'module' | 'bounded' | 'by-hand';
+/**
+ * `none`: no limit of sessions at all. `again`: the same in another process, to see what two processes differ by.
+ * `module`: this package. `bounded`: the same, with checks from memory. `by-hand`: what people write themselves.
+ * `round-trip`: a guard that only hears from the database that it is there.
+ */
+export type Variant = 'none' | 'again' | 'module' | 'bounded' | 'by-hand' | 'round-trip';
 export type CredentialKind = 'cookie' | 'jwt';
 
 /** `cheap`: a fast hash and no user table, so that nothing hides the admission. `usual`: what applications do, a user table and scrypt with Node's defaults. */
@@ -169,15 +174,19 @@ const isModule = (variant: Variant): boolean => variant === 'module' || variant 
 
 function controllerOf(variant: Variant, kind: CredentialKind): Type {
   const authenticate = kind === 'cookie' ? CookieGuard : AuthGuard('jwt');
-  const Guarded = UseGuards(authenticate, ...(variant === 'by-hand' ? [GuardByHand] : []));
-  const admissions: Record<Variant, MethodDecorator> = {
-    none: () => undefined,
-    module: SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' }),
-    bounded: SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' }),
+  const checks: Partial<Record<Variant, Type<CanActivate>>> = {
+    'by-hand': GuardByHand,
+    'round-trip': RoundTripGuard,
+  };
+  const check = checks[variant];
+  const Guarded = UseGuards(authenticate, ...(check ? [check] : []));
+  const login = SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' });
+  const admissions: Partial<Record<Variant, MethodDecorator>> = {
+    module: login,
+    bounded: login,
     'by-hand': UseInterceptors(LoginByHand),
   };
-
-  const Admitted = admissions[variant];
+  const Admitted = admissions[variant] ?? (() => undefined);
 
   @Controller()
   class BenchController {

@@ -168,14 +168,26 @@ describe('a request', () => {
 describe('many checks', () => {
   it('of one turn of the event loop are one statement, and each gets its own answer', async () => {
     const service = application.app.get(SingleSessionService);
+    const ids: string[] = [];
+    for (let n = 0; n < 20; n++)
+      ids.push((await new Browser(application.url).login(user.username)).body.session.id);
+    await quiet();
+    const verdicts = await Promise.all(ids.map((id) => service.verify(id)));
+    expect(verdicts.pop()).toEqual({ live: true, userId: String(user.id) });
+    for (const verdict of verdicts) expect(verdict).toMatchObject({ live: false, reason: 'superseded' });
+    expect(await quiet()).toEqual(['check']);
+  });
+
+  it('of sessions that nobody knows take one more statement for all of them, which proves it', async () => {
+    const service = application.app.get(SingleSessionService);
     const { body } = await new Browser(application.url).login(user.username);
     await quiet();
     const ids = Array.from({ length: 49 }, () => randomUUID());
     const verdicts = await Promise.all([body.session.id, ...ids].map((id) => service.verify(id)));
-    expect(verdicts[0]).toEqual({ live: true, userId: String(user.id) });
-    for (const verdict of verdicts.slice(1))
+    expect(verdicts.shift()).toEqual({ live: true, userId: String(user.id) });
+    for (const verdict of verdicts)
       expect(verdict).toEqual({ live: false, reason: 'unknown', endedAt: null, userId: null });
-    expect(await quiet()).toEqual(['check']);
+    expect(await quiet()).toEqual(['check', 'check']);
   });
 
   it('of twenty parallel requests are far fewer than twenty statements', async () => {
