@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { CurrentSession } from '../session/session.js';
 import { LARGEST_LIMIT } from '../session/policy.js';
 import { isSessionId, NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
-import { browserOf } from './browser.js';
+import { browserOf, carriedBy } from './browser.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { originOf } from './origin.js';
@@ -140,12 +140,13 @@ export class Logins {
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
       const loginId = randomUUID();
+      const browser = credential === 'cookie' ? browserOf(request) : undefined;
       const session = await this.sessions.admit({
         user,
         loginId,
-        browser: credential === 'cookie' ? browserOf(request) : undefined,
+        browser,
         origin: originOf(request),
-        replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
+        replaces: credential === 'cookie' ? (givenUp(request) ?? carriedBy(browser)) : exchanged(user),
         entitledBy: takenForPassword(user, request, credential),
       });
       const login = {

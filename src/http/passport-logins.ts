@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { learnCookieName } from './browser.js';
+import { learnCookieName, rememberCarried } from './browser.js';
 import { Logins } from './logins.js';
 import { arriveAtLogin, type Reply, type SessionRequest } from './request.js';
 
@@ -109,6 +109,7 @@ function hookOf(manager: SessionManager): Hook {
     if (watcher === undefined) return logIn.call(this, request, user, options, done);
     arriveAtLogin(request);
     learnCookieName(request);
+    rememberCarried(request);
     logIn.call(this, request, user, options, (error) => {
       if (error) return done(error);
       watcher.admit(user, request).then(() => done(), done);

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { Controller, Get, Post, Res, Session, UseGuards } from '@nestjs/common';
-import { DataSource } from 'typeorm';
+import { DataSource, type QueryRunner } from 'typeorm';
 import { SingleSessionLogin } from '../../src/index.js';
 import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
@@ -173,7 +173,50 @@ describe('a double click on "Log in"', () => {
     await Promise.all(clicks.map((click) => click.login(user.username)));
     expect(await usernameOf(other)).toBe(user.username);
   });
+
+  it.each(['two', 'rejecting'] as const)(
+    'does not throw out the other browser, nor is it refused, when the second click overtakes the first, which has taken the cookie session away (%s) [lesson 4]',
+    async (name) => {
+      const application = { two, rejecting }[name];
+      const user = newUser({ users });
+      const other = await loggedIn(application, user.username);
+      const browser = await loggedIn(application, user.username);
+      const clicks = [browser.copy(), browser.copy()];
+
+      const first = holdNextAdmission(databaseOf(application));
+      const answer = clicks[0]!.login(user.username);
+      await first.reached;
+      expect((await clicks[1]!.login(user.username)).status).toBe(200);
+      first.release();
+      expect((await answer).status).toBe(200);
+
+      for (const one of [other, ...clicks]) expect(await usernameOf(one)).toBe(user.username);
+      expect(await liveSessionsOf(application, user)).toHaveLength(2);
+    },
+  );
 });
+
+/** Keeps the next login from its place until `release()`. `reached` resolves when it is about to be admitted. */
+function holdNextAdmission(dataSource: DataSource): { reached: Promise<void>; release: () => void } {
+  let reach!: () => void;
+  let release!: () => void;
+  const reached = new Promise<void>((resolve) => (reach = resolve));
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
+  const spy = jest.spyOn(dataSource, 'createQueryRunner').mockImplementation((mode) => {
+    const runner = createQueryRunner(mode);
+    const query = runner.query.bind(runner) as (...parts: unknown[]) => Promise<unknown>;
+    const held = async (sql: string, ...parts: unknown[]): Promise<unknown> => {
+      if (!sql.includes('INSERT INTO "user_session_slots"')) return query(sql, ...parts);
+      spy.mockRestore();
+      reach();
+      await released;
+      return query(sql, ...parts);
+    };
+    return Object.assign(runner, { query: held as QueryRunner['query'] });
+  });
+  return { reached, release };
+}
 
 /** Both clicks at once; the ids of the sessions that they are in afterwards. */
 async function sessionsOfClicks(clicks: Browser[], username: string): Promise<string[]> {
