@@ -74,8 +74,9 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
 // The variants differ by little: more and shorter slices even out what else the machine does.
 const finer = ({ rounds, sliceSeconds, ...effort }: Effort): Effort => ({
   ...effort,
-  rounds: 3 * rounds,
-  sliceSeconds: sliceSeconds / 3,
+  rounds: rounds + 2,
+  sliceSeconds: 0.4 * sliceSeconds,
+  rouseSeconds: 0.05,
 });
 
 // Users of their own: two of the variants share their tables, and would evict each other.

@@ -7,6 +7,8 @@ export interface Effort {
   rounds: number;
   sliceSeconds: number;
   warmUpSeconds: number;
+  /** How long before each slice, without being counted. */
+  rouseSeconds?: number;
 }
 
 /** What makes the requests of one slice. */
@@ -37,12 +39,14 @@ export interface Measured {
 export async function compare(
   servers: BenchServer[],
   loadOf: (server: BenchServer) => Load,
-  { rounds, sliceSeconds }: Effort,
+  { rounds, sliceSeconds, rouseSeconds = 0 }: Effort,
 ): Promise<Map<Variant, Measured>> {
   const rates = new Map<Variant, number[]>(servers.map(({ variant }) => [variant, []]));
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < servers.length; turn++) {
       const server = servers[(round + turn) % servers.length]!;
+      // It did nothing while the others had their turns, and what it remembers has grown too old: that is not what is measured.
+      if (rouseSeconds > 0) await slice(server.url, loadOf(server), rouseSeconds);
       rates.get(server.variant)!.push(await slice(server.url, loadOf(server), sliceSeconds));
     }
   }
@@ -66,6 +70,8 @@ export async function slice(
     url,
     connections,
     duration: seconds,
+    // It ends only when it samples: by default, each second.
+    sampleInt: 50,
     ...(fresh
       ? { requests: [{ setupRequest: (given) => ({ ...given, ...next() }) }] }
       : { setupClient: (client) => client.setRequests([next()]) }),

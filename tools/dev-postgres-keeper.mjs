@@ -1,5 +1,6 @@
 // Makes and runs a throw-away PostgreSQL until its stdin closes (see launch() in dev-postgres.mjs), then stops it
 // and removes its directory. A pipe closes however the process at its other end ends, so nothing has to be caught.
+// Whatever comes through the pipe before that restarts the server.
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 
@@ -11,13 +12,31 @@ try {
   leave(error.message);
 }
 
-const server = spawn(postgres[0], postgres.slice(1), { ...account, stdio: ['ignore', 'ignore', 'inherit'] });
-server.on('error', (error) => leave(error.message));
-server.on('exit', (code, signal) => (code === 0 ? leave() : leave(`postgres ended with ${code ?? signal}`)));
+let isStopping = false;
+let server = start();
 
-const stop = () => server.kill('SIGINT');
-process.stdin.resume().on('end', stop).on('error', stop);
+// SIGINT is PostgreSQL's "fast shutdown": it ends all connections and leaves nothing to recover from.
+const end = () => server.kill('SIGINT');
+const stop = () => {
+  isStopping = true;
+  end();
+};
+process.stdin.on('data', end).on('end', stop).on('error', stop);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, stop);
+
+function start() {
+  const started = spawn(postgres[0], postgres.slice(1), {
+    ...account,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  started.on('error', (error) => leave(error.message));
+  started.on('exit', (code, signal) => {
+    if (code !== 0) leave(`postgres ended with ${code ?? signal}`);
+    else if (isStopping) leave();
+    else server = start();
+  });
+  return started;
+}
 
 function leave(failure) {
   fs.rmSync(dir, { recursive: true, force: true });

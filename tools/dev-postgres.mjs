@@ -56,8 +56,8 @@ async function startThrowAway(findBinaries) {
     const port = await freePort();
     const initdb = initdbCommand(bin, dir, writePassword(dir, password, account));
     const postgres = postgresCommand(bin, dir, port);
-    const stop = await launch({ dir, account, initdb, postgres });
-    return { url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, stop };
+    const server = await launch({ dir, account, initdb, postgres });
+    return { url: `postgres://postgres:${password}@127.0.0.1:${port}/postgres`, ...server };
   } catch (error) {
     fs.rmSync(dir, { recursive: true, force: true });
     throw error;
@@ -209,7 +209,13 @@ async function launch(order) {
   });
   await ready(keeper);
   for (const handle of [keeper, keeper.stdin, keeper.stderr]) handle.unref();
-  return () => stopKeeper(keeper);
+  return { restart: () => restart(keeper), stop: () => stopKeeper(keeper) };
+}
+
+function restart(keeper) {
+  const isReady = ready(keeper);
+  keeper.stdin.write('restart\n');
+  return isReady;
 }
 
 function ready(keeper) {

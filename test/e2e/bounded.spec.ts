@@ -6,7 +6,7 @@ import { SignalLink } from '../support/signal-link.js';
 import { contradictions } from './history.js';
 import { Recorder, type ClientSession } from './recorder.js';
 
-// Four real processes on a PostgreSQL of their own, which is crashed. The first is linked to it directly; the links of the
+// Four real processes on a PostgreSQL of their own, which is crashed and restarted. The first is linked to it directly; the links of the
 // other three can be spoiled.
 
 const MAX_STALENESS_MS = 1_000;
@@ -230,6 +230,18 @@ describe('nothing is accepted after the lease', () => {
     // PostgreSQL then ends all backends and recovers from its log.
     process.kill(backend!.pid, 'SIGKILL');
     expect(await lastAcceptance(victims, ALL)).toBeLessThan(MAX_STALENESS_MS);
+  });
+
+  it('when the database is restarted in order, and all goes on as before [P5]', async () => {
+    const sessions = await signedInEverywhere(8);
+    link.throwsAway = true;
+    const victims = await evictAll(sessions);
+    const [last] = await Promise.all([lastAcceptance(victims, ALL), postgres.restart!()]);
+    expect(last).toBeLessThan(MAX_STALENESS_MS);
+    for (const { session } of victims)
+      await Promise.all(ALL.map((process) => clients.refusedAfter(process, session, performance.now())));
+    const [again] = await signedInEverywhere(1);
+    for (const process of ALL) expect(await clients.ask(process, again!)).toBe('accepted');
   });
 
   it('when the database cannot be reached for a while: neither yes nor no is said then [P5]', async () => {
