@@ -74,7 +74,7 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
 // The variants differ by little: more and shorter slices even out what else the machine does.
 const finer = ({ rounds, sliceSeconds, ...effort }: Effort): Effort => ({
   ...effort,
-  rounds: rounds + 2,
+  rounds: rounds + 1,
   sliceSeconds: 0.4 * sliceSeconds,
   rouseSeconds: 0.05,
 });

@@ -61,7 +61,7 @@ async function configurationOf(
     ],
     [
       'rounds',
-      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up; for the guard ${rounds + 2} with slices of ${0.4 * sliceSeconds} s`,
+      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up; for the guard ${rounds + 1} with slices of ${0.4 * sliceSeconds} s`,
     ],
   ];
 }
