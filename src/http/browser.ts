@@ -1,5 +1,4 @@
-import { LRUCache } from 'lru-cache';
-import type { Browser, Replaced } from '../session/sessions.js';
+import type { Browser } from '../session/sessions.js';
 import { knownStateOf, sessionIdOf, type SessionRequest } from './request.js';
 
 /** Names of cookies that have held the id of a cookie session. Applications have one or two. */
@@ -7,9 +6,6 @@ const names = new Set<string>();
 const MOST_NAMES = 8;
 const MOST_GUESSES = 16;
 const SHORTEST_ID = 16;
-
-// What browsers carried that have just begun to log in, by their secrets.
-const carried = new LRUCache<string, Replaced>({ max: 10_000, ttl: 10_000 });
 
 /**
  * What two logins of one browser at the same moment have in common: the id of the cookie session that it sent, a secret
@@ -25,18 +21,6 @@ export function browserOf(request: SessionRequest): Browser | undefined {
   const values = cookies.map(([, value]) => value).filter((value) => value.length >= SHORTEST_ID);
   return { secret, perhaps: values.includes(secret) ? [] : values.slice(0, MOST_GUESSES) };
 }
-
-/** To be called before a login gives the cookie session a new id: until it is admitted, another click of the browser finds nothing where the session was. */
-export function rememberCarried(request: SessionRequest): void {
-  const state = knownStateOf(request);
-  if (state?.arrivedSessionId === undefined || state.arrivedStamp === undefined) return;
-  const { arrivedStamp: id, arrivedUser: user } = state;
-  carried.set(state.arrivedSessionId, { id, user, givenUp: true });
-}
-
-/** What the browser carried before another login of it, a moment ago, took its cookie session away. */
-export const carriedBy = (browser: Browser | undefined): Replaced | undefined =>
-  browser && carried.get(browser.secret);
 
 /** Whether no cookie is known yet; then every request may teach one. */
 export const knowsNoCookie = (): boolean => names.size === 0;

@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto';
 import type { CurrentSession } from '../session/session.js';
 import { LARGEST_LIMIT } from '../session/policy.js';
 import { isSessionId, NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
-import { browserOf, carriedBy } from './browser.js';
+import { browserOf, learnCookieName } from './browser.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { originOf } from './origin.js';
 import {
+  arriveAtLogin,
   knownStateOf,
   setChecked,
   sessionIdOf,
@@ -42,6 +43,15 @@ export class Logins {
     const login = this.admitted(user, request) ?? (await this.admitNew(user, request, credential, response));
     if (response) unlessAnswered(response, login.takeBack);
     return login;
+  }
+
+  /** To be called before Passport gives the cookie session a new id. */
+  begin(request: SessionRequest): void {
+    arriveAtLogin(request);
+    learnCookieName(request);
+    const { arrivedSessionId: secret, arrivedStamp: id, arrivedUser: user } = stateOf(request);
+    if (secret !== undefined && id !== undefined)
+      this.sessions.beginLogin(secret, { id, user, givenUp: true });
   }
 
   /**
@@ -146,7 +156,7 @@ export class Logins {
         loginId,
         browser,
         origin: originOf(request),
-        replaces: credential === 'cookie' ? (givenUp(request) ?? carriedBy(browser)) : exchanged(user),
+        replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
         entitledBy: takenForPassword(user, request, credential),
       });
       const login = {

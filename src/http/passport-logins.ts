@@ -1,8 +1,7 @@
 import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { learnCookieName, rememberCarried } from './browser.js';
 import { Logins } from './logins.js';
-import { arriveAtLogin, type Reply, type SessionRequest } from './request.js';
+import type { Reply, SessionRequest } from './request.js';
 
 type Done = (error?: unknown) => void;
 
@@ -87,6 +86,10 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
     return server === instance || Object.prototype.isPrototypeOf.call(instance, server as object);
   }
 
+  begin(request: SessionRequest): void {
+    this.logins.begin(request);
+  }
+
   admit(user: unknown, request: SessionRequest): Promise<unknown> {
     return this.logins.admitEstablished(user, request);
   }
@@ -107,9 +110,7 @@ function hookOf(manager: SessionManager): Hook {
   const watched: SessionManager['logIn'] = function (request, user, options, done) {
     const watcher = [...watchers].find((one) => one.serves(request));
     if (watcher === undefined) return logIn.call(this, request, user, options, done);
-    arriveAtLogin(request);
-    learnCookieName(request);
-    rememberCarried(request);
+    watcher.begin(request);
     logIn.call(this, request, user, options, (error) => {
       if (error) return done(error);
       watcher.admit(user, request).then(() => done(), done);

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { LRUCache } from 'lru-cache';
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
@@ -75,6 +76,8 @@ export class NotEntitledError extends Error {
 }
 
 const MOST_LOOKS_IN_FLIGHT = 2;
+const MOST_LOGINS_BEGUN = 10_000;
+const A_MOMENT_MS = 10_000;
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -91,6 +94,8 @@ export class Sessions {
   private readonly checks: Checks;
   // Apart, so that no request waits behind a round of looking after everything that is open.
   private readonly looks: Checks;
+  // What browsers carried that have just begun to log in, by their secrets.
+  private readonly carried = new LRUCache<string, Replaced>({ max: MOST_LOGINS_BEGUN, ttl: A_MOMENT_MS });
   private readonly logger = new Logger('SingleSession');
 
   constructor(
@@ -106,14 +111,23 @@ export class Sessions {
   }
 
   /**
+   * What the browser with this secret carries, before a login takes its cookie session away: until that is admitted,
+   * another click of the browser finds nothing where it was.
+   */
+  beginLogin(secret: string, carried: Replaced): void {
+    this.carried.set(secret, carried);
+  }
+
+  /**
    * Records a login; the user's surplus sessions are dead when this resolves.
    * @throws NoRoomError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
    */
   async admit(login: Login): Promise<CurrentSession> {
-    const { user, replaces } = login;
+    const { user, browser } = login;
+    const replaces = login.replaces ?? (browser && this.carried.get(browser.secret));
     const ruling = await this.policy.rule(user);
     const userId = ruling.identity.id;
-    const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login });
+    const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login, replaces });
     if (result === undefined) return { id, userId };
     const enforced = result.outcome !== 'admitted' || !result.exempt;
     if (result.outcome === 'admitted' && enforced && !result.first) void this.bookkeeper.markLater(userId);
