@@ -45,13 +45,13 @@ export class Logins {
     return login;
   }
 
-  /** To be called before Passport gives the cookie session a new id. */
+  /** To be called before Passport gives the cookie session a new id. Whether the session that it carries ends is for this login to say, and not for another click. */
   begin(request: SessionRequest): void {
     arriveAtLogin(request);
     learnCookieName(request);
     const { arrivedSessionId: secret, arrivedStamp: id, arrivedUser: user } = stateOf(request);
     if (secret !== undefined && id !== undefined)
-      this.sessions.beginLogin(secret, { id, user, givenUp: true });
+      this.sessions.beginLogin(secret, { id, user, givenUp: false });
   }
 
   /**
@@ -107,11 +107,21 @@ export class Logins {
 
   /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */
   private async isCarriedOn(user: unknown, request: SessionRequest): Promise<boolean> {
-    const { current, login } = stateOf(request);
+    const { login, ...state } = stateOf(request);
+    const current = state.current ?? this.carriedBefore(user, request);
     if (current === undefined || !this.sessions.isUser(user, current.userId)) return false;
     if (login === undefined && !(await this.sessions.isStillLive(current.id, user))) return false;
     await this.carryOn(request, current, user);
     return true;
+  }
+
+  /** The session of a browser whose other click has just taken the cookie session away that this one came with. */
+  private carriedBefore(user: unknown, request: SessionRequest): CurrentSession | undefined {
+    // The other click becomes a new session there, and this one the same.
+    if (stateOf(request).route?.kind === 'login') return undefined;
+    const carried = this.sessions.carriedBy(browserOf(request));
+    if (carried === undefined || !this.sessions.isSameUser(carried.user, user)) return undefined;
+    return { id: carried.id, userId: this.sessions.userIdOf(user) };
   }
 
   /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */

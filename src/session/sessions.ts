@@ -110,12 +110,14 @@ export class Sessions {
     this.looks = new Checks(ask, MOST_LOOKS_IN_FLIGHT);
   }
 
-  /**
-   * What the browser with this secret carries, before a login takes its cookie session away: until that is admitted,
-   * another click of the browser finds nothing where it was.
-   */
+  /** What the browser with this secret carries. To be called before a login takes its cookie session away: another click of the browser then finds nothing where that was. */
   beginLogin(secret: string, carried: Replaced): void {
     this.carried.set(secret, carried);
+  }
+
+  /** What the browser carried before a login of it that began a moment ago. */
+  carriedBy(browser: Browser | undefined): Replaced | undefined {
+    return browser && this.carried.get(browser.secret);
   }
 
   /**
@@ -123,8 +125,8 @@ export class Sessions {
    * @throws NoRoomError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
    */
   async admit(login: Login): Promise<CurrentSession> {
-    const { user, browser } = login;
-    const replaces = login.replaces ?? (browser && this.carried.get(browser.secret));
+    const { user } = login;
+    const replaces = login.replaces ?? this.carriedBy(login.browser);
     const ruling = await this.policy.rule(user);
     const userId = ruling.identity.id;
     const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login, replaces });
@@ -134,6 +136,10 @@ export class Sessions {
     const replaced = enforced && this.isUser(replaces?.user, userId);
     if (replaces?.givenUp && !replaced) void this.giveUp(replaces.id);
     return { id, userId };
+  }
+
+  userIdOf(user: unknown): string {
+    return this.policy.userIdOf(user);
   }
 
   /** Whether two user objects are one user. Nobody is somebody else. */

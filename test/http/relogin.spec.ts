@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { once } from 'node:events';
 import { request } from 'node:http';
-import { Controller, Get, Post, Res, Session, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, Post, Req, Res, Session, UseGuards } from '@nestjs/common';
 import { DataSource, type QueryRunner } from 'typeorm';
 import { SingleSessionLogin } from '../../src/index.js';
 import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { logIn, type Form, type UserRequest } from '../support/ways-in.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 @Controller()
@@ -16,6 +17,11 @@ class PagesController {
   @Get('login-page')
   loginPage(@Session() session: Record<string, unknown>): void {
     session['csrf'] = 'a token';
+  }
+
+  @Post('handler')
+  async handler(@Req() request: UserRequest, @Body() form: Form): Promise<void> {
+    await logIn(request, users.checked(form));
   }
 
   /** Answers when the client has gone. */
@@ -194,6 +200,44 @@ describe('a double click on "Log in"', () => {
       expect(await liveSessionsOf(application, user)).toHaveLength(2);
     },
   );
+});
+
+describe('a login by request.logIn() in a browser that is already logged in', () => {
+  it.each(['one', 'two', 'rejecting'] as const)(
+    'twice, the second click with the cookie that the first has just replaced, keeps the session for both and displaces nobody (%s) [lesson 4]',
+    async (name) => {
+      const application = { one, two, rejecting }[name];
+      const user = newUser({ users });
+      const others = name === 'one' ? [] : [await loggedIn(application, user.username)];
+      const browser = await loggedIn(application, user.username);
+      const { id } = (await browser.get('/me')).body.session;
+      const clicks = [browser.copy(), browser.copy()];
+      for (const click of clicks) expect((await click.login(user.username, '/handler')).status).toBe(201);
+      for (const click of clicks) expect((await click.get('/me')).body.session?.id).toBe(id);
+      for (const other of others) expect(await usernameOf(other)).toBe(user.username);
+    },
+  );
+
+  it('is a new login when that session has ended in between [P2]', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(one, user.username);
+    const clicks = [browser.copy(), browser.copy()];
+    await clicks[0]!.login(user.username, '/handler');
+    const elsewhere = await loggedIn(one, user.username);
+    await clicks[1]!.login(user.username, '/handler');
+    expect(await usernameOf(clicks[1]!)).toBe(user.username);
+    for (const evicted of [elsewhere, clicks[0]!]) expect(await usernameOf(evicted)).toBeUndefined();
+  });
+
+  it('as somebody else with the cookie that was just replaced gets a session of its own', async () => {
+    const [user, somebody] = [newUser({ users }), newUser({ users })];
+    const browser = await loggedIn(one, user.username);
+    const clicks = [browser.copy(), browser.copy()];
+    await clicks[0]!.login(user.username, '/handler');
+    await clicks[1]!.login(somebody.username, '/handler');
+    expect(await usernameOf(clicks[0]!)).toBe(user.username);
+    expect(await usernameOf(clicks[1]!)).toBe(somebody.username);
+  });
 });
 
 /** Keeps the next login from its place until `release()`. `reached` resolves when it is about to be admitted. */

@@ -32,6 +32,7 @@ afterAll(async () => {
 const KINDS: [string, RegExp][] = [
   ['admission', /^WITH ruling AS MATERIALIZED [^;]*INSERT INTO "user_session_slots"/],
   ['check', /^SELECT s\.id[^;]*= ANY\(\$1::uuid\[\]/],
+  ['sharing', /^WITH old AS [^;]*UPDATE "user_session" s SET logins/],
   ['marking', /^WITH due AS [^;]*UPDATE "user_session" s SET\s+end_reason/],
   ['ending', /^WITH own AS [^;]*UPDATE "user_session" s SET ended_at/],
 ];
@@ -75,6 +76,16 @@ describe('a login', () => {
     await quiet();
     await browser.login(user.username);
     expect(await quiet()).toEqual(['admission', 'marking']);
+  });
+
+  it('by a second click of that browser finds the session of the first with one statement more [P6, lesson 4]', async () => {
+    const browser = new Browser(application.url);
+    await browser.login(user.username);
+    const clicks = [browser.copy(), browser.copy()];
+    await clicks[0]!.login(user.username);
+    await quiet();
+    await clicks[1]!.login(user.username);
+    expect(await quiet()).toEqual(['admission', 'sharing']);
   });
 
   it('with a wrong password asks nothing', async () => {
