@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { DataSource, type QueryRunner } from 'typeorm';
+import { DataSource } from 'typeorm';
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
+import { interceptQueries } from '../support/queries.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
@@ -43,17 +44,11 @@ const isMark = (sql: string): boolean => sql.includes('FOR NO KEY UPDATE') && sq
 
 /** Puts `answer` in the place of what PostgreSQL would answer to the statements that `matches` picks. */
 function inject(matches: (sql: string) => boolean, answer: Query): { times: () => number } {
-  const createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
   let times = 0;
-  jest.spyOn(dataSource, 'createQueryRunner').mockImplementation((mode) => {
-    const runner = createQueryRunner(mode);
-    const query = runner.query.bind(runner) as (...parts: unknown[]) => Promise<unknown>;
-    const faulty = async (sql: string, parameters: unknown[], structured: boolean): Promise<unknown> => {
-      if (!matches(sql)) return query(sql, parameters, structured);
-      times++;
-      return answer(sql, parameters);
-    };
-    return Object.assign(runner, { query: faulty as QueryRunner['query'] });
+  interceptQueries(dataSource, async ({ sql, parameters, send }) => {
+    if (!matches(sql)) return send();
+    times++;
+    return answer(sql, parameters);
   });
   return { times: () => times };
 }

@@ -1,13 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { Body, Controller, Get, Post, Req, Res, Session, UseGuards } from '@nestjs/common';
-import { DataSource, type QueryRunner } from 'typeorm';
+import { DataSource } from 'typeorm';
 import { SingleSessionLogin } from '../../src/index.js';
 import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { interceptQueries } from '../support/queries.js';
 import { logIn, type Form, type UserRequest } from '../support/ways-in.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
@@ -246,18 +247,12 @@ function holdNextAdmission(dataSource: DataSource): { reached: Promise<void>; re
   let release!: () => void;
   const reached = new Promise<void>((resolve) => (reach = resolve));
   const released = new Promise<void>((resolve) => (release = resolve));
-  const createQueryRunner = dataSource.createQueryRunner.bind(dataSource);
-  const spy = jest.spyOn(dataSource, 'createQueryRunner').mockImplementation((mode) => {
-    const runner = createQueryRunner(mode);
-    const query = runner.query.bind(runner) as (...parts: unknown[]) => Promise<unknown>;
-    const held = async (sql: string, ...parts: unknown[]): Promise<unknown> => {
-      if (!sql.includes('INSERT INTO "user_session_slots"')) return query(sql, ...parts);
-      spy.mockRestore();
-      reach();
-      await released;
-      return query(sql, ...parts);
-    };
-    return Object.assign(runner, { query: held as QueryRunner['query'] });
+  const pass = interceptQueries(dataSource, async ({ sql, send }) => {
+    if (!sql.includes('INSERT INTO "user_session_slots"')) return send();
+    pass();
+    reach();
+    await released;
+    return send();
   });
   return { reached, release };
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import type { DataSource, QueryRunner } from 'typeorm';
+import { interceptQueries } from '../support/queries.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 import { someone, StoreBench } from '../support/store.js';
@@ -30,17 +30,10 @@ afterEach(async () => {
 });
 
 /** Loses the rows of so many answers, as a broken pooler or driver might. */
-function loseRowsOf(answers: number, dataSource: DataSource): void {
-  const create = dataSource.createQueryRunner.bind(dataSource);
-  jest.spyOn(dataSource, 'createQueryRunner').mockImplementation((mode) => {
-    const runner = create(mode);
-    const query = runner.query.bind(runner) as (...call: unknown[]) => Promise<{ records: unknown[] }>;
-    const losing = async (...call: unknown[]) => {
-      const result = await query(...call);
-      if (answers-- > 0) result.records = [];
-      return result;
-    };
-    return Object.assign(runner, { query: losing as QueryRunner['query'] });
+function loseRowsOf(answers: number): void {
+  interceptQueries(bench.dataSource, async ({ send }) => {
+    const result = (await send()) as { records: unknown[] };
+    return answers-- > 0 ? { ...result, records: [] } : result;
   });
 }
 
@@ -56,10 +49,10 @@ describe('a check', () => {
   });
 
   it('believes no answer that was cut short: nobody is logged out by it', async () => {
-    loseRowsOf(1, bench.dataSource);
+    loseRowsOf(1);
     expect(await bench.store.verify([checkOf(live)])).toMatchObject([{ live: true }]);
     jest.restoreAllMocks();
-    loseRowsOf(2, bench.dataSource);
+    loseRowsOf(2);
     await expect(bench.store.verify([checkOf(live)])).rejects.toThrow('the answer is not whole');
   });
 });
