@@ -1,5 +1,4 @@
 import { Logger } from '@nestjs/common';
-import { LRUCache } from 'lru-cache';
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
@@ -76,7 +75,6 @@ export class NotEntitledError extends Error {
 }
 
 const MOST_LOOKS_IN_FLIGHT = 2;
-const MOST_LOGINS_BEGUN = 10_000;
 const A_MOMENT_MS = 10_000;
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -95,7 +93,7 @@ export class Sessions {
   // Apart, so that no request waits behind a round of looking after everything that is open.
   private readonly looks: Checks;
   // What browsers carried that have just begun to log in, by their secrets.
-  private readonly carried = new LRUCache<string, Replaced>({ max: MOST_LOGINS_BEGUN, ttl: A_MOMENT_MS });
+  private readonly carried = new Map<string, Replaced>();
   private readonly logger = new Logger('SingleSession');
 
   constructor(
@@ -113,6 +111,8 @@ export class Sessions {
   /** What the browser with this secret carries. To be called before a login takes its cookie session away: another click of the browser then finds nothing where that was. */
   beginLogin(secret: string, carried: Replaced): void {
     this.carried.set(secret, carried);
+    const forget = (): unknown => this.carried.get(secret) === carried && this.carried.delete(secret);
+    setTimeout(forget, A_MOMENT_MS).unref();
   }
 
   /** What the browser carried before a login of it that began a moment ago. */
