@@ -1,4 +1,4 @@
-import { isSessionId } from '../session/sessions.js';
+import { isSessionId } from '../session/session-id.js';
 import { stampOf } from './cookie-session.js';
 import { sidOf, type SessionRequest } from './request.js';
 

@@ -1,4 +1,4 @@
-import { isSessionId } from '../session/sessions.js';
+import { isSessionId } from '../session/session-id.js';
 import type { CookieSession, SessionRequest } from './request.js';
 
 /** Writes the session's id into the cookie session and saves it, so that an answer is never ahead of the store. */

@@ -2,7 +2,8 @@ import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import type { CurrentSession } from '../session/session.js';
 import { LARGEST_LIMIT } from '../session/policy.js';
-import { isSessionId, NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
+import { isSessionId } from '../session/session-id.js';
+import { NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
 import { browserOf, learnCookieName } from './browser.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
@@ -108,7 +109,7 @@ export class Logins {
   /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */
   private async isCarriedOn(user: unknown, request: SessionRequest): Promise<boolean> {
     const { login, ...state } = stateOf(request);
-    const current = state.current ?? this.carriedBefore(user, request);
+    const current = state.current ?? this.carriedBefore(request);
     if (current === undefined || !this.sessions.isUser(user, current.userId)) return false;
     if (login === undefined && !(await this.sessions.isStillLive(current.id, user))) return false;
     await this.carryOn(request, current, user);
@@ -116,12 +117,11 @@ export class Logins {
   }
 
   /** The session of a browser whose other click has just taken the cookie session away that this one came with. */
-  private carriedBefore(user: unknown, request: SessionRequest): CurrentSession | undefined {
+  private carriedBefore(request: SessionRequest): CurrentSession | undefined {
     // The other click becomes a new session there, and this one the same.
     if (stateOf(request).route?.kind === 'login') return undefined;
     const carried = this.sessions.carriedBy(browserOf(request));
-    if (carried === undefined || !this.sessions.isSameUser(carried.user, user)) return undefined;
-    return { id: carried.id, userId: this.sessions.userIdOf(user) };
+    return carried?.user ? { id: carried.id, userId: this.sessions.userIdOf(carried.user) } : undefined;
   }
 
   /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */

@@ -18,7 +18,7 @@ import { answered } from './answered.js';
 import type { SingleSessionEvents, Spared } from './events.js';
 import type { Freshness } from './freshness.js';
 import type { Permission } from './permissions.js';
-import { isSessionId } from './sessions.js';
+import { isSessionId } from './session-id.js';
 import type { Sweeper } from './sweeper.js';
 
 /** Who administers: an administrator with a request, or the application's own code. */

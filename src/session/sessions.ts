@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
@@ -17,6 +17,7 @@ import {
   type EndOrder,
   type Origin,
 } from './session.js';
+import { idOfCredential, idOfLogin, isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
 
 /** A login, as the outside tells it. */
@@ -77,11 +78,6 @@ export class NotEntitledError extends Error {
 const MOST_LOOKS_IN_FLIGHT = 2;
 const A_MOMENT_MS = 10_000;
 const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-/** Whether this can be one of our ids at all. Cheap on a value of any type and length. */
-export const isSessionId = (value: unknown): value is string =>
-  typeof value === 'string' && value.length === 36 && UUID.test(value);
 
 /**
  * What happens to sessions, in two writing verbs: `admit` and `end`. Logins, logouts, administrators and failures all go
@@ -346,17 +342,4 @@ export class Sessions {
       () => true,
     );
   }
-}
-
-// A sweeper knows by the version that it is no adopted one.
-const idOfLogin = (secret: string, userId: string): string => idOf(`login:${secret}:${userId}`, 4);
-
-const idOfCredential = (secret: string): string => idOf(secret, 8);
-
-// One way only: the id is public, the secret is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562).
-function idOf(secret: string, version: 4 | 8): string {
-  const bytes = createHash('sha256').update(`nestjs-single-session:${secret}`).digest().subarray(0, 16);
-  bytes[6] = (bytes[6]! & 0x0f) | (version << 4);
-  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -230,6 +230,17 @@ describe('a login by request.logIn() in a browser that is already logged in', ()
     for (const evicted of [elsewhere, clicks[0]!]) expect(await usernameOf(evicted)).toBeUndefined();
   });
 
+  it('as somebody who cannot be identified is refused, and nothing of it stays', async () => {
+    const [user, nameless] = [newUser({ users }), newUser({ users }, { id: Number.NaN })];
+    const browser = await loggedIn(one, user.username);
+    const clicks = [browser.copy(), browser.copy()];
+    await clicks[0]!.login(user.username, '/handler');
+    expect((await clicks[1]!.login(nameless.username, '/handler')).status).toBe(500);
+    const { status, body } = await clicks[1]!.get('/me');
+    expect([status, body.user]).toEqual([200, null]);
+    expect(await usernameOf(clicks[0]!)).toBe(user.username);
+  });
+
   it('as somebody else with the cookie that was just replaced gets a session of its own', async () => {
     const [user, somebody] = [newUser({ users }), newUser({ users })];
     const browser = await loggedIn(one, user.username);
