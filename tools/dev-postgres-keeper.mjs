@@ -12,16 +12,19 @@ try {
   leave(error.message);
 }
 
-let isStopping = false;
+let isRestarting = false;
 let server = start();
 
 // SIGINT is PostgreSQL's "fast shutdown": it ends all connections and leaves nothing to recover from.
-const end = () => server.kill('SIGINT');
-const stop = () => {
-  isStopping = true;
-  end();
+const end = (thenRestart) => {
+  isRestarting = thenRestart;
+  server.kill('SIGINT');
 };
-process.stdin.on('data', end).on('end', stop).on('error', stop);
+const stop = () => end(false);
+process.stdin
+  .on('data', () => end(true))
+  .on('end', stop)
+  .on('error', stop);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, stop);
 
 function start() {
@@ -32,10 +35,15 @@ function start() {
   started.on('error', (error) => leave(error.message));
   started.on('exit', (code, signal) => {
     if (code !== 0) leave(`postgres ended with ${code ?? signal}`);
-    else if (isStopping) leave();
-    else server = start();
+    else if (!isRestarting) leave();
+    else restart();
   });
   return started;
+}
+
+function restart() {
+  isRestarting = false;
+  server = start();
 }
 
 function leave(failure) {
