@@ -20,7 +20,12 @@ import {
 import { JwtModule, JwtService } from '@nestjs/jwt';
 import { AuthGuard, PassportSerializer, PassportStrategy } from '@nestjs/passport';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { CurrentSession, SingleSessionLogin, SingleSessionModule } from 'nestjs-single-session';
+import {
+  CurrentSession,
+  SingleSessionLogin,
+  SingleSessionModule,
+  type SingleSessionOptions,
+} from 'nestjs-single-session';
 import { singleSessionMigrations } from 'nestjs-single-session/migrations';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
@@ -29,10 +34,10 @@ import { GuardByHand, LoginByHand, type RequestByHand, RoundTripGuard, SessionBy
 
 /**
  * `none`: no limit of sessions at all. `again`: the same in another process, to see what two processes differ by.
- * `module`: this package. `bounded`: the same, with checks from memory. `by-hand`: what people write themselves.
- * `round-trip`: a guard that only hears from the database that it is there.
+ * `module`: this package. `prepared`: the same, with prepared statements. `bounded`: with checks from memory. `by-hand`:
+ * what people write themselves. `round-trip`: a guard that only hears from the database that it is there.
  */
-export type Variant = 'none' | 'again' | 'module' | 'bounded' | 'by-hand' | 'round-trip';
+export type Variant = 'none' | 'again' | 'module' | 'prepared' | 'bounded' | 'by-hand' | 'round-trip';
 export type CredentialKind = 'cookie' | 'jwt';
 
 /** `cheap`: a fast hash and no user table, so that nothing hides the admission. `usual`: what applications do, a user table and scrypt with Node's defaults. */
@@ -48,7 +53,11 @@ export interface ApplicationSettings {
 export const SECRET = 'a secret for benchmarks only';
 export const POOL_SIZE = 10;
 export const MAX_STALENESS_MS = 2_000;
-const BOUNDED = { freshness: { maxStalenessMs: MAX_STALENESS_MS } };
+const OPTIONS: Partial<Record<Variant, SingleSessionOptions>> = {
+  module: {},
+  prepared: { preparedStatements: true },
+  bounded: { freshness: { maxStalenessMs: MAX_STALENESS_MS } },
+};
 
 interface User {
   id: string;
@@ -146,6 +155,7 @@ class CookieGuard {
 @Module({})
 export class BenchApplication {
   static register({ variant, kind, password, databaseUrl }: ApplicationSettings): DynamicModule {
+    const options = OPTIONS[variant];
     return {
       module: BenchApplication,
       imports: [
@@ -154,11 +164,11 @@ export class BenchApplication {
           url: databaseUrl,
           poolSize: POOL_SIZE,
           autoLoadEntities: true,
-          ...(isModule(variant) && { migrations: singleSessionMigrations, migrationsRun: true }),
+          ...(options && { migrations: singleSessionMigrations, migrationsRun: true }),
           synchronize: variant === 'by-hand',
         }),
         JwtModule.register({ secret: SECRET, signOptions: { expiresIn: '1h' } }),
-        ...(isModule(variant) ? [SingleSessionModule.forRoot(variant === 'bounded' ? BOUNDED : {})] : []),
+        ...(options ? [SingleSessionModule.forRoot(options)] : []),
         ...(variant === 'by-hand' ? [TypeOrmModule.forFeature([SessionByHand])] : []),
       ],
       controllers: [controllerOf(variant, kind)],
@@ -170,8 +180,6 @@ export class BenchApplication {
   }
 }
 
-const isModule = (variant: Variant): boolean => variant === 'module' || variant === 'bounded';
-
 function controllerOf(variant: Variant, kind: CredentialKind): Type {
   const authenticate = kind === 'cookie' ? CookieGuard : AuthGuard('jwt');
   const checks: Partial<Record<Variant, Type<CanActivate>>> = {
@@ -181,12 +189,9 @@ function controllerOf(variant: Variant, kind: CredentialKind): Type {
   const check = checks[variant];
   const Guarded = UseGuards(authenticate, ...(check ? [check] : []));
   const login = SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' });
-  const admissions: Partial<Record<Variant, MethodDecorator>> = {
-    module: login,
-    bounded: login,
-    'by-hand': UseInterceptors(LoginByHand),
-  };
-  const Admitted = admissions[variant] ?? (() => undefined);
+  const unlimited: MethodDecorator = () => undefined;
+  const byHand = variant === 'by-hand' ? UseInterceptors(LoginByHand) : unlimited;
+  const Admitted = OPTIONS[variant] ? login : byHand;
 
   @Controller()
   class BenchController {

@@ -3,7 +3,16 @@ import { compare, type Effort, type Load, type Measured, slice } from './load.js
 import { rateOf, ratioOf, type Table } from './report.js';
 import { type BenchServer, startServers, stopServers } from './servers.js';
 
-const VARIANTS = ['none', 'again', 'module', 'bounded', 'by-hand', 'round-trip'] as const satisfies Variant[];
+const VARIANTS = [
+  'none',
+  'again',
+  'module',
+  'prepared',
+  'bounded',
+  'by-hand',
+  'round-trip',
+] as const satisfies Variant[];
+const OURS = ['module', 'prepared', 'bounded'] as const satisfies Variant[];
 const KINDS: CredentialKind[] = ['cookie', 'jwt'];
 const CONNECTIONS = [1, 16, 64];
 const KIND_NAMES = { cookie: 'cookie, in memory', jwt: 'JWT' };
@@ -27,12 +36,15 @@ export async function benchGuard(databaseUrl: string, effort: Effort): Promise<T
       'no guard, per second',
       'again / none',
       'strong / none',
+      'prepared / none',
       'bounded / none',
       'by hand / none',
       'round trip / none',
       'strong / by hand',
+      'prepared / by hand',
       'bounded / by hand',
       'strong adds, ms',
+      'prepared adds, ms',
       'bounded adds, ms',
       'by hand adds, ms',
       'round trip adds, ms',
@@ -54,7 +66,7 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
   for (const server of servers) await slice(server.url, loadOf(16)(server), effort.warmUpSeconds);
   const rows: string[][] = [];
   for (const connections of CONNECTIONS) {
-    const results = await compare(servers, loadOf(connections), finer(effort));
+    const results = await compare(servers, loadOf(connections), { ...effort, rouseSeconds: 0.05 });
     const of = (variant: Variant): Measured => results.get(variant)!;
     const byHand = of('by-hand').ratio;
     const adds = ({ rate }: Measured): string =>
@@ -64,20 +76,12 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
       String(connections),
       rateOf(of('none')),
       ...VARIANTS.slice(1).map(of).map(ratioOf),
-      ...[of('module'), of('bounded')].map(({ ratio }) => (ratio / byHand).toFixed(2)),
-      ...[of('module'), of('bounded'), of('by-hand'), of('round-trip')].map(adds),
+      ...OURS.map(of).map(({ ratio }) => (ratio / byHand).toFixed(2)),
+      ...[...OURS, 'by-hand' as const, 'round-trip' as const].map(of).map(adds),
     ]);
   }
   return rows;
 }
-
-// The variants differ by little: more and shorter slices even out what else the machine does.
-const finer = ({ rounds, sliceSeconds, ...effort }: Effort): Effort => ({
-  ...effort,
-  rounds: rounds + 1,
-  sliceSeconds: 0.4 * sliceSeconds,
-  rouseSeconds: 0.05,
-});
 
 // Users of their own: two of the variants share their tables, and would evict each other.
 function signInAll({ url, variant }: BenchServer, kind: CredentialKind): Promise<Record<string, string>[]> {

@@ -29,8 +29,8 @@ const BENCHES = {
   scale: benchScale,
 };
 const ONLY_WHEN_NAMED = 'scale';
-const FULL: Effort = { rounds: 5, sliceSeconds: 1, warmUpSeconds: 1 };
-const QUICK: Effort = { rounds: 3, sliceSeconds: 0.5, warmUpSeconds: 0.5 };
+const FULL: Effort = { rounds: 5, sliceSeconds: 0.4, warmUpSeconds: 1 };
+const QUICK: Effort = { rounds: 3, sliceSeconds: 0.2, warmUpSeconds: 0.5 };
 
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean' }, write: { type: 'boolean' } },

@@ -15,13 +15,16 @@ import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
 import { LateEnds } from './late-ends.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
-import { PrimaryDatabase } from './primary-database.js';
+import { PrimaryDatabase, type Result } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
 import { statements, type Statements, type StatementSettings } from './statements.js';
 import { Sweeping } from './sweeping.js';
 import { quotedTableNames, type TableNames } from './table-names.js';
 
-export type StoreSettings = Omit<StatementSettings & AdmissionSettings, keyof TableNames>;
+export type StoreSettings = Omit<StatementSettings & AdmissionSettings, keyof TableNames> & {
+  /** Whether checks and admissions are named statements, which PostgreSQL plans once for each connection. Default `false`. */
+  preparedStatements?: boolean;
+};
 
 interface VerifyRow {
   id: string | null;
@@ -58,7 +61,7 @@ export class TypeOrmSessionStore extends SessionStore {
     const names = quotedTableNames(dataSource);
     this.sql = statements({ ...settings, ...names });
     this.admission = admissionStatement({ ...settings, ...names });
-    this.database = new PrimaryDatabase(dataSource);
+    this.database = new PrimaryDatabase(dataSource, settings.preparedStatements);
     this.sweeping = new Sweeping(this.database, this.sql, settings.idleTimeout);
     this.lateEnds = new LateEnds(this.database, names.sessions);
   }
@@ -70,7 +73,7 @@ export class TypeOrmSessionStore extends SessionStore {
   async admit(admission: Admission): Promise<AdmissionResult> {
     const { sql, parameters } = this.admission(admission);
     try {
-      const { records } = await this.database.run<AdmittedRow>(sql, parameters);
+      const { records } = await this.database.runOften<AdmittedRow>(sql, parameters);
       return records[0] === undefined ? { outcome: 'no-room' } : { outcome: 'admitted', ...records[0] };
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.
@@ -91,11 +94,18 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
     const ids = checks.map(({ id }) => id.toLowerCase());
-    const { records } = await this.database.run<VerifyRow>(this.sql.verify, [ids]);
+    const { records } = await this.rowsOf(ids);
     const rows = new Map(records.map((row) => [row.id, row]));
     const unknown = ids.filter((id) => !rows.has(id));
     if (unknown.length > 0) for (const row of await this.confirmUnknown(unknown)) rows.set(row.id, row);
     return checks.map(({ limit }, place) => toCheckResult(rows.get(ids[place]!), limit));
+  }
+
+  // PostgreSQL keeps the plan for one id; for a few in an array it makes a new one each time, prepared or not.
+  private rowsOf(ids: readonly string[]): Promise<Result<VerifyRow>> {
+    return ids.length === 1
+      ? this.database.runOften(this.sql.verifyOne, [ids[0]])
+      : this.database.runOften(this.sql.verify, [ids]);
   }
 
   private async confirmUnknown(ids: readonly string[]): Promise<VerifyRow[]> {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { DataSource } from 'typeorm';
 import { SingleSessionService } from '../../src/index.js';
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
@@ -31,7 +32,7 @@ afterAll(async () => {
 
 const KINDS: [string, RegExp][] = [
   ['admission', /^WITH ruling AS MATERIALIZED [^;]*INSERT INTO "user_session_slots"/],
-  ['check', /^SELECT s\.id[^;]*= ANY\(\$1::uuid\[\]/],
+  ['check', /^SELECT s\.id[^;]* s\.id = (ANY\(\$1::uuid\[\]|\$1::uuid)/],
   ['sharing', /^WITH old AS [^;]*UPDATE "user_session" s SET logins/],
   ['marking', /^WITH due AS [^;]*UPDATE "user_session" s SET\s+end_reason/],
   ['ending', /^WITH own AS [^;]*UPDATE "user_session" s SET ended_at/],
@@ -124,6 +125,27 @@ describe('a login', () => {
       }
     },
   );
+});
+
+describe('with preparedStatements', () => {
+  it('a login and a check are the same statements, planned once for each connection', async () => {
+    const { users } = application;
+    const options = { preparedStatements: true };
+    const other = await startApplication(watch.url, { users, options, typeorm: { poolSize: 1 } });
+    try {
+      const client = new TokenClient(other.url);
+      await quiet();
+      await client.login(user.username);
+      expect((await client.get()).status).toBe(200);
+      expect(await quiet()).toEqual(['admission', 'check']);
+      const prepared: { statement: string }[] = await other.app
+        .get(DataSource)
+        .query('SELECT statement FROM pg_prepared_statements ORDER BY prepare_time');
+      expect(prepared.map(({ statement }) => kindOf(statement))).toEqual(['admission', 'check']);
+    } finally {
+      await other.close();
+    }
+  });
 });
 
 describe('a request', () => {

@@ -1,0 +1,168 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
+
+interface Prepared {
+  name: string;
+  statement: string;
+  planned_once: boolean;
+}
+
+let url: string;
+let bench: StoreBench;
+let sessions: TestSessions;
+let warn: jest.SpiedFunction<Logger['warn']>;
+
+/** One connection, whose statements can be looked at. */
+async function open(preparedStatements?: boolean, poolSize = 1): Promise<void> {
+  bench = await StoreBench.open(url, { preparedStatements }, { poolSize });
+  sessions = bench.sessions();
+}
+
+beforeEach(async () => {
+  url = await freshDatabase();
+  warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+});
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await bench.close();
+  await dropDatabase(url);
+});
+
+const prepared = (): Promise<Prepared[]> =>
+  bench.query<Prepared>(
+    'SELECT name, statement, generic_plans > 0 AS planned_once FROM pg_prepared_statements ORDER BY 1',
+  );
+
+/** More often than PostgreSQL tries plans for single values, which is five times. */
+async function often(action: () => Promise<unknown>): Promise<void> {
+  for (let count = 0; count < 8; count++) await action();
+}
+
+const namedLike = (list: Prepared[], text: RegExp): Prepared | undefined =>
+  list.find(({ statement }) => text.test(statement));
+
+describe('without the option', () => {
+  it('nothing is prepared: names fail behind poolers', async () => {
+    await open();
+    const id = await sessions.login(someone());
+    await often(() => sessions.isLive(id));
+    expect(await prepared()).toEqual([]);
+  });
+});
+
+describe('with preparedStatements', () => {
+  it('a check of one session and a login are planned once for each connection', async () => {
+    await open(true);
+    const user = someone();
+    const id = await sessions.login(someone());
+    await often(() => sessions.isLive(id));
+    await often(() => sessions.login(user));
+    const list = await prepared();
+    expect(namedLike(list, /^SELECT .*s\.id = \$1::uuid/s)).toMatchObject({ planned_once: true });
+    expect(namedLike(list, /INSERT INTO "user_session_slots"/)).toMatchObject({ planned_once: true });
+    for (const { name } of list) expect(name).toMatch(/^nestjs-single-session:[0-9a-f]{16}$/);
+  });
+
+  it('many checks at once are prepared as well, and planned once where there are more than a few', async () => {
+    await open(true);
+    const ids = await Promise.all(times(40, () => sessions.login(someone())));
+    await often(async () => expect(await sessions.liveOf(ids)).toHaveLength(40));
+    expect(namedLike(await prepared(), /s\.id = ANY\(\$1::uuid\[\]\)$/)).toMatchObject({
+      planned_once: true,
+    });
+  });
+
+  it('answers what it answers without: live, superseded, unknown, taken id', async () => {
+    await open(true);
+    const [user, id] = [someone(), randomUUID()];
+    expect(await sessions.login(user, { id })).toBe(id);
+    expect(await sessions.state(id)).toBe('live');
+    expect(await sessions.state(randomUUID())).toBe('unknown');
+    // The id is taken, as by a second click.
+    const identity = { id: user, username: user, roles: [] };
+    const second = { id, loginId: randomUUID(), identity, limit: 1, replaces: null, origin: NOWHERE };
+    expect(
+      await bench.store.admit({ ...second, exempt: false, administrator: false, onLimit: 'evict' }),
+    ).toEqual({ outcome: 'exists' });
+    await sessions.login(user);
+    expect(await sessions.state(id)).toBe('superseded');
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  it("is in TypeORM's log, with what failed", async () => {
+    await open(true);
+    const { logger } = bench.dataSource;
+    const [logQuery, logQueryError] = [jest.spyOn(logger, 'logQuery'), jest.spyOn(logger, 'logQueryError')];
+    const id = await sessions.login(someone());
+    expect(await sessions.isLive(id)).toBe(true);
+    expect(logQuery.mock.calls.map(([sql]) => sql).join()).toMatch(
+      /INSERT INTO.*FROM "user_session" s WHERE s\.id/s,
+    );
+    await expect(bench.store.verify([{ id: 'no uuid', limit: 1 }])).rejects.toThrow(/uuid/);
+    expect(logQueryError).toHaveBeenCalledTimes(1);
+    expect(warn).not.toHaveBeenCalled();
+  });
+});
+
+/** What a pooler in transaction mode does: the next transaction runs on a connection where the names are unknown, or taken. */
+const POOLERS: [string, () => Promise<void>][] = [
+  ['does not know the name', async () => void (await bench.query('DEALLOCATE ALL'))],
+  [
+    'has the name for something else',
+    async () => {
+      const list = await prepared();
+      await open(true);
+      for (const { name } of list) await bench.query(`PREPARE "${name}" AS SELECT 1`);
+    },
+  ],
+  [
+    'has a plan for tables of before',
+    async () => void (await bench.query('ALTER TABLE user_session ALTER COLUMN user_id TYPE varchar(300)')),
+  ],
+];
+
+describe.each(POOLERS)('a connection that %s', (_, happens) => {
+  it('fails no check and no login; it is said once, and unnamed statements go on', async () => {
+    await open(true);
+    const user = someone();
+    const first = await sessions.login(user);
+    await sessions.isLive(first);
+    const before = bench;
+    await happens();
+    if (before !== bench) await before.close();
+
+    expect(await sessions.state(first)).toBe('live');
+    const second = await sessions.login(user);
+    expect(await sessions.states([first, second])).toEqual(['superseded', 'live']);
+    expect(warn.mock.calls.map(([text]) => String(text))).toEqual([
+      expect.stringMatching(/refused a prepared statement.*PgBouncer.*leave preparedStatements out/s),
+    ]);
+    const names = await prepared();
+    await often(() => sessions.login(someone()));
+    expect(await prepared()).toEqual(names);
+  });
+});
+
+describe('32 parallel logins of one user, prepared', () => {
+  it.each([
+    [1, 'while the connections keep the names', false],
+    [2, 'while the connections keep the names', false],
+    [1, 'while they lose them', true],
+    [2, 'while they lose them', true],
+  ])('leave exactly %i live, %s', async (maxSessions, _, lose) => {
+    await open(true, 8);
+    const limited = bench.sessions({ maxSessions });
+    // Each connection has prepared the login before.
+    await Promise.all(times(64, () => limited.login(someone())));
+    const user = someone();
+    if (lose) await Promise.all(times(8, () => bench.query('SELECT pg_sleep(0.05); DEALLOCATE ALL')));
+    const ids = await Promise.all(times(32, () => limited.login(user)));
+    expect(await limited.liveOf(ids)).toHaveLength(maxSessions);
+    expect(await bench.rowsOf(user)).toHaveLength(32);
+    expect(warn).toHaveBeenCalledTimes(lose ? 1 : 0);
+    await until(async () => (await bench.activeOf(user)).length === maxSessions);
+  });
+});
