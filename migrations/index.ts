@@ -2,12 +2,14 @@ import { MigrationExecutor, type DataSource } from 'typeorm';
 import { CreateSingleSession1763700000000 } from './1763700000000-create-single-session.js';
 import { AddAdministration1763900000000 } from './1763900000000-add-administration.js';
 import { AddLogins1764000000000 } from './1764000000000-add-logins.js';
+import { LeaveRoomInPages1764100000000 } from './1764100000000-leave-room-in-pages.js';
 
 /** Spread into the `migrations` of your data source. */
 export const singleSessionMigrations = [
   CreateSingleSession1763700000000,
   AddAdministration1763900000000,
   AddLogins1764000000000,
+  LeaveRoomInPages1764100000000,
 ];
 
 const LOCK = "hashtext('nestjs-single-session:run-migrations')";
