@@ -18,10 +18,11 @@ const SWEEP_MS = 5_000;
 /** What Linux counts the CPU time of processes in. */
 const TICK_MS = 10;
 
-const REQUEST = {
+// A new one each time: a request is one login, however often it is admitted.
+const newRequest = (): object => ({
   ip: '192.0.2.1',
   headers: { 'user-agent': 'Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0' },
-};
+});
 
 interface User {
   id: string;
@@ -65,7 +66,7 @@ export async function measureAt(url: string, dataSource: DataSource, size: numbe
     (user: () => User) =>
     (service: SingleSessionService): Work =>
     () =>
-      service.admit(user(), REQUEST, { credential: 'token' });
+      service.admit(user(), newRequest(), { credential: 'token' });
 
   add(await timed(url, 'login of a new user', loginOf(newUser)));
   add(await logged(url, dataSource, 'login of a new user', loginOf(newUser)));
@@ -251,8 +252,9 @@ async function locksOfLogin(
   await holder.startTransaction();
   await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [userId]);
   return within(url, async (app) => {
-    const login = workload(app.get(SingleSessionService))(0);
-    for (;;) {
+    let waits = true;
+    const login = workload(app.get(SingleSessionService))(0).finally(() => (waits = false));
+    while (waits) {
       const [locks] = (await dataSource.query(
         `SELECT count(*) FILTER (WHERE l.locktype = 'relation') AS relations, count(*) FILTER (WHERE l.fastpath) AS fast,
            string_agg(DISTINCT l.mode, ', ') FILTER (WHERE l.locktype = 'relation') AS modes
@@ -267,6 +269,7 @@ async function locksOfLogin(
         'locks of a login': `${locks.relations} on tables and indices (${locks.modes}), ${locks.fast} of all by the fast path`,
       };
     }
+    throw new Error('The login did not wait for the row of its user.');
   });
 }
 

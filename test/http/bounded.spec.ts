@@ -3,6 +3,8 @@ import { Logger } from '@nestjs/common';
 import { getActiveResourcesInfo } from 'node:process';
 import { DataSource } from 'typeorm';
 import { SingleSessionService } from '../../src/index.js';
+import { RequestCheck } from '../../src/http/request-check.js';
+import { Freshness } from '../../src/session/freshness.js';
 import { SIGNAL_APPLICATION_NAME } from '../../src/typeorm/listening-connection.js';
 import {
   startApplication,
@@ -107,6 +109,37 @@ describe('bounded freshness', () => {
       const { status, body } = await client.get();
       expect({ status, code: body.code }).toEqual({ status: 401, code: 'SESSION_ENDED' });
     }
+  });
+
+  it('lets the requests of one turn go on together, by what is known then and not when they arrived', async () => {
+    const application = await start(watch.url, { freshness: LONG });
+    const user = newUser(application);
+    await signedIn(application, user.username);
+    const sid = (await rowsOf(application, user))[0]!.id;
+    const requestCheck = application.app.get(RequestCheck, { strict: false });
+    const arrives = (): Promise<true> =>
+      Promise.resolve(
+        requestCheck.check({ headers: {}, user: { ...user, id: String(user.id), sid } }, undefined),
+      );
+    watch.clear();
+
+    const order: string[] = [];
+    const one = arrives().then(() => order.push('one'));
+    const turn = new Promise<void>((resolve) =>
+      setImmediate(() => {
+        order.push('the next turn');
+        resolve();
+      }),
+    );
+    const two = arrives().then(() => order.push('two'));
+    await Promise.all([one, two, turn]);
+    expect(order).toEqual(['one', 'two', 'the next turn']);
+    expect(asked()).toEqual([]);
+
+    const late = arrives();
+    application.app.get(Freshness, { strict: false }).heard('everything');
+    expect(await late).toBe(true);
+    expect(asked()).toEqual([expect.stringContaining('SELECT s.id')]);
   });
 
   it('refuses a session that another process ended as soon as that is told, and leaves the others remembered', async () => {
