@@ -67,8 +67,8 @@ async function expectRefusedAndNotLoggedOut(): Promise<void> {
 const records = (...rows: unknown[]): object => ({ records: rows, affected: rows.length });
 
 /** The row of the session that was asked for, as it is when it is live, with some members changed. */
-const row = (ids: unknown, members: object): object => ({
-  id: (ids as string[])[0],
+const row = (asked: unknown, members: object): object => ({
+  id: [asked].flat()[0],
   user_id: user.id === undefined ? '1' : String(user.id),
   ended_at: null,
   over: null,
