@@ -79,13 +79,13 @@ export class RequestCheck {
     return session === undefined ? NEVER : this.watches.whenEnded({ user: request.user, ...session });
   }
 
-  /** The session, if memory says all that there is to say of the request. */
+  /** The session, if memory says all that there is to say of the request, and nobody has to be asked for a limit. */
   private recall({ user, session }: SessionRequest): CurrentSession | undefined {
     const [stamp, sid] = [session?.singleSession, sidOf(user)];
     const id = stamp ?? sid;
     if (!user || typeof id !== 'string' || (stamp && sid)) return undefined;
-    const limit = this.sessions.limitAtCheck(user);
-    const verdict = typeof limit === 'number' ? this.sessions.remembered({ id, limit }) : undefined;
+    const limit = this.sessions.fixedLimit;
+    const verdict = limit === undefined ? undefined : this.sessions.remembered({ id, limit });
     if (!verdict?.live || this.sessions.compare(verdict, user) !== 'same') return undefined;
     return { id, userId: verdict.userId };
   }

@@ -92,10 +92,15 @@ export class Policy {
     return toUserId(this.settings.identify(user));
   }
 
+  /** The limit at a check when it is the same for everyone; `undefined` when a function of the application must be asked. */
+  get fixedLimit(): number | undefined {
+    const { maxSessions } = this.settings;
+    return typeof maxSessions === 'number' ? Math.min(maxSessions, LARGEST_LIMIT) : undefined;
+  }
+
   /** The limit at a check. Synchronous when the option is a number, so that the request path waits for nothing. */
   limitAtCheck(user: unknown): number | Promise<number> {
-    const { maxSessions } = this.settings;
-    if (typeof maxSessions === 'number') return Math.min(maxSessions, LARGEST_LIMIT);
+    if (this.fixedLimit !== undefined) return this.fixedLimit;
     if (user === undefined) return LARGEST_LIMIT;
     return this.limitOf(user).then((limit) => Math.min(limit, LARGEST_LIMIT));
   }

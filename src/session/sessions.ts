@@ -236,6 +236,11 @@ export class Sessions {
     return this.verify(check);
   }
 
+  /** As {@link Policy.fixedLimit}. */
+  get fixedLimit(): number | undefined {
+    return this.policy.fixedLimit;
+  }
+
   limitAtCheck(user: unknown): number | Promise<number> {
     return this.policy.limitAtCheck(user);
   }

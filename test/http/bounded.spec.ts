@@ -111,6 +111,28 @@ describe('bounded freshness', () => {
     }
   });
 
+  it('asks a limit that is a function once for each check, and answers for its failure: a promise that nobody waits for would end the process', async () => {
+    const limit = jest.fn(async () => 1);
+    const application = await start(watch.url, { freshness: LONG, maxSessions: limit });
+    const client = await signedIn(application, newUser(application).username);
+    watch.clear();
+    limit.mockClear();
+    expect((await client.get()).status).toBe(200);
+    expect(asked()).toEqual([]);
+    expect(limit).toHaveBeenCalledTimes(1);
+
+    const unhandled = jest.fn();
+    process.on('unhandledRejection', unhandled);
+    try {
+      limit.mockRejectedValue(new Error('the plans of the users are out of reach'));
+      expect((await client.get()).status).toBe(500);
+      expect(limit).toHaveBeenCalledTimes(2);
+      expect(unhandled).not.toHaveBeenCalled();
+    } finally {
+      process.off('unhandledRejection', unhandled);
+    }
+  });
+
   it('lets the requests of one turn go on together, by what is known then and not when they arrived', async () => {
     const application = await start(watch.url, { freshness: LONG });
     const user = newUser(application);

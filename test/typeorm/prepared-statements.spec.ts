@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { watchStatements } from '../support/statements.js';
 import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
 interface Prepared {
@@ -107,6 +108,26 @@ describe('with preparedStatements', () => {
   });
 });
 
+describe('on a link that is silently dead', () => {
+  it('a prepared check is hung up on in time, and the next one runs on a new connection [S26]', async () => {
+    const watch = await watchStatements(url);
+    try {
+      bench = await StoreBench.open(watch.url, { preparedStatements: true }, { poolSize: 1 });
+      sessions = bench.sessions();
+      const id = await sessions.login(someone());
+      expect(await sessions.isLive(id)).toBe(true);
+      watch.freeze();
+      await expect(bench.store.verify([{ id, limit: 1 }])).rejects.toThrow('did not answer in time');
+      watch.unfreeze();
+      expect(await sessions.isLive(id)).toBe(true);
+      await bench.close();
+    } finally {
+      await watch.stop();
+      await open();
+    }
+  });
+});
+
 /** What a pooler in transaction mode does: the next transaction runs on a connection where the names are unknown, or taken. */
 const POOLERS: [string, () => Promise<void>][] = [
   ['does not know the name', async () => void (await bench.query('DEALLOCATE ALL'))],
@@ -146,6 +167,14 @@ describe.each(POOLERS)('a connection that %s', (_, happens) => {
   });
 });
 
+/** On every connection of the pool: all of them are taken before the first is given back. */
+async function forgetAllNames(connections: number): Promise<void> {
+  const runners = times(connections, () => bench.dataSource.createQueryRunner());
+  await Promise.all(runners.map((runner) => runner.connect()));
+  await Promise.all(runners.map((runner) => runner.query('DEALLOCATE ALL')));
+  await Promise.all(runners.map((runner) => runner.release()));
+}
+
 describe('32 parallel logins of one user, prepared', () => {
   it.each([
     [1, 'while the connections keep the names', false],
@@ -158,7 +187,7 @@ describe('32 parallel logins of one user, prepared', () => {
     // Each connection has prepared the login before.
     await Promise.all(times(64, () => limited.login(someone())));
     const user = someone();
-    if (lose) await Promise.all(times(8, () => bench.query('SELECT pg_sleep(0.05); DEALLOCATE ALL')));
+    if (lose) await forgetAllNames(8);
     const ids = await Promise.all(times(32, () => limited.login(user)));
     expect(await limited.liveOf(ids)).toHaveLength(maxSessions);
     expect(await bench.rowsOf(user)).toHaveLength(32);
