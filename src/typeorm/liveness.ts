@@ -9,7 +9,10 @@ export interface LivenessSettings {
 
 export type Liveness = ReturnType<typeof liveness>;
 
-export const ms = (milliseconds: number): string => `interval '${milliseconds} milliseconds'`;
+/** As the value of a parameter. */
+export const interval = (milliseconds: number): string => `${milliseconds} milliseconds`;
+
+export const ms = (milliseconds: number): string => `interval '${interval(milliseconds)}'`;
 
 /**
  * A condition that holds, or fails the statement when it has waited for locks for longer than its caller waits for the
@@ -43,7 +46,12 @@ export const isAdministrator = (roles: string): string => `(s.administrator OR s
  * is dead stays dead whatever snapshot it is read from: nothing that a fragment looks at ever turns back.
  */
 export function liveness({ cutoffs, idleTimeout }: LivenessSettings) {
-  const idleSince = idleTimeout === undefined ? 'NULL::timestamptz' : `s.last_seen_at + ${ms(idleTimeout)}`;
+  return livenessBy(cutoffs, idleTimeout === undefined ? 'NULL::interval' : ms(idleTimeout));
+}
+
+/** The same with an idle timeout that is SQL: an interval, or NULL for none. */
+export function livenessBy(cutoffs: string, idleTimeout: string) {
+  const idleSince = `s.last_seen_at + ${idleTimeout}`;
   const timedOut = `(s.expires_at <= now() OR COALESCE(${idleSince} <= now(), false))`;
 
   /** Whether the cut-off `c` spares `s`. By what `s` was at its admission and still is: nobody comes back by a promotion. */

@@ -28,26 +28,7 @@ const SAME_MOMENT_MS = 10_000;
  */
 export function statements(settings: StatementSettings) {
   const { sessions, slots, cutoffs, exemptions, retention, seenInterval } = settings;
-  const { spared, isOver, over, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
-
-  /**
-   * A row for each session that is known: `over` is why it is, `place` where it stands in its user's slots (1 for an
-   * exempt session that is live; 0 or NULL when it is dead). It runs for every request, and most of its time is
-   * planning: joins were measured to plan in twice the time.
-   */
-  const verifyWhere = (condition: string): string => `SELECT s.id, s.user_id, s.ended_at,
-    CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE ${over} END AS over,
-    (SELECT CASE WHEN s.exempt THEN (s.generation > u.floor)::int ELSE array_position(u.active, s.id) END
-      FROM ${slots} u WHERE u.user_id = s.user_id) AS place,
-    s.last_seen_at <= now() - ${ms(seenInterval)} AS unseen, array_to_string(s.roles, chr(31)) AS roles, s.administrator
-  FROM ${sessions} s WHERE ${condition}`;
-  /** $1 id. */
-  const verifyOne = verifyWhere('s.id = $1::uuid');
-  /** $1 ids. */
-  const verify = verifyWhere('s.id = ANY($1::uuid[])');
-
-  /** The same, and a last row that repeats how many were asked: an answer that was cut short must not read as "nobody knows these sessions". */
-  const verifyUnknown = `${verify} UNION ALL SELECT NULL, NULL, NULL, NULL, cardinality($1), NULL, NULL, NULL`;
+  const { spared, isOver, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
 
   const mark = (asked: string, reason: string, wait = ''): string => `WITH due AS (
     SELECT s.id, ${reason} AS reason, u.active[1] AS newest
@@ -206,9 +187,6 @@ export function statements(settings: StatementSettings) {
   SELECT count(*)::int AS gone FROM gone`;
 
   return {
-    verifyOne,
-    verify,
-    verifyUnknown,
     markUsers,
     markIds,
     markChecked,

@@ -17,17 +17,17 @@ export interface TableName {
 
 export type TableNames = Record<keyof typeof TABLES, TableName>;
 
+/** Its number is that of its text: a process keeps asking the one it knows while others have a newer one. */
+const CHECK = '_check_1';
+
 /**
  * Our tables under the data source's `schema`, `entityPrefix` and naming strategy. They do not apply to the search
  * path, so raw SQL must name them in full.
  * @throws Error for a name that is no plain identifier: it would become part of every statement
  */
-export function tableNames({ namingStrategy, options }: DataSource): TableNames {
-  const schema = (options as { schema?: string }).schema;
-  const name = ([entity, given]: readonly [string, string]): TableName => {
-    const bare = namingStrategy.tableName(entity, given);
-    const table = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, bare) : bare;
-    const parts = schema ? [schema, table] : [table];
+export function tableNames(dataSource: DataSource): TableNames {
+  const name = (table: Named): TableName => {
+    const parts = partsOf(table, dataSource);
     return { path: parts.join('.'), sql: parts.map(quoted).join('.') };
   };
   return {
@@ -49,6 +49,19 @@ export function quotedTableNames(dataSource: DataSource): Record<keyof TableName
     exemptions: exemptions.sql,
     actions: actions.sql,
   };
+}
+
+/** The function that answers checks, beside the sessions' table; quoted. */
+export const checkFunctionName = (dataSource: DataSource): string =>
+  partsOf(TABLES.sessions, dataSource, CHECK).map(quoted).join('.');
+
+type Named = (typeof TABLES)[keyof typeof TABLES];
+
+function partsOf([entity, given]: Named, { namingStrategy, options }: DataSource, suffix = ''): string[] {
+  const { schema } = options as { schema?: string };
+  const bare = namingStrategy.tableName(entity, given);
+  const table = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, bare) : bare;
+  return [...(schema ? [schema] : []), table + suffix];
 }
 
 function quoted(identifier: string): string {

@@ -68,7 +68,7 @@ const records = (...rows: unknown[]): object => ({ records: rows, affected: rows
 
 /** The row of the session that was asked for, as it is when it is live, with some members changed. */
 const row = (asked: unknown, members: object): object => ({
-  id: [asked].flat()[0],
+  id: (asked as string[])[0],
   user_id: user.id === undefined ? '1' : String(user.id),
   ended_at: null,
   over: null,

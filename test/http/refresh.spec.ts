@@ -31,13 +31,12 @@ import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { SignalLink } from '../support/signal-link.js';
-import { watchStatements, type StatementWatch } from '../support/statements.js';
+import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
 
 // The access tokens are those of test/support/application.ts. The refresh tokens have a key of their own here; those of
 // the demo have an audience of their own: test/e2e/refresh.spec.ts.
 
 const REFRESH_SECRET = 'a secret for refresh tokens of tests only';
-const CHECK = /^SELECT s\.id[^;]* s\.id = (ANY\(\$1::uuid\[\]|\$1::uuid)/;
 
 /** Passport's strategies are shared by all applications of a file, so its users are too. */
 const users = new Users();

@@ -6,7 +6,7 @@ import { startApplication, type TestApplication, type TestUser } from '../suppor
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
-import { watchStatements, type StatementWatch } from '../support/statements.js';
+import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
 
 let databaseUrl: string;
 let watch: StatementWatch;
@@ -32,7 +32,7 @@ afterAll(async () => {
 
 const KINDS: [string, RegExp][] = [
   ['admission', /^WITH ruling AS MATERIALIZED [^;]*INSERT INTO "user_session_slots"/],
-  ['check', /^SELECT s\.id[^;]* s\.id = (ANY\(\$1::uuid\[\]|\$1::uuid)/],
+  ['check', CHECK],
   ['sharing', /^WITH old AS [^;]*UPDATE "user_session" s SET logins/],
   ['marking', /^WITH due AS [^;]*UPDATE "user_session" s SET\s+end_reason/],
   ['ending', /^WITH own AS [^;]*UPDATE "user_session" s SET ended_at/],
@@ -141,7 +141,7 @@ describe('with preparedStatements', () => {
       const prepared: { statement: string }[] = await other.app
         .get(DataSource)
         .query('SELECT statement FROM pg_prepared_statements ORDER BY prepare_time');
-      expect(prepared.map(({ statement }) => kindOf(statement))).toEqual(['admission', 'check']);
+      expect(prepared.map(({ statement }) => kindOf(statement))).toEqual(['check', 'admission']);
     } finally {
       await other.close();
     }

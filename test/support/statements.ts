@@ -2,6 +2,9 @@ import type net from 'node:net';
 import { DatabaseLink, DatabaseProxy } from './database-proxy.js';
 import type { FrontendMessage } from './frontend-messages.js';
 
+/** The check of sessions, as an application sends it. */
+export const CHECK = /^SELECT \* FROM "user_session_check_1"\(\$1, \$2, \$3\)/;
+
 /** One statement that PostgreSQL was sent, at `performance.now()` of this process. */
 export interface Statement {
   text: string;

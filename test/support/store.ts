@@ -69,7 +69,9 @@ export class StoreBench {
     options: Partial<PostgresOptions> = {},
   ): Promise<StoreBench> {
     const dataSource = await dataSourceOf(url, { migrationsRun: true, ...options }).initialize();
-    return new StoreBench(dataSource, new TypeOrmSessionStore(dataSource, { ...SETTINGS, ...settings }));
+    const store = new TypeOrmSessionStore(dataSource, { ...SETTINGS, ...settings });
+    await store.prepare();
+    return new StoreBench(dataSource, store);
   }
 
   /** The rules over this store. */

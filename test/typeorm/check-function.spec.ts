@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import type { DataSource, DataSourceOptions } from 'typeorm';
+import { checkStatement } from '../../src/typeorm/check-statement.js';
+import { checkFunctionName, quotedTableNames } from '../../src/typeorm/table-names.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { PluralSnakeNaming } from '../support/snake-naming.js';
+import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
+import { dataSourceOf, someone, StoreBench, times } from '../support/store.js';
+
+type Options = Partial<Extract<DataSourceOptions, { type: 'postgres' }>>;
+
+let url: string;
+let watch: StatementWatch;
+let warn: jest.SpiedFunction<Logger['warn']>;
+const open: { destroy?(): Promise<void>; close?(): Promise<void> }[] = [];
+
+beforeEach(async () => {
+  url = await freshDatabase();
+  watch = await watchStatements(url);
+  warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+});
+afterEach(async () => {
+  jest.restoreAllMocks();
+  for (const one of open.splice(0)) await (one.close ?? one.destroy)!.call(one);
+  await watch.stop();
+  await dropDatabase(url);
+});
+
+async function connected(options: Options = {}): Promise<DataSource> {
+  const dataSource = await dataSourceOf(url, options).initialize();
+  open.push(dataSource);
+  return dataSource;
+}
+
+/** Another process, on an address that records what it says. */
+async function started(options: Options = {}): Promise<StoreBench> {
+  const bench = await StoreBench.open(watch.url, {}, options);
+  open.push(bench);
+  watch.clear();
+  return bench;
+}
+
+const plainOf = (dataSource: DataSource): string => checkStatement(quotedTableNames(dataSource));
+const inOneLine = (text: string): string => text.replace(/\s+/g, ' ');
+
+async function bodyOf(dataSource: DataSource): Promise<string | undefined> {
+  const sql = `SELECT prosrc FROM pg_proc WHERE oid = to_regprocedure($1)`;
+  const signature = `${checkFunctionName(dataSource)}(uuid[], interval, interval)`;
+  const [row] = (await dataSource.query(sql, [signature])) as { prosrc: string }[];
+  return row?.prosrc;
+}
+
+describe('the function of the check', () => {
+  it.each<[string, Options]>([
+    ['by itself', {}],
+    ['in a schema', { schema: 'My-Schema', entityPrefix: 'App$function$' }],
+    ['beside tables that are renamed', { entityPrefix: 'app_', namingStrategy: new PluralSnakeNaming() }],
+  ])(
+    'has the text of the statement, %s; whoever changes the statement adds another function',
+    async (_, options) => {
+      const dataSource = await connected(options);
+      if (options.schema) await dataSource.query(`CREATE SCHEMA "${options.schema}"`);
+      await dataSource.runMigrations();
+      const body = inOneLine(`BEGIN RETURN QUERY ${plainOf(dataSource)}; END`);
+      expect(inOneLine((await bodyOf(dataSource))!)).toBe(body);
+      await dataSource.undoLastMigration();
+      expect(await bodyOf(dataSource)).toBeUndefined();
+    },
+  );
+
+  it('answers every check, without a name, and is planned once for each connection', async () => {
+    const bench = await started({ poolSize: 1 });
+    const sessions = bench.sessions();
+    const id = await sessions.login(someone());
+    watch.clear();
+    // More often than PostgreSQL tries plans for single values, which is five times.
+    for (let count = 0; count < 8; count++) expect(await sessions.isLive(id)).toBe(true);
+    expect(watch.statements).toEqual(times(8, () => expect.stringMatching(CHECK)));
+    const plans = `SELECT name FROM pg_backend_memory_contexts WHERE name = 'CachedPlan' AND ident LIKE '%asked%'`;
+    expect(await bench.query(plans)).toHaveLength(1);
+    expect(await bench.query('SELECT FROM pg_prepared_statements')).toEqual([]);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  it('keeps a plan that is good for a table of any size, also when it was made while the table was empty', async () => {
+    const dataSource = await connected({ migrationsRun: true, poolSize: 1 });
+    await dataSource.query('SET plan_cache_mode = force_generic_plan');
+    await dataSource.query(`PREPARE check_of (uuid[], interval, interval) AS ${plainOf(dataSource)}`);
+    const explain = "EXPLAIN (COSTS OFF) EXECUTE check_of('{}', NULL, '1 minute')";
+    const rows = (await dataSource.query(explain)) as { 'QUERY PLAN': string }[];
+    const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+    expect(plan).toMatch(/Index Scan using \S+ on user_session s\n\s+Index Cond: \(id = asked\.id\)/);
+    expect(plan).toMatch(/Index Scan using \S+ on user_session_slots u/);
+    expect(plan).not.toMatch(/Seq Scan on user_session( |_slots)/);
+  });
+
+  it('is made anew in a schema that was emptied and kept its functions', async () => {
+    const first = await connected({ migrationsRun: true });
+    await first.query(
+      `CREATE OR REPLACE FUNCTION user_session_check_1 (uuid[], interval, interval)
+        RETURNS TABLE (id uuid, user_id text, ended_at timestamptz, over text, place int, unseen boolean, roles text, administrator boolean)
+        LANGUAGE sql AS 'SELECT NULL::uuid, NULL, now(), NULL, 1, true, NULL, true'`,
+    );
+    const second = await connected({ dropSchema: true, migrationsRun: true });
+    expect(inOneLine((await bodyOf(second))!)).toContain(inOneLine(plainOf(second)));
+  });
+});
+
+/** The last of several logins is live; the first was evicted. */
+async function expectToDecide(bench: StoreBench): Promise<void> {
+  const sessions = bench.sessions();
+  const user = someone();
+  const [first, second] = [await sessions.login(user), await sessions.login(user)];
+  expect(await sessions.states([first, second, randomUUID()])).toEqual(['superseded', 'live', 'unknown']);
+}
+
+describe('without the function', () => {
+  const expectPlain = async (bench: StoreBench, detail: RegExp): Promise<void> => {
+    await expectToDecide(bench);
+    expect(watch.statements.filter((text) => CHECK.test(text))).toEqual([]);
+    expect(watch.statements).toContain(plainOf(bench.dataSource));
+    expect(warn.mock.calls.map(([text]) => String(text))).toEqual([expect.stringMatching(detail)]);
+  };
+
+  it('in tables that were synchronized, the statement is plain and decides the same, with a warning', async () => {
+    const bench = await started({ migrationsRun: false, synchronize: true });
+    await expectPlain(bench, /user_session_check_1.*does not exist.*Run the migrations.*GRANT EXECUTE/s);
+  });
+
+  it('for a role that may not call it, the statement is plain and decides the same, with a warning', async () => {
+    const owner = await connected({ migrationsRun: true });
+    const role = `role_${randomUUID().slice(0, 8)}`;
+    await owner.query('REVOKE EXECUTE ON FUNCTION user_session_check_1 FROM PUBLIC');
+    await owner.query(`CREATE ROLE ${role} LOGIN PASSWORD 'for tests only'`);
+    await owner.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${role}`);
+    try {
+      const bench = await started({
+        migrationsRun: false,
+        migrations: [],
+        extra: { options: `-c role=${role}` },
+      });
+      await expectPlain(bench, /permission denied for function.*GRANT EXECUTE/s);
+      await open.pop()!.close!();
+    } finally {
+      await owner.query(`DROP OWNED BY ${role}`);
+      await owner.query(`DROP ROLE ${role}`);
+    }
+  });
+
+  it('any more, the checks that are under way are answered all the same, with one warning', async () => {
+    const bench = await started();
+    const sessions = bench.sessions();
+    const ids = await Promise.all(times(8, () => sessions.login(someone())));
+    await bench.query('DROP FUNCTION user_session_check_1');
+    const answers = await Promise.all(ids.map((id) => bench.store.verify([{ id, limit: 1 }])));
+    expect(answers).toEqual(times(8, () => [expect.objectContaining({ live: true })]));
+    watch.clear();
+    await expectPlain(bench, /user_session_check_1.*does not exist/s);
+  });
+
+  it('that works, the start stops and says why', async () => {
+    const { dataSource, store } = await started();
+    await dataSource.query('DROP FUNCTION user_session_check_1');
+    await dataSource.query(
+      `CREATE FUNCTION user_session_check_1 (uuid[], interval, interval) RETURNS int
+        LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not ours''; END'`,
+    );
+    await expect(store.prepare()).rejects.toThrow('not ours');
+  });
+});
+
+it('a column of another type with the same values changes no answer', async () => {
+  const bench = await started();
+  await bench.query(
+    'ALTER TABLE user_session ALTER COLUMN user_id TYPE varchar(300), ALTER COLUMN end_reason TYPE varchar(30)',
+  );
+  await expectToDecide(bench);
+});
