@@ -28,7 +28,7 @@ const signature = ({ connection }: QueryRunner): string =>
 function body({ connection }: QueryRunner): string {
   const { sessions, slots, cutoffs } = quotedTableNames(connection);
   return `BEGIN
-  RETURN QUERY SELECT known.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
+  RETURN QUERY SELECT known.* FROM unnest((SELECT $1::uuid[])) AS asked (id) CROSS JOIN LATERAL (
     SELECT s.id, s.user_id::text, s.ended_at,
       CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason::text ELSE CASE WHEN s.expires_at <= now() THEN 'expired' WHEN s.last_seen_at + $2::interval <= now() THEN 'idle'
         WHEN EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND NOT (COALESCE(s.held_roles, s.roles) && c.roles OR (c.administrators AND s.administrator)

@@ -13,12 +13,13 @@ export interface CheckSettings {
  *
  * It runs for every request, and as a plain statement most of its time is planning: joins were measured to plan in twice
  * the time. So a function of the database holds this text, and PostgreSQL plans it once for each connection. Whoever
- * changes it adds a migration with a function of the next number. That one plan must be good for a table of any size:
- * `LATERAL` with `OFFSET 0` looks each id up in the primary key, also when it was planned while the table was empty.
+ * changes it adds a migration with a function of the next number. That one plan must be good for any number of ids and a
+ * table of any size: for an array that it can see, PostgreSQL plans anew each time, so the array is the answer of a
+ * `SELECT`; and `LATERAL` with `OFFSET 0` looks each id up in the primary key, also when the table was empty at the time.
  */
 export function checkStatement({ sessions, slots, cutoffs }: CheckSettings): string {
   const { over } = livenessBy(cutoffs, '$2::interval');
-  return `SELECT known.* FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
+  return `SELECT known.* FROM unnest((SELECT $1::uuid[])) AS asked (id) CROSS JOIN LATERAL (
     SELECT s.id, s.user_id::text, s.ended_at,
       CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason::text ELSE ${over} END AS over,
       (SELECT CASE WHEN s.exempt THEN (s.generation > u.floor)::int ELSE array_position(u.active, s.id) END
