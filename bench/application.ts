@@ -34,10 +34,10 @@ import { GuardByHand, LoginByHand, type RequestByHand, RoundTripGuard, SessionBy
 
 /**
  * `none`: no limit of sessions at all. `again`: the same in another process, to see what two processes differ by.
- * `module`: this package. `prepared`: the same, with prepared statements. `bounded`: with checks from memory. `by-hand`:
+ * `module`: this package. `bounded`: with checks from memory. `by-hand`:
  * what people write themselves. `round-trip`: a guard that only hears from the database that it is there.
  */
-export type Variant = 'none' | 'again' | 'module' | 'prepared' | 'bounded' | 'by-hand' | 'round-trip';
+export type Variant = 'none' | 'again' | 'module' | 'bounded' | 'by-hand' | 'round-trip';
 export type CredentialKind = 'cookie' | 'jwt';
 
 /** `cheap`: a fast hash and no user table, so that nothing hides the admission. `usual`: what applications do, a user table and scrypt with Node's defaults. */
@@ -55,7 +55,6 @@ export const POOL_SIZE = 10;
 export const MAX_STALENESS_MS = 2_000;
 const OPTIONS: Partial<Record<Variant, SingleSessionOptions>> = {
   module: {},
-  prepared: { preparedStatements: true },
   bounded: { freshness: { maxStalenessMs: MAX_STALENESS_MS } },
 };
 

@@ -3,7 +3,7 @@ import { compare, type Effort, type Load, slice } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
 import { startServers, stopServers } from './servers.js';
 
-const VARIANTS: Variant[] = ['none', 'module', 'prepared', 'by-hand'];
+const VARIANTS: Variant[] = ['none', 'module', 'by-hand'];
 const CONNECTIONS = [1, 16];
 const PASSWORDS: Record<Password, string> = { cheap: 'SHA-256, no user table', usual: 'scrypt, user table' };
 const USERS = { 'many users': 2000, 'one hot user': 1 };
@@ -26,10 +26,8 @@ export async function benchLogin(databaseUrl: string, effort: Effort): Promise<T
       'connections',
       'no module',
       'this module',
-      'prepared',
       'by hand',
       'module / none',
-      'prepared / none',
       'by hand / none',
     ],
     rows,

@@ -27,7 +27,7 @@ export async function report(tables: Table[], effort: Effort, databaseUrl: strin
   return [
     '# Benchmarks',
     'Written by `npm run bench -- --write`. Rates are medians of the slices; ratios are medians of the ratios within a round.',
-    '"By hand" is what people write themselves: `find`, `delete` and `insert` at a login, one `existsBy` for each request. It does not hold the limit when logins arrive together. "Again" is a second process without a guard: by so much do equal processes differ. "Prepared" is strong with `preparedStatements: true`. "Round trip" is a guard that runs `SELECT 1`.',
+    '"By hand" is what people write themselves: `find`, `delete` and `insert` at a login, one `existsBy` for each request. It does not hold the limit when logins arrive together. "Again" is a second process without a guard: by so much do equal processes differ. "Round trip" is a guard that runs `SELECT 1`.',
     ...tables.flatMap(({ title, columns, rows }) => [`## ${title}`, table(columns, rows)]),
     '## Configuration',
     table(['what', 'value'], configuration),

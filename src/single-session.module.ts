@@ -304,14 +304,13 @@ function createStore(
   options: ResolvedOptions,
   freshness?: Freshness,
 ): SessionStore {
-  const { idleTimeout, maxAge, retention, storm, preparedStatements } = options;
+  const { idleTimeout, maxAge, retention, storm } = options;
   const store = new TypeOrmSessionStore(dataSource, {
     idleTimeout,
     maxAge,
     retention,
     seenInterval: seenIntervalOf(options),
     stormWindow: storm.windowMs,
-    preparedStatements,
   });
   const remembering = freshness === undefined ? store : new RememberingStore(store, freshness);
   return new AnnouncingStore(remembering, events, storm);

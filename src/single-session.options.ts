@@ -44,8 +44,6 @@ export interface SingleSessionOptions {
   findUser?: (username: string) => unknown;
   /** How old a decision may be. `'strong'`: never older than the request. `{ maxStalenessMs }`: remembered for so long at most, and forgotten when another process says that it changed. Default `'strong'`. */
   freshness?: 'strong' | { maxStalenessMs: number };
-  /** Whether checks and logins are named statements, which PostgreSQL parses and plans once for each connection. Where a pooler does not know the names, a warning says so and unnamed ones go on. Default `false`. */
-  preparedStatements?: boolean;
 }
 
 /** The options with their defaults. */
@@ -66,7 +64,6 @@ export interface ResolvedOptions {
   storm: StormSettings;
   findUser: ((username: string) => unknown) | undefined;
   freshness: 'strong' | { readonly maxStalenessMs: number };
-  preparedStatements: boolean;
 }
 
 const DAY = 86_400_000;
@@ -88,7 +85,6 @@ const READERS = {
   storm: readStorm,
   findUser: readFunction as Reader<(username: string) => unknown>,
   freshness: readFreshness,
-  preparedStatements: readBoolean,
 } satisfies Record<keyof SingleSessionOptions, Reader<unknown>>;
 
 /**
@@ -114,7 +110,6 @@ export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOption
     storm: read('storm') ?? DEFAULT_STORM,
     findUser: read('findUser'),
     freshness: read('freshness') ?? 'strong',
-    preparedStatements: read('preparedStatements') ?? false,
   };
   refuseContradictions(options);
   return Object.freeze(options);

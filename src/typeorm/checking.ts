@@ -62,7 +62,7 @@ export class Checking {
   private async rowsOf(ids: readonly string[]): Promise<Row[]> {
     const { statement } = this;
     try {
-      return (await this.database.runOften<Row>(statement, [ids, ...this.timing])).records;
+      return (await this.database.run<Row>(statement, [ids, ...this.timing])).records;
     } catch (error) {
       if (statement === this.plain || !isNotCallable(error)) throw error;
       this.doWithout(error);

@@ -20,10 +20,7 @@ import { statements, type Statements, type StatementSettings } from './statement
 import { Sweeping } from './sweeping.js';
 import { checkFunctionName, quotedTableNames, type TableNames } from './table-names.js';
 
-export type StoreSettings = Omit<StatementSettings & AdmissionSettings, keyof TableNames> & {
-  /** Whether checks and admissions are named statements, which PostgreSQL plans once for each connection. Default `false`. */
-  preparedStatements?: boolean;
-};
+export type StoreSettings = Omit<StatementSettings & AdmissionSettings, keyof TableNames>;
 
 /** `late`: not in sight of the statement that ended it. */
 type EndRow = EndedRow & { late?: boolean };
@@ -50,7 +47,7 @@ export class TypeOrmSessionStore extends SessionStore {
     const names = quotedTableNames(dataSource);
     this.sql = statements({ ...settings, ...names });
     this.admission = admissionStatement({ ...settings, ...names });
-    this.database = new PrimaryDatabase(dataSource, settings.preparedStatements);
+    this.database = new PrimaryDatabase(dataSource);
     this.checking = new Checking(this.database, { ...settings, ...names }, checkFunctionName(dataSource));
     this.sweeping = new Sweeping(this.database, this.sql, settings.idleTimeout);
     this.lateEnds = new LateEnds(this.database, names.sessions);
@@ -64,7 +61,7 @@ export class TypeOrmSessionStore extends SessionStore {
   async admit(admission: Admission): Promise<AdmissionResult> {
     const { sql, parameters } = this.admission(admission);
     try {
-      const { records } = await this.database.runOften<AdmittedRow>(sql, parameters);
+      const { records } = await this.database.run<AdmittedRow>(sql, parameters);
       return records[0] === undefined ? { outcome: 'no-room' } : { outcome: 'admitted', ...records[0] };
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.

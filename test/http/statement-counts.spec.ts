@@ -127,27 +127,6 @@ describe('a login', () => {
   );
 });
 
-describe('with preparedStatements', () => {
-  it('a login and a check are the same statements, planned once for each connection', async () => {
-    const { users } = application;
-    const options = { preparedStatements: true };
-    const other = await startApplication(watch.url, { users, options, typeorm: { poolSize: 1 } });
-    try {
-      const client = new TokenClient(other.url);
-      await quiet();
-      await client.login(user.username);
-      expect((await client.get()).status).toBe(200);
-      expect(await quiet()).toEqual(['admission', 'check']);
-      const prepared: { statement: string }[] = await other.app
-        .get(DataSource)
-        .query('SELECT statement FROM pg_prepared_statements ORDER BY prepare_time');
-      expect(prepared.map(({ statement }) => kindOf(statement))).toEqual(['check', 'admission']);
-    } finally {
-      await other.close();
-    }
-  });
-});
-
 describe('a request', () => {
   it.each(['cookie', 'token'])('with a live %s costs one statement', async (kind) => {
     const send = await client(kind);

@@ -22,7 +22,6 @@ describe('options that are right', () => {
       maxAge: 14 * DAY,
       retention: 30 * DAY,
       freshness: 'strong',
-      preparedStatements: false,
     };
     expect(resolveOptions()).toMatchObject(defaults);
     expect(resolveOptions({})).toMatchObject(defaults);
@@ -51,7 +50,6 @@ describe('options that are right', () => {
     { freshness: { maxStalenessMs: 100 } },
     { freshness: { maxStalenessMs: 3_600_000 } },
     { freshness: { maxStalenessMs: 2_000 }, idleTimeout: 8_000 },
-    { preparedStatements: true },
     JSON.parse('{ "maxSessions": 3, "exempt": { "roles": ["service"] } }') as object,
     Object.freeze(Object.assign(Object.create(null) as object, { maxSessions: 2 })),
   ])('are taken: %p', (options) => {
@@ -151,11 +149,6 @@ const WRONG: [string, unknown, RegExp][] = [
     `logoutEverywhere: ${JSON.stringify(value)}`,
     { logoutEverywhere: value },
     /logoutEverywhere must be exactly true or false/,
-  ]),
-  ...['true', 1, null, {}].map((value): [string, unknown, RegExp] => [
-    `preparedStatements: ${JSON.stringify(value)}`,
-    { preparedStatements: value },
-    /preparedStatements must be exactly true or false/,
   ]),
   ...['Adopt', true, null, 'ignore'].map((value): [string, unknown, RegExp] => [
     `unregistered: ${JSON.stringify(value)}`,
