@@ -13,6 +13,7 @@ import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
 import { Checking } from './checking.js';
 import { LateEnds } from './late-ends.js';
+import { surviveLostConnections } from './lost-connections.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
@@ -55,6 +56,7 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async prepare(): Promise<void> {
     await checkSchema(this.dataSource);
+    surviveLostConnections(this.dataSource);
     await this.checking.prepare();
   }
 
