@@ -107,7 +107,7 @@ export class SingleSessionModule
 
   /** Stops the start when the application is not fit to hold the limit. */
   async onApplicationBootstrap(): Promise<void> {
-    await this.platformCheck.run();
+    await this.platformCheck.run(this.extras.enforceGlobally);
     this.warnOfLockOut();
     this.warnOfNoAdministrators();
     await this.store.prepare();

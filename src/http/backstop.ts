@@ -1,11 +1,7 @@
 import { Inject, Injectable, type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
-import {
-  GUARDS_METADATA,
-  INTERCEPTORS_METADATA,
-  PATH_METADATA,
-  SSE_METADATA,
-} from '@nestjs/common/constants.js';
+import { GUARDS_METADATA, INTERCEPTORS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { DiscoveryService } from '@nestjs/core';
+import { handlersOf } from './handlers.js';
 import { isChecked, knownStateOf, requestOf } from './request.js';
 import { STREAM_END } from './stream-end.js';
 
@@ -49,19 +45,3 @@ function standAround(handler: object): void {
   if (!interceptors.includes(STREAM_END))
     Reflect.defineMetadata(INTERCEPTORS_METADATA, [STREAM_END, ...interceptors], handler);
 }
-
-function* handlersOf({ prototype }: Type): Generator<object> {
-  const isOver = (level: unknown): boolean => level === null || level === Object.prototype;
-  for (
-    let level = prototype as object | null;
-    level && !isOver(level);
-    level = Object.getPrototypeOf(level) as object
-  )
-    for (const { value } of Object.values(Object.getOwnPropertyDescriptors(level)))
-      if (typeof value === 'function' && isHandler(value as object)) yield value as object;
-}
-
-const isHandler = (method: object): boolean =>
-  Reflect.getMetadataKeys(method).some(
-    (key) => key === PATH_METADATA || /^(graphql:|websockets:message_mapping)/.test(String(key)),
-  );

@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { expressComplaint } from './express.check.js';
 import { fastifyComplaint, type FastifyInstance } from './fastify.check.js';
+import { gatewayComplaint } from './gateways.check.js';
 
 /**
  * Stops the start on a platform that is neither Express nor Fastify, and that of an application that keeps users in
@@ -15,8 +16,10 @@ export class PlatformCheck {
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
   ) {}
 
-  async run(): Promise<void> {
+  /** `enforcesGlobally`: nothing but the global guard checks a request. */
+  async run(enforcesGlobally: boolean): Promise<void> {
     this.requireRequestUser();
+    if (enforcesGlobally) this.requireGuardedMessages();
     const complaint = await this.complaintOfPlatform();
     if (complaint !== undefined) throw new Error(complaint);
   }
@@ -43,6 +46,11 @@ export class PlatformCheck {
     throw new Error(
       `PassportModule.register({ property: '${property}' }) puts the user where nestjs-single-session does not look. Leave \`property\` out: the user must be in request.user.`,
     );
+  }
+
+  private requireGuardedMessages(): void {
+    const complaint = gatewayComplaint(this.discovery.getProviders().map(({ metatype }) => metatype));
+    if (complaint !== undefined) throw new Error(complaint);
   }
 
   // By its shape (PassportSerializer of @nestjs/passport): Passport is no dependency of ours.
