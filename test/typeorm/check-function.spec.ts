@@ -14,7 +14,8 @@ type Options = Partial<Extract<DataSourceOptions, { type: 'postgres' }>>;
 let url: string;
 let watch: StatementWatch;
 let warn: jest.SpiedFunction<Logger['warn']>;
-const open: { destroy?(): Promise<void>; close?(): Promise<void> }[] = [];
+/** What closes what a test has opened. */
+const open: (() => Promise<void>)[] = [];
 
 beforeEach(async () => {
   url = await freshDatabase();
@@ -23,21 +24,21 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   jest.restoreAllMocks();
-  for (const one of open.splice(0)) await (one.close ?? one.destroy)!.call(one);
+  for (const close of open.splice(0)) await close();
   await watch.stop();
   await dropDatabase(url);
 });
 
 async function connected(options: Options = {}): Promise<DataSource> {
   const dataSource = await dataSourceOf(url, options).initialize();
-  open.push(dataSource);
+  open.push(() => dataSource.destroy());
   return dataSource;
 }
 
 /** Another process, on an address that records what it says. */
 async function started(options: Options = {}): Promise<StoreBench> {
   const bench = await StoreBench.open(watch.url, {}, options);
-  open.push(bench);
+  open.push(() => bench.close());
   watch.clear();
   return bench;
 }
@@ -152,7 +153,7 @@ describe('without the function', () => {
         extra: { options: `-c role=${role}` },
       });
       await expectPlain(bench, /permission denied for function.*GRANT EXECUTE/s);
-      await open.pop()!.close!();
+      await open.pop()!();
     } finally {
       await owner.query(`DROP OWNED BY ${role}`);
       await owner.query(`DROP ROLE ${role}`);
