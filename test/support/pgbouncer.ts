@@ -25,7 +25,6 @@ export async function startPgBouncer(executablePath: string, databaseUrl: string
   url.hostname = '127.0.0.1';
   url.port = String(await freePort());
   const dir = mkdtempSync(join(tmpdir(), 'pgbouncer-'));
-  chmodSync(dir, 0o755);
   const users = join(dir, 'users.txt');
   const settings = join(dir, 'pgbouncer.ini');
   writeFileSync(users, `"${decodeURIComponent(username)}" "${decodeURIComponent(password)}"\n`);
@@ -44,7 +43,9 @@ default_pool_size = ${SERVER_CONNECTIONS}
 server_round_robin = 1
 `,
   );
-  // It does not run as root.
+  // It does not run as root, and must be able to read what root wrote, whatever the umask.
+  chmodSync(dir, 0o755);
+  for (const file of [users, settings]) chmodSync(file, 0o644);
   const child = spawn(executablePath, [settings], {
     stdio: ['ignore', 'ignore', 'pipe'],
     ...(process.getuid?.() === 0 ? NOBODY : {}),

@@ -18,7 +18,7 @@ if (executablePath === undefined) process.stderr.write(`test/typeorm/pgbouncer.s
 
 behindPgBouncer(title, () => {
   let direct: string;
-  let pgBouncer: PgBouncer;
+  let pgBouncer: PgBouncer | undefined;
   let bench: StoreBench | undefined;
   let warn: jest.SpiedFunction<Logger['warn']>;
 
@@ -33,12 +33,13 @@ behindPgBouncer(title, () => {
     jest.restoreAllMocks();
     await bench?.close();
     bench = undefined;
-    await pgBouncer.stop();
+    await pgBouncer?.stop();
+    pgBouncer = undefined;
     await dropDatabase(direct);
   });
 
   async function open(): Promise<TestSessions> {
-    bench = await StoreBench.open(pgBouncer.url, {}, { migrationsRun: false });
+    bench = await StoreBench.open(pgBouncer!.url, {}, { migrationsRun: false });
     return bench.sessions();
   }
 
@@ -76,7 +77,10 @@ behindPgBouncer(title, () => {
 
   it('bounded freshness is given up for strong checks at the start, with one warning; the loser is refused at once', async () => {
     const options = { freshness: { maxStalenessMs: 60_000 } };
-    const application = await startApplication(pgBouncer.url, { options, typeorm: { migrationsRun: false } });
+    const application = await startApplication(pgBouncer!.url, {
+      options,
+      typeorm: { migrationsRun: false },
+    });
     try {
       expect(warn.mock.calls.map(([text]) => String(text))).toEqual([expect.stringMatching(/PgBouncer/)]);
       const { username } = newUser(application);
