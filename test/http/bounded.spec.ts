@@ -81,13 +81,14 @@ describe('bounded freshness', () => {
   });
 
   it('asks again when the verdict is too old, and only then', async () => {
-    const application = await start(watch.url, { freshness: { maxStalenessMs: 1_000 } });
+    const application = await start(watch.url, { freshness: { maxStalenessMs: 300 } });
     const client = await signedIn(application, newUser(application).username);
     watch.clear();
     const began = performance.now();
-    while (performance.now() - began < 3_000) expect((await client.get()).status).toBe(200);
+    while (performance.now() - began < 900) expect((await client.get()).status).toBe(200);
     expect(asked().length).toBeGreaterThanOrEqual(2);
-    expect(asked().length).toBeLessThanOrEqual(4);
+    // Four at most; should there be more, it is said what they were.
+    expect(asked().slice(4)).toEqual([]);
   });
 
   it('refuses a session at once that this process ended, although it was remembered a moment ago [lesson 22]', async () => {
