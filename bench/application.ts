@@ -30,14 +30,22 @@ import { singleSessionMigrations } from 'nestjs-single-session/migrations';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
 import { DataSource } from 'typeorm';
-import { GuardByHand, LoginByHand, type RequestByHand, RoundTripGuard, SessionByHand } from './by-hand.js';
+import {
+  ExistsByGuard,
+  GuardByHand,
+  LoginByHand,
+  type RequestByHand,
+  RoundTripGuard,
+  SessionByHand,
+} from './by-hand.js';
 
 /**
  * `none`: no limit of sessions at all. `again`: the same in another process, to see what two processes differ by.
  * `module`: this package. `bounded`: with checks from memory. `by-hand`:
- * what people write themselves. `round-trip`: a guard that only hears from the database that it is there.
+ * what people write themselves. `exists-by`: the same with a guard that asks for less. `round-trip`: a guard that only
+ * hears from the database that it is there.
  */
-export type Variant = 'none' | 'again' | 'module' | 'bounded' | 'by-hand' | 'round-trip';
+export type Variant = 'none' | 'again' | 'module' | 'bounded' | 'by-hand' | 'exists-by' | 'round-trip';
 export type CredentialKind = 'cookie' | 'jwt';
 
 /** `cheap`: a fast hash and no user table, so that nothing hides the admission. `usual`: what applications do, a user table and scrypt with Node's defaults. */
@@ -57,6 +65,13 @@ const OPTIONS: Partial<Record<Variant, SingleSessionOptions>> = {
   module: {},
   bounded: { freshness: { maxStalenessMs: MAX_STALENESS_MS } },
 };
+
+const CHECKS_BY_HAND: Partial<Record<Variant, Type<CanActivate>>> = {
+  'by-hand': GuardByHand,
+  'exists-by': ExistsByGuard,
+  'round-trip': RoundTripGuard,
+};
+const keepsSessionsByHand = (variant: Variant): boolean => variant === 'by-hand' || variant === 'exists-by';
 
 interface User {
   id: string;
@@ -164,11 +179,11 @@ export class BenchApplication {
           poolSize: POOL_SIZE,
           autoLoadEntities: true,
           ...(options && { migrations: singleSessionMigrations, migrationsRun: true }),
-          synchronize: variant === 'by-hand',
+          synchronize: keepsSessionsByHand(variant),
         }),
         JwtModule.register({ secret: SECRET, signOptions: { expiresIn: '1h' } }),
         ...(options ? [SingleSessionModule.forRoot(options)] : []),
-        ...(variant === 'by-hand' ? [TypeOrmModule.forFeature([SessionByHand])] : []),
+        ...(keepsSessionsByHand(variant) ? [TypeOrmModule.forFeature([SessionByHand])] : []),
       ],
       controllers: [controllerOf(variant, kind)],
       providers: [
@@ -181,15 +196,11 @@ export class BenchApplication {
 
 function controllerOf(variant: Variant, kind: CredentialKind): Type {
   const authenticate = kind === 'cookie' ? CookieGuard : AuthGuard('jwt');
-  const checks: Partial<Record<Variant, Type<CanActivate>>> = {
-    'by-hand': GuardByHand,
-    'round-trip': RoundTripGuard,
-  };
-  const check = checks[variant];
+  const check = CHECKS_BY_HAND[variant];
   const Guarded = UseGuards(authenticate, ...(check ? [check] : []));
   const login = SingleSessionLogin({ credential: kind === 'cookie' ? 'cookie' : 'token' });
   const unlimited: MethodDecorator = () => undefined;
-  const byHand = variant === 'by-hand' ? UseInterceptors(LoginByHand) : unlimited;
+  const byHand = keepsSessionsByHand(variant) ? UseInterceptors(LoginByHand) : unlimited;
   const Admitted = OPTIONS[variant] ? login : byHand;
 
   @Controller()

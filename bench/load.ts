@@ -24,24 +24,19 @@ export interface Load {
   fresh?: boolean;
 }
 
-/** What was measured of one variant. */
-export interface Measured {
-  /** The median of the slices, in requests per second. */
-  rate: number;
-  /** The median of the ratios to the first variant, each taken within one round. */
-  ratio: number;
-}
+/** Requests per second of one variant, in each round. */
+export type Rates = number[];
 
 /**
  * Loads the variants by turns in short slices, each round in another order, so that what else the machine does meets
- * all of them alike. Ratios are taken within a round.
+ * all of them alike.
  */
 export async function compare(
   servers: BenchServer[],
   loadOf: (server: BenchServer) => Load,
   { rounds, sliceSeconds, rouseSeconds = 0 }: Effort,
-): Promise<Map<Variant, Measured>> {
-  const rates = new Map<Variant, number[]>(servers.map(({ variant }) => [variant, []]));
+): Promise<Map<Variant, Rates>> {
+  const rates = new Map<Variant, Rates>(servers.map(({ variant }) => [variant, []]));
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < servers.length; turn++) {
       const server = servers[(round + turn) % servers.length]!;
@@ -50,13 +45,16 @@ export async function compare(
       rates.get(server.variant)!.push(await slice(server.url, loadOf(server), sliceSeconds));
     }
   }
-  const yardstick = rates.get(servers[0]!.variant)!;
-  const measured = ([variant, own]: [Variant, number[]]): [Variant, Measured] => [
-    variant,
-    { rate: median(own), ratio: median(own.map((rate, round) => rate / yardstick[round]!)) },
-  ];
-  return new Map([...rates].map(measured));
+  return rates;
 }
+
+/** The median of the ratios, each taken within one round. */
+export const ratio = (own: Rates, others: Rates): number =>
+  median(own.map((rate, round) => rate / others[round]!));
+
+/** By how many milliseconds a request takes longer, the median of the rounds. */
+export const added = (own: Rates, others: Rates, connections: number): number =>
+  median(own.map((rate, round) => connections * (1_000 / rate - 1_000 / others[round]!)));
 
 /** Requests per second. Throws when one was refused: a refusal is fast, and would count as speed. */
 export async function slice(
@@ -84,7 +82,7 @@ export async function slice(
   return result['2xx'] / result.duration;
 }
 
-function median(values: number[]): number {
+export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;

@@ -49,13 +49,13 @@ async function benchPassword(
       for (const connections of connectionCounts) {
         const results = await compare(servers, () => loginsOf(users, connections), effort);
         const measured = VARIANTS.map((variant) => results.get(variant)!);
-        const limited = measured.slice(1);
+        const [none, ...limited] = measured;
         rows.push([
           PASSWORDS[password],
           name,
           String(connections),
           ...measured.map(rateOf),
-          ...limited.map(ratioOf),
+          ...limited.map((rates) => ratioOf(rates, none!)),
         ]);
       }
   } finally {

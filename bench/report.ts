@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { DataSource } from 'typeorm';
 import { POOL_SIZE } from './application.js';
-import type { Effort, Measured } from './load.js';
+import { median, ratio, type Effort, type Rates } from './load.js';
 
 // As seen from bench/dist, where this file runs.
 const LOCK_FILE = new URL('../../package-lock.json', import.meta.url);
@@ -18,16 +18,16 @@ export interface Table {
   rows: string[][];
 }
 
-export const rateOf = ({ rate }: Measured): string => Math.round(rate).toLocaleString('en-US');
-export const ratioOf = ({ ratio }: Measured): string => ratio.toFixed(2);
+export const rateOf = (rates: Rates): string => Math.round(median(rates)).toLocaleString('en-US');
+export const ratioOf = (own: Rates, others: Rates): string => ratio(own, others).toFixed(2);
 
 /** The tables with what they were measured on, as Markdown. */
 export async function report(tables: Table[], effort: Effort, databaseUrl: string): Promise<string> {
   const configuration = await configurationOf(effort, databaseUrl);
   return [
     '# Benchmarks',
-    'Written by `npm run bench -- --write`. Rates are medians of the slices; ratios are medians of the ratios within a round.',
-    '"By hand" is what people write themselves: `find`, `delete` and `insert` at a login, one `existsBy` for each request. It does not hold the limit when logins arrive together. "Again" is a second process without a guard: by so much do equal processes differ. "Round trip" is a guard that runs `SELECT 1`.',
+    'Written by `npm run bench -- --write`. Rates are medians of the slices; ratios and what is added are medians of what they were within each round.',
+    '"By hand" is what people write themselves with a TypeORM repository: `find`, `delete` and `insert` at a login, one `findOne` for each request, to see whose session it is and whether it has expired. It does not hold the limit when logins arrive together. "existsBy" asks only whether the row is there, the least that a repository can be asked. "Round trip" is a guard that runs `SELECT 1`. "Again" is a second process without a guard: by so much do equal processes differ.',
     ...tables.flatMap(({ title, columns, rows }) => [`## ${title}`, table(columns, rows)]),
     '## Configuration',
     table(['what', 'value'], configuration),
@@ -61,7 +61,7 @@ async function configurationOf(
     ],
     [
       'rounds',
-      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up; ${2.5 * sliceSeconds} s for logins with scrypt`,
+      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up (guard: ${2 * warmUpSeconds} s, and the most connections first); ${2.5 * sliceSeconds} s for logins with scrypt`,
     ],
   ];
 }

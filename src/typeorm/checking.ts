@@ -10,15 +10,21 @@ interface Settings extends CheckSettings {
   seenInterval: number;
 }
 
-interface Row {
-  id: string | null;
-  user_id: string;
-  ended_at: Date | null;
-  over: string | null;
-  place: number | null;
-  unseen: boolean;
-  roles: string;
-  administrator: boolean;
+/** What is known of a session, as {@link checkStatement} puts it. */
+type Row = [
+  id: string,
+  userId: string,
+  /** Milliseconds since 1970. */
+  endedAt: number | null,
+  over: string | null,
+  place: number | null,
+  unseen: boolean,
+  roles: string,
+  administrator: boolean,
+];
+
+interface Answer {
+  answer: string;
 }
 
 /** What PostgreSQL answers when a function is not there, or must not be called by this role. */
@@ -42,31 +48,31 @@ export class Checking {
   ) {
     const { idleTimeout, seenInterval } = settings;
     this.plain = checkStatement(settings);
-    this.statement = `SELECT * FROM ${name}($1, $2, $3)`;
+    this.statement = `SELECT ${name}($1, $2, $3) AS answer`;
     this.timing = [idleTimeout === undefined ? null : interval(idleTimeout), interval(seenInterval)];
   }
 
   /** @throws Error when nothing can be asked */
   async prepare(): Promise<void> {
-    await this.rowsOf([]);
+    await this.ask([]);
   }
 
   async verify(checks: readonly Check[]): Promise<CheckResult[]> {
     const ids = checks.map(({ id }) => id.toLowerCase());
-    const rows = new Map((await this.rowsOf(ids)).map((row) => [row.id, row]));
-    const unknown = ids.filter((id) => !rows.has(id));
-    if (unknown.length > 0) for (const row of await this.confirmUnknown(unknown)) rows.set(row.id, row);
-    return checks.map(({ limit }, place) => toCheckResult(rows.get(ids[place]!), limit));
+    const rows = await this.ask(ids);
+    return checks.map(({ limit }, place) => toCheckResult(rows[place], ids[place]!, limit));
   }
 
-  private async rowsOf(ids: readonly string[]): Promise<Row[]> {
+  /** One answer for each. */
+  private async ask(ids: readonly string[]): Promise<unknown[]> {
     const { statement } = this;
     try {
-      return (await this.database.run<Row>(statement, [ids, ...this.timing])).records;
+      const { records } = await this.database.run<Answer>(statement, [ids, ...this.timing]);
+      return rowsOf(records, ids.length);
     } catch (error) {
       if (statement === this.plain || !isNotCallable(error)) throw error;
       this.doWithout(error);
-      return this.rowsOf(ids);
+      return this.ask(ids);
     }
   }
 
@@ -79,36 +85,49 @@ export class Checking {
         `let the role of this data source call it, GRANT EXECUTE ON FUNCTION ${this.name} TO <role>, and restart.`,
     );
   }
+}
 
-  // With a last row that repeats how many were asked: an answer that was cut short must not read as "nobody knows these sessions".
-  private async confirmUnknown(ids: readonly string[]): Promise<Row[]> {
-    const { records } = await this.database.run<Row>(
-      `${this.statement} UNION ALL SELECT NULL, NULL, NULL, NULL, cardinality($1), NULL, NULL, NULL`,
-      [ids, ...this.timing],
-    );
-    const asked = records.pop();
-    if (asked?.id !== null || asked.place !== ids.length) throw new Error('the answer is not whole');
-    return records;
-  }
+/** @throws Error when it is not whole: what is missing must not read as "nobody knows this session" */
+function rowsOf([record]: readonly Answer[], count: number): unknown[] {
+  const rows: unknown = JSON.parse(record!.answer);
+  if (Array.isArray(rows) && rows.length === count) return rows;
+  throw new Error('the answer is not whole');
 }
 
 /** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
-function toCheckResult(row: Row | undefined, limit: number): CheckResult {
-  if (row === undefined) return UNKNOWN_SESSION;
-  const { user_id: userId, ended_at: endedAt, over, place, unseen, roles, administrator } = row;
-  if (typeof userId !== 'string' || typeof roles !== 'string' || !isPlace(place) || !isEnd(over, endedAt))
-    throw new Error('the row of a session is not readable');
+function toCheckResult(row: unknown, asked: string, limit: number): CheckResult {
+  if (row === null) return UNKNOWN_SESSION;
+  if (!isRow(row) || row[0] !== asked) throw new Error('the row of a session is not readable');
+  const [, userId, ended, over, place, unseen, roles, administrator] = row;
   if (over === null && place !== null && place >= 1 && place <= limit)
     return { live: true, userId, unmarked: false, unseen, roles, administrator };
   // A reason that a newer version wrote is a reason all the same.
   const reason = over === null ? 'superseded' : isEndReason(over) ? over : 'unknown';
-  const unmarked = endedAt === null;
-  return { live: false, reason, endedAt, userId, unmarked, unseen: false, roles, administrator };
+  const endedAt = ended === null ? null : new Date(ended);
+  return {
+    live: false,
+    reason,
+    endedAt,
+    userId,
+    unmarked: ended === null,
+    unseen: false,
+    roles,
+    administrator,
+  };
 }
 
-const isPlace = (place: unknown): place is number | null => place === null || Number.isInteger(place);
+function isRow(row: unknown): row is Row {
+  if (!Array.isArray(row) || row.length !== 8) return false;
+  const [id, userId, endedAt, over, place, unseen, roles, administrator] = row as unknown[];
+  return (
+    [id, userId, roles].every((text) => typeof text === 'string') &&
+    [unseen, administrator].every((flag) => typeof flag === 'boolean') &&
+    (place === null || Number.isInteger(place)) &&
+    isEnd(over, endedAt)
+  );
+}
 
 function isEnd(over: unknown, endedAt: unknown): boolean {
   if (endedAt === null) return over === null || isEndReason(over);
-  return endedAt instanceof Date && typeof over === 'string';
+  return Number.isFinite(endedAt) && typeof over === 'string';
 }

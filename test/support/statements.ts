@@ -3,7 +3,7 @@ import { DatabaseLink, DatabaseProxy } from './database-proxy.js';
 import type { FrontendMessage } from './frontend-messages.js';
 
 /** The check of sessions, as an application sends it. */
-export const CHECK = /^SELECT \* FROM "user_session_check_1"\(\$1, \$2, \$3\)/;
+export const CHECK = /^SELECT "user_session_check_1"\(\$1, \$2, \$3\)/;
 
 /** One statement that PostgreSQL was sent, at `performance.now()` of this process. */
 export interface Statement {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import pg from 'pg';
 import { interceptQueries } from '../support/queries.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
@@ -29,30 +30,44 @@ afterEach(async () => {
   await dropDatabase(databaseUrl);
 });
 
-/** Loses the rows of so many answers, as a broken pooler or driver might. */
-function loseRowsOf(answers: number): void {
-  interceptQueries(bench.dataSource, async ({ send }) => {
-    const result = (await send()) as { records: unknown[] };
-    return answers-- > 0 ? { ...result, records: [] } : result;
-  });
-}
-
 describe('a check', () => {
-  it('is one statement when the sessions are known, and one more when one is not', async () => {
-    expect(await bench.store.verify([checkOf(live)])).toMatchObject([{ live: true }]);
-    expect(watch.statements).toHaveLength(1);
-    expect(await bench.store.verify([checkOf(randomUUID()), checkOf(live.toUpperCase())])).toMatchObject([
+  it('is one statement, whether the sessions are known or not', async () => {
+    const id = randomUUID();
+    const checks = [checkOf(id), checkOf(live), checkOf(id), checkOf(live.toUpperCase())];
+    expect(await bench.store.verify(checks)).toMatchObject([
+      unknown,
+      { live: true },
       unknown,
       { live: true },
     ]);
-    expect(watch.statements).toHaveLength(3);
+    expect(watch.statements).toHaveLength(1);
   });
 
-  it('believes no answer that was cut short: nobody is logged out by it', async () => {
-    loseRowsOf(1);
-    expect(await bench.store.verify([checkOf(live)])).toMatchObject([{ live: true }]);
-    jest.restoreAllMocks();
-    loseRowsOf(2);
-    await expect(bench.store.verify([checkOf(live)])).rejects.toThrow('the answer is not whole');
+  it.each<[string, (rows: unknown[]) => unknown[]]>([
+    ['was cut short', (rows) => rows.slice(0, 1)],
+    ['is empty', () => []],
+    ['is too long', (rows) => [...rows, null]],
+    ['is in another order', (rows) => rows.toReversed()],
+  ])('believes no answer that %s: nobody is logged out by it', async (_, spoil) => {
+    const other = await bench.sessions().login(someone());
+    interceptQueries(bench.dataSource, async ({ send }) => {
+      const { records, ...more } = (await send()) as { records: [{ answer: string }] };
+      const rows = spoil(JSON.parse(records[0].answer) as unknown[]);
+      return { ...more, records: [{ answer: JSON.stringify(rows) }] };
+    });
+    await expect(bench.store.verify([checkOf(live), checkOf(other)])).rejects.toThrow(/^the .* is not/);
+  });
+
+  it('says when a session ended, whatever the application has the driver make of times', async () => {
+    const { builtins, setTypeParser, getTypeParser } = pg.types;
+    const given = getTypeParser(builtins.TIMESTAMPTZ);
+    setTypeParser(builtins.TIMESTAMPTZ, String);
+    try {
+      await bench.store.end({ target: { scope: 'session', sessionId: live }, reason: 'logout', by: null });
+      const [verdict] = await bench.store.verify([checkOf(live)]);
+      expect(verdict).toMatchObject({ live: false, reason: 'logout', endedAt: expect.any(Date) });
+    } finally {
+      setTypeParser(builtins.TIMESTAMPTZ, given);
+    }
   });
 });

@@ -6,15 +6,16 @@ import { checkFunctionName, quotedTableNames } from '../src/typeorm/table-names.
  * with the rights of whoever calls it. Its text is that of `checkStatement()` in src/typeorm, and stays as it is: another
  * text is another function, in another migration, so that processes of two versions can run side by side.
  */
-export class AddCheckFunction1764200000000 implements MigrationInterface {
-  readonly name = 'AddCheckFunction1764200000000';
+export class AddCheckFunction1764300000000 implements MigrationInterface {
+  readonly name = 'AddCheckFunction1764300000000';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query("SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:migrate'))");
-    // "OR REPLACE": what empties a schema may leave its functions behind, as TypeORM's dropSchema does.
-    await runner.query(`CREATE OR REPLACE FUNCTION ${signature(runner)}
-      RETURNS TABLE (id uuid, user_id text, ended_at timestamptz, over text, place int, unseen boolean, roles text, administrator boolean)
-      LANGUAGE plpgsql STABLE AS '${body(runner).replaceAll("'", "''")}'`);
+    // What empties a schema may leave its functions behind, as TypeORM's dropSchema does.
+    await this.down(runner);
+    await runner.query(
+      `CREATE FUNCTION ${signature(runner)} RETURNS text LANGUAGE plpgsql STABLE AS '${body(runner).replaceAll("'", "''")}'`,
+    );
   }
 
   async down(runner: QueryRunner): Promise<void> {
@@ -28,14 +29,13 @@ const signature = ({ connection }: QueryRunner): string =>
 function body({ connection }: QueryRunner): string {
   const { sessions, slots, cutoffs } = quotedTableNames(connection);
   return `BEGIN
-  RETURN QUERY SELECT known.* FROM unnest((SELECT $1::uuid[])) AS asked (id) CROSS JOIN LATERAL (
-    SELECT s.id, s.user_id::text, s.ended_at,
-      CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason::text ELSE CASE WHEN s.expires_at <= now() THEN 'expired' WHEN s.last_seen_at + $2::interval <= now() THEN 'idle'
+  RETURN (SELECT to_json(ARRAY(SELECT (SELECT json_build_array(s.id, s.user_id, extract(epoch FROM s.ended_at) * 1000,
+      CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE CASE WHEN s.expires_at <= now() THEN 'expired' WHEN s.last_seen_at + $2::interval <= now() THEN 'idle'
         WHEN EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND NOT (COALESCE(s.held_roles, s.roles) && c.roles OR (c.administrators AND s.administrator)
-          OR s.user_id = ANY(c.user_ids) OR s.username = ANY(c.usernames))) THEN 'cut-off' END END AS over,
+          OR s.user_id = ANY(c.user_ids) OR s.username = ANY(c.usernames))) THEN 'cut-off' END END,
       (SELECT CASE WHEN s.exempt THEN (s.generation > u.floor)::int ELSE array_position(u.active, s.id) END
-        FROM ${slots} u WHERE u.user_id = s.user_id) AS place,
-      s.last_seen_at <= now() - $3::interval AS unseen, array_to_string(s.roles, chr(31)) AS roles, s.administrator
-    FROM ${sessions} s WHERE s.id = asked.id OFFSET 0) AS known;
+        FROM ${slots} u WHERE u.user_id = s.user_id),
+      s.last_seen_at <= now() - $3::interval, array_to_string(s.roles, chr(31)), s.administrator)
+    FROM ${sessions} s WHERE s.id = asked.id) FROM unnest((SELECT $1::uuid[])) AS asked (id)))::text AS answer);
 END`;
 }
