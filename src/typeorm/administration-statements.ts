@@ -104,7 +104,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
     note: '$7::text',
     target: '$8::jsonb',
   })} RETURNING id)
-  SELECT cutoff.id, cutoff.created_at AS at, action.id AS "actionId" FROM cutoff, action`;
+  SELECT cutoff.id::text, cutoff.created_at AS at, action.id::text AS "actionId" FROM cutoff, action`;
 
   // Each session is counted by one cut-off: the first that ended it.
   const endedBefore = `EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND ($1 IS NULL OR c.id < $1) AND NOT ${spared})`;
@@ -222,7 +222,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
   SELECT kind FROM x`;
 
   /** $1 the last of the page before, $2 limit. */
-  const actionsList = `SELECT a.id, a.at, a."by", host(a.ip) AS ip, a.action, a.ended, a.users, a.note, a.target
+  const actionsList = `SELECT a.id::text, a.at, a."by", host(a.ip) AS ip, a.action, a.ended, a.users, a.note, a.target
   FROM ${actions} a WHERE $1::bigint IS NULL OR a.id < $1 ORDER BY a.id DESC LIMIT $2::int`;
 
   return {

@@ -1,4 +1,5 @@
 import type { EndedSession, EndReason } from '../session/session.js';
+import { toDate } from './to-date.js';
 
 /** A session that a statement ended, as SQL gives it. */
 export interface EndedRow {
@@ -6,7 +7,7 @@ export interface EndedRow {
   user_id: string;
   username: string;
   end_reason: EndReason;
-  ended_at: Date;
+  ended_at: unknown;
   ended_by: string | null;
   replaced_by: string | null;
 }
@@ -22,7 +23,7 @@ export const toEndedSession = (row: EndedRow): EndedSession => ({
   userId: row.user_id,
   username: row.username,
   reason: row.end_reason,
-  endedAt: row.ended_at,
+  endedAt: toDate(row.ended_at),
   by: row.ended_by,
   replacedBy: row.replaced_by,
 });

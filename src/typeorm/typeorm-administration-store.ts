@@ -24,6 +24,7 @@ import { LateEnds } from './late-ends.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { quotedTableNames } from './table-names.js';
+import { toDate, toDateOrNull } from './to-date.js';
 
 export interface AdministrationStoreSettings {
   /** Milliseconds. */
@@ -41,15 +42,15 @@ interface ListRow {
   user_id: string;
   username: string;
   roles: string[];
-  created_at: Date;
+  created_at: unknown;
   position: string;
-  last_seen_at: Date;
-  expires_at: Date;
+  last_seen_at: unknown;
+  expires_at: unknown;
   ip: string | null;
   user_agent: string | null;
   exempt: boolean;
   end_reason: EndReason | null;
-  ended_at: Date | null;
+  ended_at: unknown;
   ended_by: string | null;
 }
 
@@ -91,7 +92,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     const [administrators, roles, ...rest] = this.parametersOf(spared);
     const parameters = [by, administrators, roles, ...rest, ip, note, JSON.stringify(target)];
     const [row] = await this.rows<CutOff>(this.sql.insertCutOff, parameters);
-    return row!;
+    return { ...row!, at: toDate(row!.at) };
   }
 
   async countCutOff(spared: Spared, cutOff: CutOff | undefined): Promise<CutOffCounts> {
@@ -123,12 +124,18 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     return row;
   }
 
-  exemptions(): Promise<Exemption[]> {
-    return this.rows(this.sql.exemptionsList, []);
+  async exemptions(): Promise<Exemption[]> {
+    return (await this.rows<Exemption>(this.sql.exemptionsList, [])).map(toExemption);
   }
 
-  exemptionsOf({ username, roles }: { username: string; roles: readonly string[] }): Promise<Exemption[]> {
-    return this.rows(this.sql.exemptionsOf, [username, roles]);
+  async exemptionsOf({
+    username,
+    roles,
+  }: {
+    username: string;
+    roles: readonly string[];
+  }): Promise<Exemption[]> {
+    return (await this.rows<Exemption>(this.sql.exemptionsOf, [username, roles])).map(toExemption);
   }
 
   async addExemption(
@@ -136,7 +143,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     { by, ip, note }: Signature,
   ): Promise<Exemption> {
     const [row] = await this.rows<Exemption>(this.sql.addExemption, [kind, value, by, ip, note, expiresAt]);
-    return row!;
+    return toExemption(row!);
   }
 
   async removeExemption(kind: ExemptionKind, value: string, { by, ip, note }: Signature): Promise<boolean> {
@@ -169,8 +176,8 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
 
   private async actionsAfter(after: string | null, limit: number): Promise<Page<RecordedAction>> {
     const rows = await this.rows<RecordedAction>(this.sql.actionsList, [after, limit + 1]);
-    const same = (row: RecordedAction): RecordedAction => row;
-    return page(rows, limit, same, ({ id }) => id);
+    const toAction = (row: RecordedAction): RecordedAction => ({ ...row, at: toDate(row.at) });
+    return page(rows, limit, toAction, ({ id }) => id);
   }
 
   // A cut-off keeps the roles of its day: what makes an administrator may be configured differently tomorrow.
@@ -215,16 +222,22 @@ const toListed = (row: ListRow): ListedSession => ({
   userId: row.user_id,
   username: row.username,
   roles: row.roles,
-  createdAt: row.created_at,
-  lastSeenAt: row.last_seen_at,
-  expiresAt: row.expires_at,
+  createdAt: toDate(row.created_at),
+  lastSeenAt: toDate(row.last_seen_at),
+  expiresAt: toDate(row.expires_at),
   ip: row.ip,
   userAgent: row.user_agent,
   exempt: row.exempt,
   state: row.end_reason === null && row.ended_at === null ? 'active' : 'ended',
   endReason: row.end_reason,
-  endedAt: row.ended_at,
+  endedAt: toDateOrNull(row.ended_at),
   endedBy: row.ended_by,
+});
+
+const toExemption = (row: Exemption): Exemption => ({
+  ...row,
+  addedAt: toDateOrNull(row.addedAt),
+  expiresAt: toDateOrNull(row.expiresAt),
 });
 
 /** A page of rows of which one more than the limit was asked for. */

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import pg from 'pg';
 import { interceptQueries } from '../support/queries.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
@@ -56,18 +55,5 @@ describe('a check', () => {
       return { ...more, records: [{ answer: JSON.stringify(rows) }] };
     });
     await expect(bench.store.verify([checkOf(live), checkOf(other)])).rejects.toThrow(/^the .* is not/);
-  });
-
-  it('says when a session ended, whatever the application has the driver make of times', async () => {
-    const { builtins, setTypeParser, getTypeParser } = pg.types;
-    const given = getTypeParser(builtins.TIMESTAMPTZ);
-    setTypeParser(builtins.TIMESTAMPTZ, String);
-    try {
-      await bench.store.end({ target: { scope: 'session', sessionId: live }, reason: 'logout', by: null });
-      const [verdict] = await bench.store.verify([checkOf(live)]);
-      expect(verdict).toMatchObject({ live: false, reason: 'logout', endedAt: expect.any(Date) });
-    } finally {
-      setTypeParser(builtins.TIMESTAMPTZ, given);
-    }
   });
 });

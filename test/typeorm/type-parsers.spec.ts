@@ -1,0 +1,102 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import pg from 'pg';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { person, Process, SIGNATURE } from './administrators.js';
+
+const { builtins, getTypeParser, setTypeParser } = pg.types;
+type Parse = (text: string) => unknown;
+
+/** What an application may have told the driver: it counts for all statements of the process, ours included. */
+const PARSERS: [string, Parse][] = [
+  ['texts', String],
+  ['numbers', (text) => Date.parse(text)],
+  ['objects that convert', (text) => ({ valueOf: () => Date.parse(text) })],
+];
+
+let url: string;
+let process: Process;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  process = await Process.open(url);
+});
+afterAll(async () => {
+  await process?.close();
+  await dropDatabase(url);
+});
+
+describe.each(PARSERS)('when the driver makes %s of times, and big integers of int8', (_, parse) => {
+  const given = new Map<number, Parse>();
+  const set = (type: number, as: Parse): void => {
+    given.set(type, getTypeParser(type) as Parse);
+    setTypeParser(type, as);
+  };
+  beforeEach(() => {
+    set(builtins.TIMESTAMPTZ, parse);
+    set(builtins.INT8, BigInt);
+    set(builtins.NUMERIC, Number.parseFloat);
+  });
+  afterEach(() => {
+    for (const [type, as] of given) setTypeParser(type, as);
+  });
+
+  const lately = (time: unknown): void => {
+    expect(time).toBeInstanceOf(Date);
+    expect(Math.abs(Number(time) - Date.now())).toBeLessThan(60_000);
+  };
+
+  it('a session that ended says when, to whoever asks for it and to whoever listens', async () => {
+    const [ended] = await endOne();
+    lately(ended!.endedAt);
+    const [verdict] = await process.bench.store.verify([{ id: ended!.id, limit: 1 }]);
+    expect(verdict).toMatchObject({ live: false, reason: 'logout', endedAt: ended!.endedAt });
+  });
+
+  async function endOne() {
+    const sessionId = await process.logins()(person('lea'));
+    return process.bench.store.end({ target: { scope: 'session', sessionId }, reason: 'logout', by: null });
+  }
+
+  it('the list has times', async () => {
+    await endOne();
+    await process.logins()(person('max'));
+    for (const state of ['active', 'ended'] as const) {
+      const { items } = await process.store.list({ state, limit: 1 });
+      lately(items[0]!.createdAt);
+      lately(items[0]!.lastSeenAt);
+      expect(items[0]!.expiresAt).toBeInstanceOf(Date);
+      expect(items[0]!.endedAt instanceof Date).toBe(state === 'ended');
+    }
+  });
+
+  it('a cut-off and its record have times and ids that are texts', async () => {
+    const cutOff = await process.cutOff();
+    lately(cutOff.at);
+    await process.count(cutOff);
+    const { items } = await process.store.actions({ limit: 1 });
+    expect(items).toMatchObject([{ id: cutOff.actionId, at: cutOff.at, ended: expect.any(Number) }]);
+    expect([cutOff.id, cutOff.actionId]).toEqual([expect.any(String), expect.any(String)]);
+  });
+
+  it('an exemption has times', async () => {
+    const expiresAt = new Date(Date.now() + 3_600_000);
+    const added = await process.store.addExemption({ kind: 'role', value: 'bot', expiresAt }, SIGNATURE);
+    lately(added.addedAt);
+    expect(added.expiresAt).toEqual(expiresAt);
+    expect(await process.store.exemptions()).toEqual([added]);
+    expect(await process.store.exemptionsOf({ username: 'r2', roles: ['bot'] })).toEqual([added]);
+  });
+});
+
+describe('when the driver makes of times what is none', () => {
+  const given = getTypeParser(builtins.TIMESTAMPTZ) as Parse;
+  beforeEach(() => setTypeParser(builtins.TIMESTAMPTZ, () => ({})));
+  afterEach(() => setTypeParser(builtins.TIMESTAMPTZ, given));
+
+  it('sessions are checked all the same, and what tells of times says what to write', async () => {
+    const id = await process.logins()(person('ida'));
+    expect(await process.states([id])).toEqual(['live']);
+    await expect(process.cutOff()).rejects.toThrow(/pg\.types\.setTypeParser\(\).*timestamptz.*Date/);
+    expect(await process.states([id])).toEqual(['cut-off']);
+  });
+});
