@@ -1,5 +1,5 @@
 import type { CredentialKind, Variant } from './application.js';
-import { added, compare, type Effort, type Load, type Rates, slice } from './load.js';
+import { added, compare, type Effort, type Load, type Rates, warmUp } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
 import { type BenchServer, startServers, stopServers } from './servers.js';
 
@@ -15,8 +15,7 @@ const VARIANTS = [
 const OURS = ['module', 'bounded'] as const satisfies Variant[];
 const ASKING = [...OURS, 'by-hand', 'exists-by', 'round-trip'] as const satisfies Variant[];
 const KINDS: CredentialKind[] = ['cookie', 'jwt'];
-// The most first: what one request at a time is to show needs code that V8 has optimized, some 10,000 requests later.
-const CONNECTIONS = [64, 16, 1];
+const CONNECTIONS = [1, 16, 64];
 const KIND_NAMES = { cookie: 'cookie, in memory', jwt: 'JWT' };
 
 /** What a check costs: one route with the strong guard, the bounded one, one made by hand, and none. */
@@ -64,7 +63,7 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
       connections,
       request: (connection) => ({ path: '/me', headers: headers.get(server)![connection]! }),
     });
-  for (const server of servers) await slice(server.url, loadOf(16)(server), 2 * effort.warmUpSeconds);
+  await warmUp(servers, loadOf(16), effort);
   const rows: string[][] = [];
   for (const connections of CONNECTIONS) {
     const results = await compare(servers, loadOf(connections), { ...effort, rouseSeconds: 0.05 });
@@ -79,7 +78,7 @@ async function benchKind(kind: CredentialKind, servers: BenchServer[], effort: E
       ...ASKING.map((variant) => added(of(variant), none, connections).toFixed(2)),
     ]);
   }
-  return rows.toReversed();
+  return rows;
 }
 
 // Users of their own: two of the variants share their tables, and would evict each other.

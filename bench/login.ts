@@ -1,5 +1,5 @@
 import type { Password, Variant } from './application.js';
-import { compare, type Effort, type Load, slice } from './load.js';
+import { compare, type Effort, type Load, warmUp } from './load.js';
 import { rateOf, ratioOf, type Table } from './report.js';
 import { startServers, stopServers } from './servers.js';
 
@@ -44,7 +44,7 @@ async function benchPassword(
   const servers = await startServers(VARIANTS, 'cookie', databaseUrl, password);
   const rows: string[][] = [];
   try {
-    for (const server of servers) await slice(server.url, loginsOf(2000, 16), effort.warmUpSeconds);
+    await warmUp(servers, () => loginsOf(2000, 16), effort);
     for (const [name, users] of Object.entries(accounts))
       for (const connections of connectionCounts) {
         const results = await compare(servers, () => loginsOf(users, connections), effort);

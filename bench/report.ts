@@ -61,7 +61,7 @@ async function configurationOf(
     ],
     [
       'rounds',
-      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up (guard: ${2 * warmUpSeconds} s, and the most connections first); ${2.5 * sliceSeconds} s for logins with scrypt`,
+      `${rounds}, each with a slice of ${sliceSeconds} s for each variant, in rotating order, after ${warmUpSeconds} s of warm-up for each; ${2.5 * sliceSeconds} s for logins with scrypt`,
     ],
   ];
 }

@@ -29,7 +29,7 @@ const BENCHES = {
   scale: benchScale,
 };
 const ONLY_WHEN_NAMED = 'scale';
-const FULL: Effort = { rounds: 5, sliceSeconds: 0.4, warmUpSeconds: 1 };
+const FULL: Effort = { rounds: 5, sliceSeconds: 0.4, warmUpSeconds: 2 };
 const QUICK: Effort = { rounds: 3, sliceSeconds: 0.2, warmUpSeconds: 0.5 };
 
 const { values, positionals } = parseArgs({

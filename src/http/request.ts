@@ -31,9 +31,6 @@ export interface SessionRequest {
   /** The application that serves it: Express's, or the instance of Fastify. */
   app?: unknown;
   server?: unknown;
-  // A name and no symbol: a request has so many properties that V8 would make a dictionary of it (its limit is lower for
-  // computed keys), and then everything that touches the request is slow.
-  singleSessionState?: RequestState;
 }
 
 /** The part of Node's response that we touch. */
@@ -94,9 +91,17 @@ export interface RequestState {
   response: SessionResponse | undefined;
 }
 
+// Beside the request and not on it: a request has so many properties that V8 takes longer for each one more.
+const states = new WeakMap<SessionRequest, RequestState>();
+
 /** The state of the request; the first call is its arrival. */
-export const stateOf = (request: SessionRequest): RequestState =>
-  (request.singleSessionState ??= arrivalOf(request));
+export function stateOf(request: SessionRequest): RequestState {
+  const known = states.get(request);
+  if (known !== undefined) return known;
+  const state = arrivalOf(request);
+  states.set(request, state);
+  return state;
+}
 
 // In one piece, with all that will be known: each request makes one, and to grow it costs more than to make it.
 function arrivalOf(request: SessionRequest): RequestState {
@@ -116,7 +121,7 @@ function arrivalOf(request: SessionRequest): RequestState {
 
 /** To be called before Passport establishes a login. It has set the user already, who did not come with the request. */
 export function arriveAtLogin(request: SessionRequest): void {
-  if (request.singleSessionState !== undefined) return;
+  if (states.has(request)) return;
   const { user } = request;
   request.user = undefined;
   stateOf(request);
@@ -124,7 +129,7 @@ export function arriveAtLogin(request: SessionRequest): void {
 }
 
 /** The state, unless nothing of ours has seen the request. */
-export const knownStateOf = (request: SessionRequest): RequestState | undefined => request.singleSessionState;
+export const knownStateOf = (request: SessionRequest): RequestState | undefined => states.get(request);
 
 /** Whether the request has been checked as it is now: with this user and this cookie session. */
 export function isChecked({ user, session }: SessionRequest, { checked }: RequestState): boolean {
