@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { tableNames, type TableName, type TableNames } from './table-names.js';
+import { toDate } from './to-date.js';
 import { UserSession } from './user-session.entity.js';
 import { UserSessionAction } from './user-session-action.entity.js';
 import { UserSessionCutoff } from './user-session-cutoff.entity.js';
@@ -28,6 +29,7 @@ export async function checkSchema(dataSource: DataSource): Promise<void> {
   const names = tableNames(dataSource);
   for (const [table, entity] of Object.entries(ENTITIES))
     await checkTable(dataSource, entity, names[table as keyof TableNames]);
+  await checkTimes(dataSource);
   await checkIsolation(dataSource);
 }
 
@@ -70,6 +72,18 @@ function explained(error: unknown, table: string): unknown {
       "`migrations: [...singleSessionMigrations]` with `import { singleSessionMigrations } from 'nestjs-single-session/migrations'` to your data source, " +
       'and run them: `migrationsRun: true`, or `npx typeorm migration:run -d <your data source>`.',
     { cause: error },
+  );
+}
+
+// At the start, and not when something was written already: what cannot be told then has happened all the same.
+async function checkTimes(dataSource: DataSource): Promise<void> {
+  const [row] = (await dataSource.query(
+    'SELECT now() AS time, (extract(epoch FROM now()) * 1000)::bigint::text AS milliseconds',
+  )) as [{ time: unknown; milliseconds: string }];
+  const seconds = Math.trunc((toDate(row.time).getTime() - Number(row.milliseconds)) / 1_000);
+  if (seconds === 0) return;
+  throw new Error(
+    `The parser that pg.types.setTypeParser() was given for timestamptz makes times that are ${seconds} s off. Let it give a Date, or the text as it is.`,
   );
 }
 

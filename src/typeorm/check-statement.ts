@@ -8,9 +8,10 @@ export interface CheckSettings {
 
 /**
  * The check of many sessions: $1 ids, $2 the idle timeout or NULL, $3 how old last-seen gets before it is written again.
- * The answer is one text, for rows of many columns take the driver longer than the check: a JSON array, for each id, in
- * their order, `null` when nobody knows it, or an array that begins with the id. `over` is why it is dead, `place` where it
- * stands in its user's slots (1 for an exempt session that is live; 0 or NULL when it is dead).
+ * The answer is one text, for rows of many columns take the driver longer than the check: a JSON array with an entry for
+ * each id, in their order. An entry is `null` when nobody knows the session, or an array: its id, its user, when it was
+ * ended (milliseconds since 1970), why it is over, its place in its user's slots (1 for an exempt session that is live; 0
+ * or `null` when it is dead), whether last-seen is due, its roles, and whether it is an administrator's.
  *
  * It runs for every request, and as a plain statement most of its time is planning: joins were measured to plan in twice
  * the time. So a function of the database holds this text, and PostgreSQL plans it once for each connection. Whoever

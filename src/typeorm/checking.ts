@@ -14,7 +14,6 @@ interface Settings extends CheckSettings {
 type Row = [
   id: string,
   userId: string,
-  /** Milliseconds since 1970. */
   endedAt: number | null,
   over: string | null,
   place: number | null,

@@ -18,13 +18,20 @@ import {
   type Summary,
 } from '../session/administration-store.js';
 import type { Spared } from '../session/events.js';
-import type { EndedSession, EndReason } from '../session/session.js';
+import {
+  dated,
+  endedAmong,
+  toExemption,
+  toListed,
+  toResult,
+  type ListRow,
+  type ToldRow,
+} from './administration-rows.js';
 import { administrationStatements, type AdministrationStatements } from './administration-statements.js';
 import { LateEnds } from './late-ends.js';
-import { toEndedSession, type EndedRow } from './ended-row.js';
+import { toEndedSession } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { quotedTableNames } from './table-names.js';
-import { toDate, toDateOrNull } from './to-date.js';
 
 export interface AdministrationStoreSettings {
   /** Milliseconds. */
@@ -33,25 +40,6 @@ export interface AdministrationStoreSettings {
   stormThreshold: number;
   /** The roles that make an administrator. */
   administratorRoles: readonly string[];
-}
-
-type ToldRow = EndedRow & { kind: 'ended' | 'late' | 'asked'; protected: boolean };
-
-interface ListRow {
-  id: string;
-  user_id: string;
-  username: string;
-  roles: string[];
-  created_at: unknown;
-  position: string;
-  last_seen_at: unknown;
-  expires_at: unknown;
-  ip: string | null;
-  user_agent: string | null;
-  exempt: boolean;
-  end_reason: EndReason | null;
-  ended_at: unknown;
-  ended_by: string | null;
 }
 
 /** Counting reads every live session; nobody waits for it to be logged out. */
@@ -92,7 +80,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     const [administrators, roles, ...rest] = this.parametersOf(spared);
     const parameters = [by, administrators, roles, ...rest, ip, note, JSON.stringify(target)];
     const [row] = await this.rows<CutOff>(this.sql.insertCutOff, parameters);
-    return { ...row!, at: toDate(row!.at) };
+    return dated(row!);
   }
 
   async countCutOff(spared: Spared, cutOff: CutOff | undefined): Promise<CutOffCounts> {
@@ -128,14 +116,9 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     return (await this.rows<Exemption>(this.sql.exemptionsList, [])).map(toExemption);
   }
 
-  async exemptionsOf({
-    username,
-    roles,
-  }: {
-    username: string;
-    roles: readonly string[];
-  }): Promise<Exemption[]> {
-    return (await this.rows<Exemption>(this.sql.exemptionsOf, [username, roles])).map(toExemption);
+  async exemptionsOf(user: { username: string; roles: readonly string[] }): Promise<Exemption[]> {
+    const rows = await this.rows<Exemption>(this.sql.exemptionsOf, [user.username, user.roles]);
+    return rows.map(toExemption);
   }
 
   async addExemption(
@@ -176,8 +159,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
 
   private async actionsAfter(after: string | null, limit: number): Promise<Page<RecordedAction>> {
     const rows = await this.rows<RecordedAction>(this.sql.actionsList, [after, limit + 1]);
-    const toAction = (row: RecordedAction): RecordedAction => ({ ...row, at: toDate(row.at) });
-    return page(rows, limit, toAction, ({ id }) => id);
+    return page(rows, limit, dated, ({ id }) => id);
   }
 
   // A cut-off keeps the roles of its day: what makes an administrator may be configured differently tomorrow.
@@ -196,49 +178,6 @@ function recorded({ userIds, usernames, sessionId }: EndUsersOrder, { by, ip, no
   const target = sessionId === null ? { userIds, usernames } : { sessionId };
   return [by, ip, action, note, JSON.stringify(target)];
 }
-
-const endedAmong = (rows: ToldRow[]): EndedSession[] =>
-  rows.filter(({ kind }) => kind === 'ended').map(toEndedSession);
-
-function toResult(rows: ToldRow[]): Omit<EndUsersResult, 'ended'> {
-  const over = rows.filter(({ kind }) => kind !== 'asked');
-  const users = new Set(over.map(({ user_id }) => user_id));
-  return {
-    count: over.length,
-    users: users.size,
-    found: rows
-      .filter(({ kind }) => kind === 'asked')
-      .map((row) => ({
-        userId: row.user_id,
-        username: row.username,
-        ended: users.has(row.user_id),
-        protected: row.protected,
-      })),
-  };
-}
-
-const toListed = (row: ListRow): ListedSession => ({
-  id: row.id,
-  userId: row.user_id,
-  username: row.username,
-  roles: row.roles,
-  createdAt: toDate(row.created_at),
-  lastSeenAt: toDate(row.last_seen_at),
-  expiresAt: toDate(row.expires_at),
-  ip: row.ip,
-  userAgent: row.user_agent,
-  exempt: row.exempt,
-  state: row.end_reason === null && row.ended_at === null ? 'active' : 'ended',
-  endReason: row.end_reason,
-  endedAt: toDateOrNull(row.ended_at),
-  endedBy: row.ended_by,
-});
-
-const toExemption = (row: Exemption): Exemption => ({
-  ...row,
-  addedAt: toDateOrNull(row.addedAt),
-  expiresAt: toDateOrNull(row.expiresAt),
-});
 
 /** A page of rows of which one more than the limit was asked for. */
 function page<Row, Item>(

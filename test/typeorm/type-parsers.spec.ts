@@ -90,13 +90,29 @@ describe.each(PARSERS)('when the driver makes %s of times, and big integers of i
 
 describe('when the driver makes of times what is none', () => {
   const given = getTypeParser(builtins.TIMESTAMPTZ) as Parse;
-  beforeEach(() => setTypeParser(builtins.TIMESTAMPTZ, () => ({})));
+  const MESSAGE = /pg\.types\.setTypeParser\(\).*timestamptz.*Let it give a Date, or the text as it is/;
   afterEach(() => setTypeParser(builtins.TIMESTAMPTZ, given));
 
-  it('sessions are checked all the same, and what tells of times says what to write', async () => {
+  it.each<[string, Parse]>([
+    ['an empty object', () => ({})],
+    ['nothing', () => undefined],
+    ['a time without its zone', (text) => `${text.slice(0, 19)}+01`],
+    ['the day alone', (text) => `${text.slice(0, 10)}T00:00-12:00`],
+  ])('such as %s, the start stops and says what to write', async (_, parse) => {
+    setTypeParser(builtins.TIMESTAMPTZ, parse);
+    await expect(process.bench.store.prepare()).rejects.toThrow(MESSAGE);
+  });
+
+  it.each(PARSERS)('but not for %s', async (_, parse) => {
+    setTypeParser(builtins.TIMESTAMPTZ, parse);
+    await expect(process.bench.store.prepare()).resolves.toBeUndefined();
+  });
+
+  it('after the start, sessions are checked all the same, and what tells of times says what to write', async () => {
+    setTypeParser(builtins.TIMESTAMPTZ, () => ({}));
     const id = await process.logins()(person('ida'));
     expect(await process.states([id])).toEqual(['live']);
-    await expect(process.cutOff()).rejects.toThrow(/pg\.types\.setTypeParser\(\).*timestamptz.*Date/);
+    await expect(process.cutOff()).rejects.toThrow(MESSAGE);
     expect(await process.states([id])).toEqual(['cut-off']);
   });
 });
