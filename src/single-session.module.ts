@@ -26,6 +26,7 @@ import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
 import { Administration } from './session/administration.js';
+import { Admissions } from './session/admissions.js';
 import { AdministrationStore } from './session/administration-store.js';
 import { AnnouncingStore } from './session/announcing-store.js';
 import { Bookkeeper } from './session/bookkeeper.js';
@@ -220,14 +221,26 @@ const sessionProviders = (dataSource: string | undefined): Provider[] => [
     ) => new Sessions(store, policy, bookkeeper, options, freshness),
   },
   {
+    provide: Admissions,
+    inject: [SessionStore, Policy, Bookkeeper, Sessions, RESOLVED_OPTIONS],
+    useFactory: (
+      store: SessionStore,
+      policy: Policy,
+      bookkeeper: Bookkeeper,
+      sessions: Sessions,
+      { onLimit }: ResolvedOptions,
+    ) => new Admissions(store, policy, bookkeeper, sessions, onLimit),
+  },
+  {
     provide: Watches,
-    inject: [Sessions, SingleSessionEvents, RESOLVED_OPTIONS, Freshness],
+    inject: [Sessions, Policy, SingleSessionEvents, RESOLVED_OPTIONS, Freshness],
     useFactory: (
       sessions: Sessions,
+      policy: Policy,
       events: SingleSessionEvents,
       options: ResolvedOptions,
       freshness?: Freshness,
-    ) => new Watches(sessions, events, { everyMs: lookEvery(options), changes: freshness?.changes }),
+    ) => new Watches(sessions, policy, events, { everyMs: lookEvery(options), changes: freshness?.changes }),
   },
 ];
 
@@ -276,12 +289,21 @@ function hasAdministrators({ permissions }: NonNullable<ResolvedExtras['admin']>
 }
 
 const HTTP_PROVIDERS: Provider[] = [
-  { provide: Logins, inject: [Sessions], useFactory: (sessions: Sessions) => new Logins(sessions) },
+  {
+    provide: Logins,
+    inject: [Sessions, Admissions, Policy],
+    useFactory: (...parts: ConstructorParameters<typeof Logins>) => new Logins(...parts),
+  },
   {
     provide: RequestCheck,
-    inject: [Sessions, RESOLVED_OPTIONS, Watches],
-    useFactory: (sessions: Sessions, { unregistered }: ResolvedOptions, watches: Watches) =>
-      new RequestCheck(sessions, unregistered, watches),
+    inject: [Sessions, Admissions, Policy, RESOLVED_OPTIONS, Watches],
+    useFactory: (
+      sessions: Sessions,
+      admissions: Admissions,
+      policy: Policy,
+      { unregistered }: ResolvedOptions,
+      watches: Watches,
+    ) => new RequestCheck(sessions, admissions, policy, unregistered, watches),
   },
   SingleSessionService,
   SingleSessionGuard,

@@ -90,7 +90,7 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
     }
 
     private async isOwn(id: string, userId: string): Promise<boolean> {
-      const limit = await this.sessions.limitAtCheck(undefined);
+      const limit = await this.policy.limitAtCheck(undefined);
       return (await this.sessions.verify({ id, limit })).userId === userId;
     }
   }

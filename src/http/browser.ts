@@ -1,4 +1,4 @@
-import type { Browser } from '../session/sessions.js';
+import type { Browser } from '../session/admissions.js';
 import { knownStateOf, sessionIdOf, type SessionRequest } from './request.js';
 
 /** Names of cookies that have held the id of a cookie session. Applications have one or two. */

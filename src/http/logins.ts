@@ -1,10 +1,12 @@
 import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import type { CurrentSession } from '../session/session.js';
-import { LARGEST_LIMIT } from '../session/policy.js';
+import { NotEntitledError, type Admissions, type Replaced } from '../session/admissions.js';
+import { LARGEST_LIMIT, type Policy } from '../session/policy.js';
 import { isSessionId } from '../session/session-id.js';
-import { NotEntitledError, type Replaced, type Sessions } from '../session/sessions.js';
+import type { Sessions } from '../session/sessions.js';
 import { browserOf, learnCookieName } from './browser.js';
+import { CarriedSessions } from './carried-sessions.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { originOf } from './origin.js';
@@ -31,7 +33,13 @@ const NOT_ADMITTED = 'not admitted';
 export class Logins {
   private readonly logger = new Logger('SingleSession');
 
-  constructor(private readonly sessions: Sessions) {}
+  private readonly carried = new CarriedSessions();
+
+  constructor(
+    private readonly sessions: Sessions,
+    private readonly admissions: Admissions,
+    private readonly policy: Policy,
+  ) {}
 
   /** Admits a login whose purpose the request is: it is taken back when the answer reports a failure. */
   async admit(
@@ -51,8 +59,7 @@ export class Logins {
     arriveAtLogin(request);
     learnCookieName(request);
     const { arrivedSessionId: secret, arrivedStamp: id, arrivedUser: user } = stateOf(request);
-    if (secret !== undefined && id !== undefined)
-      this.sessions.beginLogin(secret, { id, user, givenUp: false });
+    if (secret !== undefined && id !== undefined) this.carried.remember(secret, { id, user, givenUp: false });
   }
 
   /**
@@ -64,7 +71,7 @@ export class Logins {
     if (response && nodeResponseOf(response).headersSent) return this.refuseLate(request);
     const state = stateOf(request);
     const { login, route } = state;
-    if (login !== undefined && !this.sessions.isUser(user, login.session.userId))
+    if (login !== undefined && !this.policy.isUser(user, login.session.userId))
       await this.abandon(request, login);
     if (await this.isCarriedOn(user, request)) return;
     // Its interceptor admits it after all guards: the next may ask for a second factor.
@@ -110,7 +117,7 @@ export class Logins {
   private async isCarriedOn(user: unknown, request: SessionRequest): Promise<boolean> {
     const { login, ...state } = stateOf(request);
     const current = state.current ?? this.carriedBefore(request);
-    if (current === undefined || !this.sessions.isUser(user, current.userId)) return false;
+    if (current === undefined || !this.policy.isUser(user, current.userId)) return false;
     if (login === undefined && !(await this.sessions.isStillLive(current.id, user))) return false;
     await this.carryOn(request, current, user);
     return true;
@@ -120,8 +127,8 @@ export class Logins {
   private carriedBefore(request: SessionRequest): CurrentSession | undefined {
     // The other click becomes a new session there, and this one the same.
     if (stateOf(request).route?.kind === 'login') return undefined;
-    const carried = this.sessions.carriedBy(browserOf(request));
-    return carried?.user ? { id: carried.id, userId: this.sessions.userIdOf(carried.user) } : undefined;
+    const carried = this.carried.by(browserOf(request));
+    return carried?.user ? { id: carried.id, userId: this.policy.userIdOf(carried.user) } : undefined;
   }
 
   /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */
@@ -132,7 +139,7 @@ export class Logins {
         'rebind() found no live session that the request came with, or no cookie session to carry it. Call it in a handler of a signed-in request, after ' +
           'request.session.regenerate(); a login is admitted by @SingleSessionLogin() or SingleSessionService.admit().',
       );
-    if (request.user && !this.sessions.isUser(request.user, current.userId))
+    if (request.user && !this.policy.isUser(request.user, current.userId))
       throw new Error(
         'rebind() was called for another user than the session belongs to. Call SingleSessionService.admit(user, request) for a login as somebody else.',
       );
@@ -148,7 +155,7 @@ export class Logins {
   // The request may have been admitted before its handler says so once more.
   private admitted(user: unknown, request: SessionRequest): AdmittedLogin | undefined {
     const login = knownStateOf(request)?.login;
-    return login !== undefined && this.sessions.isUser(user, login.session.userId) ? login : undefined;
+    return login !== undefined && this.policy.isUser(user, login.session.userId) ? login : undefined;
   }
 
   private async admitNew(
@@ -161,12 +168,12 @@ export class Logins {
       if (credential === 'cookie') requireFreshCookieSession(request);
       const loginId = randomUUID();
       const browser = credential === 'cookie' ? browserOf(request) : undefined;
-      const session = await this.sessions.admit({
+      const session = await this.admissions.admit({
         user,
         loginId,
         browser,
         origin: originOf(request),
-        replaces: credential === 'cookie' ? givenUp(request) : exchanged(user),
+        replaces: credential === 'cookie' ? (givenUp(request) ?? this.carried.by(browser)) : exchanged(user),
         entitledBy: takenForPassword(user, request, credential),
       });
       const login = {

@@ -1,5 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { NEVER, type Observable } from 'rxjs';
+import type { Admissions } from '../session/admissions.js';
+import type { Policy } from '../session/policy.js';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import type { SessionEnd, Watches } from '../session/watches.js';
@@ -30,6 +32,8 @@ export class RequestCheck {
 
   constructor(
     private readonly sessions: Sessions,
+    private readonly admissions: Pick<Admissions, 'adopt'>,
+    private readonly policy: Policy,
     private readonly unregistered: 'reject' | 'adopt',
     private readonly watches: Pick<Watches, 'whenEnded'>,
   ) {}
@@ -62,7 +66,7 @@ export class RequestCheck {
   async checkAgain(request: SessionRequest): Promise<true> {
     const state = stateOf(request);
     if (state.current === undefined || !isChecked(request, state)) return this.check(request, undefined);
-    const limit = await this.sessions.limitAtCheck(request.user || undefined);
+    const limit = await this.policy.limitAtCheck(request.user || undefined);
     const check = { id: state.current.id, limit };
     try {
       const verdict = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
@@ -84,9 +88,9 @@ export class RequestCheck {
     const [stamp, sid] = [session?.singleSession, sidOf(user)];
     const id = stamp ?? sid;
     if (!user || typeof id !== 'string' || (stamp && sid)) return undefined;
-    const limit = this.sessions.fixedLimit;
+    const limit = this.policy.fixedLimit;
     const verdict = limit === undefined ? undefined : this.sessions.remembered({ id, limit });
-    if (!verdict?.live || this.sessions.compare(verdict, user) !== 'same') return undefined;
+    if (!verdict?.live || this.policy.compare(verdict, user) !== 'same') return undefined;
     return { id, userId: verdict.userId };
   }
 
@@ -106,13 +110,13 @@ export class RequestCheck {
     user: unknown,
     request: SessionRequest,
   ): Promise<CurrentSession> {
-    const limit = this.sessions.limitAtCheck(user || undefined);
+    const limit = this.policy.limitAtCheck(user || undefined);
     const check = { id, limit: typeof limit === 'number' ? limit : await limit };
     const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
     if (!found.live) return refuseEnded(found, credential, request);
     const { userId } = found;
     if (!user) return { id, userId };
-    const comparison = this.sessions.compare(found, user);
+    const comparison = this.policy.compare(found, user);
     if (comparison === 'foreign') return this.refuseForeign(id, credential, request);
     const verdict = comparison === 'same' ? found : await this.sessions.keepCurrent(check, found, user);
     return verdict.live ? { id, userId } : refuseEnded(verdict, credential, request);
@@ -130,10 +134,10 @@ export class RequestCheck {
 
   private async adopt(request: SessionRequest): Promise<CurrentSession> {
     const adopts =
-      this.unregistered === 'adopt' && this.sessions.isSameUser(stateOf(request).arrivedUser, request.user);
+      this.unregistered === 'adopt' && this.policy.isSameUser(stateOf(request).arrivedUser, request.user);
     const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
-    const verdict = await this.sessions.adopt(sessionIdOf(request)!, request.user, originOf(request));
+    const verdict = await this.admissions.adopt(sessionIdOf(request)!, request.user, originOf(request));
     if (!verdict.live) return refuseEnded(verdict, 'cookie', request);
     await stamp(cookieSession, verdict.id);
     return { id: verdict.id, userId: verdict.userId };

@@ -9,6 +9,7 @@ import {
 import type { ListedSession, ListQuery, Page } from '../session/administration-store.js';
 import { Explainer, type Explanation } from '../session/explainer.js';
 import { toUserId } from '../session/identity.js';
+import { Policy } from '../session/policy.js';
 import {
   END_REASONS,
   isEndReason,
@@ -43,6 +44,7 @@ export class SingleSessionService {
 
   constructor(
     @Inject(Sessions) private readonly sessions: Sessions,
+    @Inject(Policy) private readonly policy: Policy,
     @Inject(Logins) private readonly logins: Logins,
     @Inject(Administration) private readonly administration: Administration,
     @Inject(Explainer) private readonly explainer: Explainer,
@@ -80,7 +82,7 @@ export class SingleSessionService {
 
   /** Whether a session is live now. Give its user where `maxSessions` is a function: without, only the slots that its last login left are looked at. */
   async verify(sessionId: string, user?: unknown): Promise<Verdict> {
-    const limit = await this.sessions.limitAtCheck(user);
+    const limit = await this.policy.limitAtCheck(user);
     const result = await this.sessions.verify({ id: sessionId, limit });
     if (result.live) return { live: true, userId: result.userId };
     const { reason, endedAt, userId } = result;

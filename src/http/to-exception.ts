@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { NoRoomError } from '../session/sessions.js';
+import { NoRoomError } from '../session/admissions.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { SessionLimitReachedException, SessionStoreUnavailableException } from './exceptions.js';
 import { bearerTokenOf, type SessionRequest, type SessionResponse } from './request.js';

@@ -1,5 +1,7 @@
 import {
   identifyByConvention,
+  rolesKey,
+  sameRoles,
   toIdentity,
   toUserId,
   type Identity,
@@ -7,6 +9,7 @@ import {
   type OfUser,
 } from './identity.js';
 import { Permissions } from './permissions.js';
+import type { CheckResult } from './session.js';
 
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
 export const LARGEST_LIMIT = 1_000;
@@ -90,6 +93,28 @@ export class Policy {
 
   userIdOf(user: unknown): string {
     return toUserId(this.settings.identify(user));
+  }
+
+  /** Whether two user objects are one user. Nobody is somebody else. */
+  isSameUser(user: unknown, other: unknown): boolean {
+    return user === other || this.isUser(user, this.userIdOf(other));
+  }
+
+  /** Somebody who cannot be identified is somebody else: this must not fail the login of the one who can. */
+  isUser(user: unknown, userId: string): boolean {
+    try {
+      return Boolean(user) && this.userIdOf(user) === userId;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Whether a live session is that of the user, and says of the user's roles what is true now, as far as nobody has to be asked. */
+  compare(verdict: Extract<CheckResult, { live: true }>, user: unknown): 'same' | 'changed' | 'foreign' {
+    const { userId, roles } = this.subjectOf(user);
+    if (userId !== verdict.userId) return 'foreign';
+    const isSame = roles === undefined || sameRoles(rolesKey(roles), verdict.roles);
+    return isSame && !verdict.administrator ? 'same' : 'changed';
   }
 
   /** The limit at a check when it is the same for everyone; `undefined` when a function of the application must be asked. */

@@ -1,5 +1,6 @@
 import { Observable, ReplaySubject, Subscription, type Subscriber } from 'rxjs';
 import type { SingleSessionEvents } from './events.js';
+import type { Policy } from './policy.js';
 import type { CheckResult, EndReason } from './session.js';
 import type { Sessions } from './sessions.js';
 import type { Changes } from './signal.js';
@@ -61,7 +62,8 @@ export class Watches {
   readonly closed: Observable<void> = this.closing.asObservable();
 
   constructor(
-    private readonly sessions: Pick<Sessions, 'look' | 'limitAtCheck'>,
+    private readonly sessions: Pick<Sessions, 'look'>,
+    private readonly policy: Pick<Policy, 'limitAtCheck'>,
     events: SingleSessionEvents,
     private readonly settings: WatchesSettings,
   ) {
@@ -174,7 +176,7 @@ export class Watches {
     const { id, user } = watched;
     const lookedAt = performance.now();
     try {
-      const limit = await this.sessions.limitAtCheck(user);
+      const limit = await this.policy.limitAtCheck(user);
       this.learn(watched, await this.sessions.look({ id, limit }), lookedAt);
     } catch (error) {
       if (performance.now() - watched.liveAt > UNVERIFIED_FOR_MS)

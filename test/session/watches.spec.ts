@@ -16,7 +16,7 @@ import { gate, type Gate } from '../support/fake-store.js';
 const EVERY_MS = 1_000;
 const AT = new Date('2026-01-01T00:00:00Z');
 
-/** Sessions that a test ends; a session is named as its user in capitals. */
+/** Sessions that a test ends, and the rules; a session is named as its user in capitals. */
 class FakeSessions {
   readonly dead = new Map<string, EndReason>();
   readonly looks: Check[] = [];
@@ -59,7 +59,7 @@ beforeEach(() => {
   sessions = new FakeSessions();
   events = new SingleSessionEvents();
   changes = new Subject();
-  watches = new Watches(sessions, events, { everyMs: EVERY_MS, changes });
+  watches = new Watches(sessions, sessions, events, { everyMs: EVERY_MS, changes });
 });
 
 afterEach(() => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { singleSessionMigrations } from '../../migrations/index.js';
+import { Admissions } from '../../src/session/admissions.js';
 import { Bookkeeper } from '../../src/session/bookkeeper.js';
 import { Policy } from '../../src/session/policy.js';
 import { SessionStore } from '../../src/session/session-store.js';
@@ -131,19 +132,30 @@ interface TestLogin {
 
 /** Sessions with the words of a test. */
 export class TestSessions extends Sessions {
+  readonly admissions: Admissions;
+  private readonly rules: Policy;
+
   constructor(
     store: SessionStore,
     readonly keeper: Bookkeeper,
     readonly options: ResolvedOptions,
   ) {
-    super(store, new Policy(options), keeper, options);
+    const policy = new Policy(options);
+    super(store, policy, keeper, options);
+    this.rules = policy;
+    this.admissions = new Admissions(store, policy, keeper, this, options.onLimit);
   }
 
   /** A login of this user, told by the id of its session. The browser carries `replaces`, of the same user unless said. */
   async login(user: unknown, { replaces, of = user, ...more }: TestLogin = {}): Promise<string> {
     const carried =
       replaces === undefined ? undefined : { id: replaces as string, user: userOf(of), givenUp: true };
-    const { id } = await this.admit({ user: userOf(user), origin: NOWHERE, replaces: carried, ...more });
+    const { id } = await this.admissions.admit({
+      user: userOf(user),
+      origin: NOWHERE,
+      replaces: carried,
+      ...more,
+    });
     return id;
   }
 
@@ -158,7 +170,7 @@ export class TestSessions extends Sessions {
 
   /** `'live'`, or why not. */
   async state(id: string): Promise<string> {
-    const verdict = await this.verify({ id, limit: await this.limitAtCheck(undefined) });
+    const verdict = await this.verify({ id, limit: await this.rules.limitAtCheck(undefined) });
     return verdict.live ? 'live' : verdict.reason;
   }
 

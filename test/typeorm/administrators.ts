@@ -1,3 +1,4 @@
+import { Admissions } from '../../src/session/admissions.js';
 import { Bookkeeper } from '../../src/session/bookkeeper.js';
 import type { CutOff, EndUsersOrder, EndUsersResult } from '../../src/session/administration-store.js';
 import type { Spared } from '../../src/session/events.js';
@@ -48,8 +49,10 @@ export class Process {
     const resolved = resolveOptions(options);
     const silent = new Bookkeeper(this.bench.store);
     silent.markLater = async () => undefined;
-    const sessions = new Sessions(this.bench.store, new Policy(resolved, PERMISSIONS), silent, resolved);
-    return async (user) => (await sessions.admit({ user, origin: NOWHERE })).id;
+    const policy = new Policy(resolved, PERMISSIONS);
+    const sessions = new Sessions(this.bench.store, policy, silent, resolved);
+    const admissions = new Admissions(this.bench.store, policy, silent, sessions, resolved.onLimit);
+    return async (user) => (await admissions.admit({ user, origin: NOWHERE })).id;
   }
 
   /** Ends everyone except. */

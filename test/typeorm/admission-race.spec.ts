@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { NoRoomError } from '../../src/session/sessions.js';
+import { NoRoomError } from '../../src/session/admissions.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { NaiveStore } from '../support/naive-store.js';
 import { someone, StoreBench, times, type TestSessions } from '../support/store.js';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { NoRoomError } from '../../src/session/sessions.js';
+import { NoRoomError } from '../../src/session/admissions.js';
 import type { SingleSessionOptions } from '../../src/single-session.options.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
@@ -357,7 +357,7 @@ describe('what is recorded of a login', () => {
     const sessions = bench.sessions();
     const origin = { ip: '2001:db8::1', userAgent: 'a browser' };
     const user = { id: someone(), username: 'Ärger "quoted" \'n\' more', roles: ['a,b', '{c}', '"d"', ''] };
-    const { id } = await sessions.admit({ user, origin });
+    const { id } = await sessions.admissions.admit({ user, origin });
     const row = await bench.row(id);
     expect(row).toMatchObject({
       user_id: user.id,
@@ -379,7 +379,7 @@ describe('what is recorded of a login', () => {
     const id = randomUUID();
     const user = someone();
     await Promise.all(
-      times(16, () => sessions.admit({ user: { id: user, username: user }, origin: NOWHERE, id })),
+      times(16, () => sessions.admissions.admit({ user: { id: user, username: user }, origin: NOWHERE, id })),
     );
     expect(await bench.rowsOf(user)).toHaveLength(1);
     expect(await bench.activeOf(user)).toEqual([id]);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { NoRoomError } from '../../src/session/sessions.js';
+import { NoRoomError } from '../../src/session/admissions.js';
 import type { SingleSessionOptions } from '../../src/single-session.options.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { LOOK_ALIKES } from '../support/look-alikes.js';
@@ -61,7 +61,10 @@ describe('an exempt user', () => {
     const byName = new Map<string, boolean>();
     for (const { name, looksLike } of LOOK_ALIKES)
       for (const username of [name, looksLike]) {
-        const { id } = await sessions.admit({ user: { id: someone(), username }, origin: NOWHERE });
+        const { id } = await sessions.admissions.admit({
+          user: { id: someone(), username },
+          origin: NOWHERE,
+        });
         byName.set(username, (await bench.row(id))!.exempt);
       }
     const exempt = [...byName].filter(([, is]) => is).map(([name]) => name);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { NoRoomError } from '../../src/session/sessions.js';
+import { NoRoomError } from '../../src/session/admissions.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { NOWHERE, someone, StoreBench, times, type TestSessions } from '../support/store.js';
 
@@ -28,7 +28,7 @@ async function click(
   perhaps: string[] = [],
 ): Promise<{ id: string; takeBack: () => Promise<number> }> {
   const loginId = randomUUID();
-  const { id } = await sessions.admit({
+  const { id } = await sessions.admissions.admit({
     user: { id: user, username: user },
     origin: NOWHERE,
     browser: { secret, perhaps },

@@ -1,0 +1,23 @@
+import type { Browser, Replaced } from '../session/admissions.js';
+
+const A_MOMENT_MS = 10_000;
+
+/**
+ * What browsers carried that have just begun to log in. The login takes the cookie session away, and another click of the
+ * same browser then finds nothing where that was.
+ */
+export class CarriedSessions {
+  private readonly bySecret = new Map<string, Replaced>();
+
+  /** What the browser with this secret carries. To be called before its cookie session is gone. */
+  remember(secret: string, carried: Replaced): void {
+    this.bySecret.set(secret, carried);
+    const forget = (): unknown => this.bySecret.get(secret) === carried && this.bySecret.delete(secret);
+    setTimeout(forget, A_MOMENT_MS).unref();
+  }
+
+  /** What the browser carried before a login of it that began a moment ago. */
+  by(browser: Browser | undefined): Replaced | undefined {
+    return browser && this.bySecret.get(browser.secret);
+  }
+}

@@ -1,0 +1,162 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import { answered } from './answered.js';
+import type { Bookkeeper } from './bookkeeper.js';
+import type { Policy, Ruling } from './policy.js';
+import type { AdmissionResult, CheckResult, CurrentSession, Origin } from './session.js';
+import { idOfCredential, idOfLogin, isSessionId } from './session-id.js';
+import type { SessionStore } from './session-store.js';
+import type { Sessions } from './sessions.js';
+
+/** A login, as the outside tells it. */
+export interface Login {
+  user: unknown;
+  origin: Origin;
+  /** The session that the same client carried, if any. */
+  replaces?: Replaced | undefined;
+  /** The live session that was taken in place of a password. */
+  entitledBy?: string | undefined;
+  /** By which it can be taken back: a UUID of its own. Default: made here. */
+  loginId?: string;
+  /** Given when the same credential must always become the same session. */
+  id?: string | undefined;
+  browser?: Browser | undefined;
+}
+
+type Identified = Login & { loginId: string };
+
+/** What logins of one browser at the same moment have in common. */
+export interface Browser {
+  /** What nobody else holds. */
+  secret: string;
+  /** What may be the secret of another login of this browser. It names no session: other browsers may hold it as well. */
+  perhaps: readonly string[];
+}
+
+/** The session that a client carried to a login. */
+export interface Replaced {
+  id: string;
+  /** `undefined` when not known. */
+  user: unknown;
+  /** The client has lost its credential for it: it must end even where the login makes no room of it. */
+  givenUp: boolean;
+}
+
+/** A login had no room and `onLimit` is `'reject'`. */
+export class NoRoomError extends Error {
+  override readonly name = 'NoRoomError';
+  constructor(readonly maxSessions: number) {
+    super(`The user has reached the limit of ${maxSessions} session(s).`);
+  }
+}
+
+/** A login took a session in place of a password, and that session has ended. */
+export class NotEntitledError extends Error {
+  override readonly name = 'NotEntitledError';
+  constructor(readonly sessionId: string) {
+    super('The session that was to renew a login has ended.');
+  }
+}
+
+const TAKE_BACK_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
+
+/** Turns logins into sessions: the one way in, whatever the credential. */
+export class Admissions {
+  constructor(
+    private readonly store: SessionStore,
+    private readonly policy: Policy,
+    private readonly bookkeeper: Bookkeeper,
+    private readonly sessions: Sessions,
+    private readonly onLimit: 'evict' | 'reject',
+  ) {}
+
+  /**
+   * Records a login; the user's surplus sessions are dead when this resolves.
+   * @throws NoRoomError, NotEntitledError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
+   */
+  async admit(login: Login): Promise<CurrentSession> {
+    const { user, replaces } = login;
+    const ruling = await this.policy.rule(user);
+    const userId = ruling.identity.id;
+    const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login });
+    if (result === undefined) return { id, userId };
+    const enforced = result.outcome !== 'admitted' || !result.exempt;
+    if (result.outcome === 'admitted' && enforced && !result.first) void this.bookkeeper.markLater(userId);
+    const replaced = enforced && this.policy.isUser(replaces?.user, userId);
+    if (replaces?.givenUp && !replaced) void this.sessions.giveUp(replaces.id);
+    return { id, userId };
+  }
+
+  /**
+   * The session of a credential that was issued before this module watched: made at its first request, the same one
+   * ever after, whatever the number of requests that bring it at once. Its row is never swept, so that it cannot come
+   * back as a new one.
+   */
+  async adopt(secret: string, user: unknown, origin: Origin): Promise<CheckResult & { id: string }> {
+    const id = idOfCredential(secret);
+    const limit = await this.policy.limitAtCheck(user);
+    const known = await this.sessions.verify({ id, limit });
+    if (known.live || known.reason !== 'unknown') return { ...known, id };
+    await this.admit({ user, origin, id, replaces: { id, user, givenUp: false } });
+    return { ...(await this.sessions.verify({ id, limit })), id };
+  }
+
+  /** Without a result: another login of the browser was admitted a moment ago, and this one carries the same session. */
+  private async admitOrShare(
+    ruling: Ruling,
+    login: Identified,
+  ): Promise<{ id: string; result?: AdmissionResult }> {
+    const { browser } = login;
+    const perhaps = await this.share(browser?.perhaps ?? [], ruling, login);
+    if (perhaps !== undefined) return { id: perhaps };
+    const named = browser && idOfLogin(browser.secret, ruling.identity.id);
+    const id = login.id ?? named ?? randomUUID();
+    const result = await this.admitAs(id, ruling, login);
+    if (result.outcome !== 'exists' || browser === undefined) return { id, result };
+    if (await this.share([browser.secret], ruling, login)) return { id };
+    // What the other login became has ended, or is older. This is a login after that.
+    const another = randomUUID();
+    return { id: another, result: await this.admitAs(another, ruling, login) };
+  }
+
+  private async share(
+    secrets: readonly string[],
+    { identity, limit }: Ruling,
+    { loginId }: Identified,
+  ): Promise<string | undefined> {
+    if (secrets.length === 0) return undefined;
+    const ids = secrets.map((secret) => idOfLogin(secret, identity.id));
+    return answered(this.store.share({ ids, loginId, userId: identity.id, limit }));
+  }
+
+  private async admitAs(id: string, ruling: Ruling, login: Identified): Promise<AdmissionResult> {
+    const { loginId, origin, replaces, entitledBy = null } = login;
+    if (entitledBy !== null && !isSessionId(entitledBy)) throw new NotEntitledError(entitledBy);
+    const answer = this.store.admit({
+      ...ruling,
+      id,
+      loginId,
+      origin,
+      entitledBy,
+      onLimit: this.onLimit,
+      replaces: isSessionId(replaces?.id) ? replaces.id : null,
+    });
+    const result = await answered(answer).catch((error: unknown) => {
+      void this.takeBackLater(id, loginId, answer);
+      throw error;
+    });
+    if (result.outcome !== 'no-room') return result;
+    throw entitledBy === null ? new NoRoomError(ruling.limit) : new NotEntitledError(entitledBy);
+  }
+
+  // A login that was answered with an error must not come to life. Its statement may still be on its way to the database
+  // after the connection is given up, so one look is not enough.
+  private async takeBackLater(id: string, loginId: string, answer: Promise<unknown>): Promise<void> {
+    await answer.catch(() => undefined);
+    for (const wait of TAKE_BACK_AFTER_MS) {
+      await pause(wait, undefined, { ref: false });
+      const ended = await this.sessions.takeBack(id, loginId).catch(() => []);
+      if (ended.length > 0) return;
+    }
+  }
+}
