@@ -34,8 +34,8 @@ export class RequestCheck {
     private readonly sessions: Sessions,
     private readonly admissions: Pick<Admissions, 'adopt'>,
     private readonly policy: Policy,
-    private readonly unregistered: 'reject' | 'adopt',
     private readonly watches: Pick<Watches, 'whenEnded'>,
+    private readonly settings: { unregistered: 'reject' | 'adopt' },
   ) {}
 
   /** `true`, at once for an anonymous request and for one that was checked already; fails for a request that is refused. */
@@ -134,7 +134,8 @@ export class RequestCheck {
 
   private async adopt(request: SessionRequest): Promise<CurrentSession> {
     const adopts =
-      this.unregistered === 'adopt' && this.policy.isSameUser(stateOf(request).arrivedUser, request.user);
+      this.settings.unregistered === 'adopt' &&
+      this.policy.isSameUser(stateOf(request).arrivedUser, request.user);
     const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
     const verdict = await this.admissions.adopt(sessionIdOf(request)!, request.user, originOf(request));

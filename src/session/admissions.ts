@@ -42,6 +42,10 @@ export interface Replaced {
   givenUp: boolean;
 }
 
+export interface AdmissionsSettings {
+  onLimit: 'evict' | 'reject';
+}
+
 /** A login had no room and `onLimit` is `'reject'`. */
 export class NoRoomError extends Error {
   override readonly name = 'NoRoomError';
@@ -67,7 +71,7 @@ export class Admissions {
     private readonly policy: Policy,
     private readonly bookkeeper: Bookkeeper,
     private readonly sessions: Sessions,
-    private readonly onLimit: 'evict' | 'reject',
+    private readonly settings: AdmissionsSettings,
   ) {}
 
   /**
@@ -138,7 +142,7 @@ export class Admissions {
       loginId,
       origin,
       entitledBy,
-      onLimit: this.onLimit,
+      onLimit: this.settings.onLimit,
       replaces: isSessionId(replaces?.id) ? replaces.id : null,
     });
     const result = await answered(answer).catch((error: unknown) => {

@@ -143,7 +143,7 @@ export class TestSessions extends Sessions {
     const policy = new Policy(options);
     super(store, policy, keeper, options);
     this.rules = policy;
-    this.admissions = new Admissions(store, policy, keeper, this, options.onLimit);
+    this.admissions = new Admissions(store, policy, keeper, this, options);
   }
 
   /** A login of this user, told by the id of its session. The browser carries `replaces`, of the same user unless said. */

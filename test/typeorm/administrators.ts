@@ -51,7 +51,7 @@ export class Process {
     silent.markLater = async () => undefined;
     const policy = new Policy(resolved, PERMISSIONS);
     const sessions = new Sessions(this.bench.store, policy, silent, resolved);
-    const admissions = new Admissions(this.bench.store, policy, silent, sessions, resolved.onLimit);
+    const admissions = new Admissions(this.bench.store, policy, silent, sessions, resolved);
     return async (user) => (await admissions.admit({ user, origin: NOWHERE })).id;
   }
 
