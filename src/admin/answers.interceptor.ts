@@ -1,5 +1,4 @@
 import {
-  BadRequestException,
   ForbiddenException,
   Injectable,
   type CallHandler,
@@ -11,7 +10,6 @@ import type { SessionResponse } from '../http/request.js';
 import { setHeader } from '../http/response.js';
 import { toException } from '../http/to-exception.js';
 import { ForbiddenError } from '../session/administration.js';
-import { CursorError } from '../session/administration-store.js';
 
 /** Answers that nobody keeps and no browser guesses at, and the HTTP answer for what went wrong inside. */
 @Injectable()
@@ -26,6 +24,5 @@ export class AnswersInterceptor implements NestInterceptor {
 
 function refusal(error: unknown, response: SessionResponse): unknown {
   if (error instanceof ForbiddenError) return new ForbiddenException(error.message);
-  if (error instanceof CursorError) return new BadRequestException([error.message]);
   return toException(error, response);
 }

@@ -14,7 +14,6 @@ import {
   END_REASONS,
   isEndReason,
   type CurrentSession,
-  type EndedSession,
   type EndReason,
   type EndTarget,
   type Verdict,
@@ -27,7 +26,7 @@ import { OpenSockets } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
 import type { SessionRequest } from './request.js';
 import type { Credential } from './route.js';
-import { toException } from './to-exception.js';
+import { orException, toException } from './to-exception.js';
 
 /** Who or what ends sessions, for the record and for the answer to the ended client. */
 export interface EndOptions {
@@ -37,7 +36,10 @@ export interface EndOptions {
   by?: string;
 }
 
-/** The verbs of the decorators, for code that they do not reach: logins by hand, jobs, administration. */
+/**
+ * The verbs of the decorators, for code that they do not reach: logins by hand, jobs, administration. All of them fail with
+ * SessionStoreUnavailableException, which Nest answers with 503, when the store cannot answer.
+ */
 @Injectable()
 export class SingleSessionService {
   private readonly sockets: OpenSockets;
@@ -59,7 +61,6 @@ export class SingleSessionService {
    * session is stamped and saved; if this throws, or the answer to the request reports a failure, the session is ended
    * and the cookie session destroyed.
    * @throws SessionLimitReachedException when `onLimit` is `'reject'` and there is no room
-   * @throws SessionStoreUnavailableException when the store cannot answer
    */
   async admit(
     user: unknown,
@@ -83,7 +84,7 @@ export class SingleSessionService {
   /** Whether a session is live now. Give its user where `maxSessions` is a function: without, only the slots that its last login left are looked at. */
   async verify(sessionId: string, user?: unknown): Promise<Verdict> {
     const limit = await this.policy.limitAtCheck(user);
-    const result = await this.sessions.verify({ id: sessionId, limit });
+    const result = await orException(this.sessions.verify({ id: sessionId, limit }));
     if (result.live) return { live: true, userId: result.userId };
     const { reason, endedAt, userId } = result;
     return { live: false, reason, endedAt, userId };
@@ -96,8 +97,7 @@ export class SingleSessionService {
    *
    * Give the user of an id where `maxSessions` is a function.
    *
-   * Fails with SessionStoreUnavailableException when the session cannot be verified at the beginning, or for longer than
-   * 30 seconds. Completes without an end when the application closes, and never ends for an anonymous request.
+   * Fails when the session cannot be verified at the beginning, or for longer than 30 seconds. Completes without an end when the application closes, and never ends for an anonymous request.
    */
   whenEnded(session: string | object, user?: unknown): Observable<SessionEnd> {
     const end =
@@ -150,26 +150,26 @@ export class SingleSessionService {
   async endEveryone(order: LogoutEveryoneOrder & { by?: string } = {}): Promise<LogoutEveryoneResult> {
     checkEveryoneOrder(order);
     const { by, ...rest } = order;
-    return this.administration.logoutEveryone(rest, actorOfCode(by));
+    return orException(this.administration.logoutEveryone(rest, actorOfCode(by)));
   }
 
   /**
    * Sessions, newest first, in pages. Default: 50 live ones.
-   * @throws CursorError for a cursor that no page gave
+   * @throws BadRequestException for a cursor that no page gave
    */
   async list(query: Partial<ListQuery> = {}): Promise<Page<ListedSession>> {
-    return this.administration.list({ state: 'active', limit: 50, ...query });
+    return orException(this.administration.list({ state: 'active', limit: 50, ...query }));
   }
 
   /** Which limit the user's next login meets, and why. */
   explain(user: unknown): Promise<Explanation> {
-    return this.explainer.explain(user);
+    return orException(this.explainer.explain(user));
   }
 
   private async endAll(target: EndTarget, { reason = 'admin', by }: EndOptions): Promise<{ ended: number }> {
     if (!isEndReason(reason))
       throw new TypeError(`The reason ${String(reason)} is none of ${END_REASONS.join(', ')}.`);
-    const ended: EndedSession[] = await this.sessions.end({ target, reason, by: by ?? null });
+    const ended = await orException(this.sessions.end({ target, reason, by: by ?? null }));
     return { ended: ended.length };
   }
 }

@@ -1,4 +1,5 @@
-import { Logger } from '@nestjs/common';
+import { BadRequestException, Logger } from '@nestjs/common';
+import { CursorError } from '../session/administration-store.js';
 import { NoRoomError } from '../session/admissions.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { SessionLimitReachedException, SessionStoreUnavailableException } from './exceptions.js';
@@ -12,11 +13,19 @@ let quietUntil = 0;
 /** The HTTP answer for what went wrong inside; what is not ours stays what it is. */
 export function toException(error: unknown, response: SessionResponse | undefined): unknown {
   if (error instanceof NoRoomError) return new SessionLimitReachedException(error.maxSessions);
+  if (error instanceof CursorError) return new BadRequestException([error.message]);
   if (!(error instanceof StoreUnavailableError)) return error;
   logUnavailable(error);
   const exception = new SessionStoreUnavailableException(error);
   setHeader(response, 'Retry-After', String(exception.retryAfter));
   return exception;
+}
+
+/** The answer, or the exception for what went wrong inside, where no response is at hand. */
+export function orException<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  return answer.catch((error: unknown) => {
+    throw toException(error, undefined);
+  });
 }
 
 /** Says to a bearer client that its token is what was refused (RFC 6750, section 3). */

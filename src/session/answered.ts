@@ -14,12 +14,21 @@ export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITH
       withinMs,
     );
     answer
-      .then(resolve, (error: unknown) => reject(unavailable('it answered with an error', error)))
+      .then(resolve, (error: unknown) => reject(unavailable('a statement failed', error)))
       .finally(() => clearTimeout(timer));
   });
 }
 
 function unavailable(what: string, cause?: unknown): StoreUnavailableError {
-  const detail = cause instanceof Error ? `: ${cause.message}` : '';
-  return new StoreUnavailableError(`The session store cannot answer: ${what}${detail}`, { cause });
+  const said = messageOf(cause);
+  return new StoreUnavailableError(`The session store cannot answer: ${what}${said && `: ${said}`}`, {
+    cause,
+  });
+}
+
+// Who finds nobody at any address of a name (RFC 8305) is told so address by address, and in no message of its own.
+function messageOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return '';
+  const [first] = cause instanceof AggregateError ? (cause.errors as unknown[]) : [];
+  return cause.message || messageOf(first);
 }

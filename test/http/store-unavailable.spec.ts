@@ -1,4 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { firstValueFrom } from 'rxjs';
+import { SessionStoreUnavailableException, SingleSessionService } from '../../src/index.js';
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -98,6 +101,27 @@ describe('with the database gone', () => {
       password: 'no',
     });
     expect(answer.status).toBe(401);
+  });
+});
+
+describe('with the database gone, the service', () => {
+  const id = randomUUID();
+  const who = { id: 'u', username: 'u', roles: [] };
+  it.each<[string, (service: SingleSessionService) => Promise<unknown>]>([
+    ['admit', (service) => service.admit(who, { headers: {} }, { credential: 'token' })],
+    ['verify', (service) => service.verify(id)],
+    ['end', (service) => service.end(id)],
+    ['endUser', (service) => service.endUser('u')],
+    ['endOthers', (service) => service.endOthers('u', id)],
+    ['endEveryone', (service) => service.endEveryone()],
+    ['list', (service) => service.list()],
+    ['explain', (service) => service.explain(who)],
+    ['whenEnded', (service) => firstValueFrom(service.whenEnded(id))],
+  ])('says of %s() what Nest answers with 503, and not with 500 [P5, S26]', async (_, call) => {
+    await watch.cut();
+    await expect(call(application.app.get(SingleSessionService))).rejects.toThrow(
+      SessionStoreUnavailableException,
+    );
   });
 });
 
