@@ -9,8 +9,11 @@ export interface LivenessSettings {
 
 export type Liveness = ReturnType<typeof liveness>;
 
-/** As the value of a parameter. */
-export const interval = (milliseconds: number): string => `${milliseconds} milliseconds`;
+const HOUR_MS = 3_600_000;
+
+/** As the value of a parameter. Before version 15, PostgreSQL reads no milliseconds beyond 2^31, which are 25 days. */
+export const interval = (milliseconds: number): string =>
+  `${Math.floor(milliseconds / HOUR_MS)} hours ${milliseconds % HOUR_MS} milliseconds`;
 
 export const ms = (milliseconds: number): string => `interval '${interval(milliseconds)}'`;
 

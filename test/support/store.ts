@@ -12,6 +12,7 @@ import {
   type SingleSessionOptions,
 } from '../../src/single-session.options.js';
 import { singleSessionEntities } from '../../src/typeorm/check-schema.js';
+import { interval } from '../../src/typeorm/liveness.js';
 import { TypeOrmSessionStore, type StoreSettings } from '../../src/typeorm/typeorm-session-store.js';
 import type { EndedSession, EndTarget } from '../../src/session/session.js';
 
@@ -105,7 +106,7 @@ export class StoreBench {
     await this.query(
       `UPDATE user_session SET created_at = created_at - $2::interval, last_seen_at = last_seen_at - $2::interval,
         expires_at = expires_at - $2::interval, ended_at = ended_at - $2::interval WHERE id = $1`,
-      [id, `${ms} milliseconds`],
+      [id, interval(ms)],
     );
   }
 
