@@ -207,12 +207,11 @@ export class Logins {
     request: SessionRequest,
     response: SessionResponse | undefined,
   ): Promise<unknown> {
-    if (stampOf(request) === sessionId) await destroyCookieSession(request);
     challengeBearer(request, response);
     const verdict = await this.sessions.verify({ id: sessionId, limit: LARGEST_LIMIT });
-    return verdict.live
-      ? new SessionEndedException('unknown', null)
-      : new SessionEndedException(verdict.reason, verdict.endedAt);
+    if (verdict.live) return new SessionEndedException('unknown', null);
+    if (stampOf(request) === sessionId) await destroyCookieSession(request);
+    return new SessionEndedException(verdict.reason, verdict.endedAt);
   }
 
   private async carry(

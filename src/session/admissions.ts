@@ -149,8 +149,9 @@ export class Admissions {
       void this.takeBackLater(id, loginId, answer);
       throw error;
     });
-    if (result.outcome !== 'no-room') return result;
-    throw entitledBy === null ? new NoRoomError(ruling.limit) : new NotEntitledError(entitledBy);
+    if (result.outcome === 'not-entitled') throw new NotEntitledError(entitledBy!);
+    if (result.outcome === 'no-room') throw new NoRoomError(ruling.limit);
+    return result;
   }
 
   // A login that was answered with an error must not come to life. Its statement may still be on its way to the database

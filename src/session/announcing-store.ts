@@ -42,7 +42,7 @@ export class AnnouncingStore extends SessionStore {
       // The store counts one at a time, so exactly one process sees this number in each window.
       if (result.logins === this.storm.threshold + 1) this.announceStorm(admission, result.logins);
     }
-    if (result.outcome === 'no-room' && !admission.entitledBy) this.announceLimit(admission);
+    if (result.outcome === 'no-room') this.announceLimit(admission);
     return result;
   }
 

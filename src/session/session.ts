@@ -49,7 +49,8 @@ export interface Admission {
   origin: Origin;
 }
 
-export type AdmissionResult = Admitted | { outcome: 'no-room' | 'exists' };
+/** `not-entitled`: what was taken in place of a password is not live, or not the user's. `exists`: the id is taken. */
+export type AdmissionResult = Admitted | { outcome: 'no-room' | 'not-entitled' | 'exists' };
 
 export interface Admitted {
   outcome: 'admitted';

@@ -64,12 +64,20 @@ export class TypeOrmSessionStore extends SessionStore {
     const { sql, parameters } = this.admission(admission);
     try {
       const { records } = await this.database.run<AdmittedRow>(sql, parameters);
-      return records[0] === undefined ? { outcome: 'no-room' } : { outcome: 'admitted', ...records[0] };
+      if (records[0] !== undefined) return { outcome: 'admitted', ...records[0] };
+      return { outcome: (await this.isEntitled(admission)) ? 'no-room' : 'not-entitled' };
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.
       if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return { outcome: 'exists' };
       throw error;
     }
+  }
+
+  private async isEntitled({ identity, limit, onLimit, entitledBy }: Admission): Promise<boolean> {
+    if (!entitledBy) return true;
+    if (onLimit === 'evict') return false;
+    const [found] = await this.verify([{ id: entitledBy, limit }]);
+    return found!.live && found!.userId === identity.id;
   }
 
   async share({ ids, loginId, userId, limit }: ShareOrder): Promise<string | undefined> {

@@ -1,11 +1,27 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, Get, Injectable, Post, Req, UseGuards, type ExecutionContext } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Injectable,
+  Post,
+  Req,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
 import pg from 'pg';
-import { CurrentSession, SingleSessionLogin, SingleSessionLogout } from '../../src/index.js';
+import {
+  CurrentSession,
+  SingleSessionEvents,
+  SingleSessionLogin,
+  SingleSessionLogout,
+  SingleSessionService,
+} from '../../src/index.js';
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { newUser } from '../support/sessions.js';
 import { until } from '../support/store.js';
 
 @Injectable()
@@ -17,8 +33,22 @@ class TokenToCookieGuard extends AuthGuard('jwt') {
   }
 }
 
+@Injectable()
+class SignedInGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    return context.switchToHttp().getRequest<{ user?: unknown }>().user !== undefined;
+  }
+}
+
 @Controller('renew')
 class RenewController {
+  @UseGuards(SignedInGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('from-cookie')
+  fromCookie(@CurrentSession() session: CurrentSession): object {
+    return { session };
+  }
+
   @UseGuards(AuthGuard('jwt'))
   @SingleSessionLogin({ credential: 'token' })
   @Post('token')
@@ -113,6 +143,61 @@ describe('a login that takes a token of ours for a password', () => {
     await client.login('alice');
     expect((await client.post('/renew/token')).status).toBe(201);
     expect((await client.post('/renew/token')).status).toBe(401);
+  });
+});
+
+describe("a browser that asks for a token where there is no room, with onLimit: 'reject'", () => {
+  it('gets 409 and keeps its session: it is not refused as ended, which would lock its user out', async () => {
+    const rejecting = await startApplication(databaseUrl, {
+      users: application.users,
+      options: { onLimit: 'reject' },
+      controllers: [RenewController],
+    });
+    try {
+      const events: string[] = [];
+      rejecting.app.get(SingleSessionEvents).all.subscribe(({ type }) => events.push(type));
+      const user = newUser(rejecting);
+      const browser = new Browser(rejecting.url);
+      await browser.login(user.username);
+      const refused = await browser.post('/renew/from-cookie');
+      expect([refused.status, refused.body.code]).toEqual([409, 'SESSION_LIMIT_REACHED']);
+      expect(events).toEqual(['admitted', 'limit-reached']);
+      expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+      await browser.post('/logout');
+      expect((await new Browser(rejecting.url).login(user.username)).status).toBe(200);
+    } finally {
+      await rejecting.close();
+    }
+  });
+
+  it('gets 401 with the reason when that session has ended while it waited', async () => {
+    const rejecting = await startApplication(databaseUrl, {
+      users: application.users,
+      options: { onLimit: 'reject' },
+      controllers: [RenewController],
+    });
+    try {
+      const user = newUser(rejecting);
+      const browser = new Browser(rejecting.url);
+      await browser.login(user.username);
+      await database.query('BEGIN');
+      await database.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [String(user.id)]);
+      const ending = rejecting.app.get(SingleSessionService).endUser(user.id);
+      await waitingForLocks(1);
+      const asked = browser.post('/renew/from-cookie');
+      await waitingForLocks(2);
+      await database.query('COMMIT');
+      expect(await ending).toEqual({ ended: 1 });
+      const refused = await asked;
+      expect([refused.status, refused.body.code, refused.body['reason']]).toEqual([
+        401,
+        'SESSION_ENDED',
+        'admin',
+      ]);
+      expect((await browser.get('/me')).body.user).toBeNull();
+    } finally {
+      await rejecting.close();
+    }
   });
 });
 

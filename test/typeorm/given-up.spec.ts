@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, until } from '../support/store.js';
@@ -57,6 +58,26 @@ describe('what an administrator ordered and was answered with an error, since ot
     await until(async () => !(await underWay()));
     expect(await one.bench.query('SELECT FROM user_session_cutoff')).toEqual([]);
     expect(await one.states([before])).toEqual(['live']);
+  });
+});
+
+describe('a login that was answered with an error, since others held a lock for too long', () => {
+  it('is not carried out later, when it would end the session that the user has [P5]', async () => {
+    const user = someone();
+    const sessions = one.bench.sessions();
+    const before = await sessions.login(user);
+    const holder = one.bench.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    try {
+      await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+      await expect(sessions.login(user)).rejects.toThrow(StoreUnavailableError);
+    } finally {
+      await holder.rollbackTransaction();
+      await holder.release();
+    }
+    await until(async () => !(await underWay()));
+    expect(await sessions.states([before])).toEqual(['live']);
+    expect(await one.bench.rowsOf(user)).toHaveLength(1);
   });
 });
 
