@@ -28,7 +28,7 @@ import { Turn } from './turn.js';
 export class RequestCheck {
   private readonly logger = new Logger('SingleSession');
   private readonly turn = new Turn();
-  private explained = false;
+  private readonly explained = new Set<string>();
 
   constructor(
     private readonly sessions: Sessions,
@@ -95,13 +95,14 @@ export class RequestCheck {
   }
 
   private async decide(request: SessionRequest): Promise<true> {
+    // Several may be checked at once, as the fields of a GraphQL query are, and their guards may set other users meanwhile.
+    const { user, session } = request;
+    const stamp = session?.singleSession;
     const [main, other] = claimsOf(request);
     if (other !== undefined && other.id !== stateOf(request).checked?.stamp)
       await this.confirm(other, undefined, request);
-    setChecked(
-      request,
-      main === undefined ? await this.adopt(request) : await this.confirm(main, request.user, request),
-    );
+    if (main === undefined) setChecked(request, await this.adopt(user, request), user);
+    else setChecked(request, await this.confirm(main, user, request), user, stamp);
     return true;
   }
 
@@ -117,28 +118,28 @@ export class RequestCheck {
     const { userId } = found;
     if (!user) return { id, userId };
     const comparison = this.policy.compare(found, user);
-    if (comparison === 'foreign') return this.refuseForeign(id, credential, request);
+    if (comparison === 'foreign') return this.refuseForeign(userId, credential);
     const verdict = comparison === 'same' ? found : await this.sessions.keepCurrent(check, found, user);
     return verdict.live ? { id, userId } : refuseEnded(verdict, credential, request);
   }
 
-  // The cookie session is destroyed with this answer, so its session must not stay behind and hold a slot.
-  private async refuseForeign(
-    id: string,
-    credential: Claim['credential'],
-    request: SessionRequest,
-  ): Promise<never> {
-    if (credential === 'cookie') await this.sessions.giveUp(id);
-    return refuseEnded({ reason: 'unknown', endedAt: null }, credential, request);
+  // Its own user has not left: an API key came beside the cookie, say, or an administrator acts for somebody.
+  private refuseForeign(userId: string, credential: Claim['credential']): never {
+    if (credential === 'cookie')
+      this.explain(
+        'foreign',
+        `A request was refused because request.user is another user than the one of its cookie session, ${JSON.stringify(userId)}. Put @SkipSingleSession() on routes that ` +
+          'authenticate otherwise, such as by API key; and where an administrator acts for a user, leave request.user the administrator.',
+      );
+    throw new SessionEndedException('unknown', null);
   }
 
-  private async adopt(request: SessionRequest): Promise<CurrentSession> {
+  private async adopt(user: unknown, request: SessionRequest): Promise<CurrentSession> {
     const adopts =
-      this.settings.unregistered === 'adopt' &&
-      this.policy.isSameUser(stateOf(request).arrivedUser, request.user);
+      this.settings.unregistered === 'adopt' && this.policy.isSameUser(stateOf(request).arrivedUser, user);
     const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
-    const verdict = await this.admissions.adopt(sessionIdOf(request)!, request.user, originOf(request));
+    const verdict = await this.admissions.adopt(sessionIdOf(request)!, user, originOf(request));
     if (!verdict.live) return refuseEnded(verdict, 'cookie', request);
     await stamp(cookieSession, verdict.id);
     return { id: verdict.id, userId: verdict.userId };
@@ -146,19 +147,20 @@ export class RequestCheck {
 
   private async refuseUnknown(request: SessionRequest): Promise<never> {
     if (bearerTokenOf(request) === undefined) await destroyCookieSession(request);
-    this.explainUnknown();
-    throw new SessionUnknownException();
-  }
-
-  // The client is told to sign in again. Where a login is not wired, that will not help, and only the log can say so.
-  private explainUnknown(): void {
-    if (this.explained) return;
-    this.explained = true;
-    this.logger.warn(
+    this.explain(
+      'unknown',
       'A request was refused with SESSION_UNKNOWN: it is authenticated, but its login was not recorded. Expected once after switching the module on. If it goes on: ' +
         'put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()), let JwtStrategy.validate() return `sid: payload.sid`, and put ' +
         "@SkipSingleSession() on routes that authenticate without a login, such as by API key. To record such sessions instead: unregistered: 'adopt'.",
     );
+    throw new SessionUnknownException();
+  }
+
+  // The client is told to sign in again. Where something is not wired, that will not help, and only the log can say so.
+  private explain(what: string, text: string): void {
+    if (this.explained.has(what)) return;
+    this.explained.add(what);
+    this.logger.warn(text);
   }
 
   private refuse(error: unknown, request: SessionRequest, response: SessionResponse | undefined): never {

@@ -141,10 +141,11 @@ export function setChecked(
   request: SessionRequest,
   current: CurrentSession,
   user: unknown = request.user,
+  stamp: unknown = request.session?.singleSession,
 ): void {
   const state = stateOf(request);
   state.current = current;
-  state.checked = { user, stamp: request.session?.singleSession };
+  state.checked = { user, stamp };
 }
 
 /** The id of the cookie session: a secret, which the cookie holds. */

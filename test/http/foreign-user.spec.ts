@@ -1,0 +1,140 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import {
+  Controller,
+  Get,
+  Injectable,
+  Logger,
+  Req,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
+import type { Admissions } from '../../src/session/admissions.js';
+import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
+import type { Check, CheckResult } from '../../src/session/session.js';
+import type { Sessions } from '../../src/session/sessions.js';
+import type { Watches } from '../../src/session/watches.js';
+import { RequestCheck } from '../../src/http/request-check.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import { Browser, type Answer } from '../support/client.js';
+import { gate } from '../support/fake-store.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { runBefore } from '../support/platform.js';
+import { liveSessionsOf, newUser } from '../support/sessions.js';
+
+type WithUser = { user?: TestUser; headers: Record<string, string | undefined> };
+
+/** Somebody whom a header names, whoever the cookie session belongs to. */
+const named = ({ headers }: WithUser): TestUser | undefined => users.get(headers['x-as'] ?? '');
+
+@Injectable()
+class ApiKeyGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<WithUser>();
+    const user = named(request);
+    if (user !== undefined) request.user = user;
+    return true;
+  }
+}
+
+@Controller()
+class ApiController {
+  @UseGuards(ApiKeyGuard)
+  @Get('by-key')
+  byKey(@Req() { user }: WithUser): object {
+    return { user };
+  }
+}
+
+const users = new Users();
+let databaseUrl: string;
+let application: TestApplication;
+let warn: jest.SpiedFunction<Logger['warn']>;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+});
+
+beforeEach(() => {
+  warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await application?.close();
+});
+
+afterAll(() => dropDatabase(databaseUrl));
+
+/** What a signed-in browser gets that says to be somebody else; its own session goes on. */
+async function asSomebodyElse(path: string): Promise<Answer[]> {
+  const user = newUser(application);
+  const browser = new Browser(application.url);
+  await browser.login(user.username);
+  const other = newUser(application).username;
+  const answers = [await browser.get(path, { 'x-as': other }), await browser.get(path, { 'x-as': other })];
+  expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+  expect(await liveSessionsOf(application, user)).toHaveLength(1);
+  return answers;
+}
+
+function expectRefusedAndExplained(answers: Answer[]): void {
+  for (const { status, body, headers } of answers) {
+    expect([status, body]).toMatchObject([401, { code: 'SESSION_ENDED', reason: 'unknown' }]);
+    expect(headers.getSetCookie()).toEqual([]);
+  }
+  const told = warn.mock.calls.filter(([text]) => String(text).includes('request.user is another user'));
+  expect(told).toHaveLength(1);
+}
+
+describe('another user than that of the cookie session is refused, and the session goes on [lesson 35]', () => {
+  it('when a guard has set it, for an API key beside the cookie', async () => {
+    application = await startApplication(databaseUrl, {
+      users,
+      controllers: [ApiController],
+      providers: [ApiKeyGuard],
+    });
+    expectRefusedAndExplained(await asSomebodyElse('/by-key'));
+  });
+
+  it('when a middleware has set it, for an administrator who acts as somebody', async () => {
+    const impersonate = (request: WithUser, _: unknown, next: () => void): void => {
+      request.user = request.user && (named(request) ?? request.user);
+      next();
+    };
+    application = await startApplication(databaseUrl, {
+      users,
+      configure: (app) => runBefore(app, impersonate as never),
+    });
+    expectRefusedAndExplained(await asSomebodyElse('/me'));
+  });
+});
+
+it('what is checked at the same moment on the same request, as fields of GraphQL are, counts for the user who was checked [P2, S16]', async () => {
+  const [mine, dead] = ['00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002'];
+  const open = gate<void>();
+  const verify = async ({ id }: Check): Promise<CheckResult> => {
+    await open.promise;
+    const rest = { userId: 'u', unmarked: false, unseen: false, roles: '', administrator: false };
+    return id === mine
+      ? { live: true, ...rest }
+      : { live: false, reason: 'superseded', endedAt: null, ...rest };
+  };
+  const sessions = { remembers: false, remembered: () => undefined, verify };
+  const nothing: unknown = {};
+  const check = new RequestCheck(
+    sessions as unknown as Sessions,
+    nothing as Admissions,
+    new Policy(DEFAULT_POLICY),
+    nothing as Watches,
+    { unregistered: 'reject' },
+  );
+  const user = { id: 'u', username: 'u', roles: [] };
+  const request: SessionRequest = { headers: {}, user: { ...user, sid: mine } };
+  const first = check.check(request, undefined);
+  request.user = { ...user, sid: dead };
+  open.open();
+  await expect(first).resolves.toBe(true);
+  await expect((async () => check.check(request, undefined))()).rejects.toMatchObject({ status: 401 });
+});
