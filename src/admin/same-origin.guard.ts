@@ -7,7 +7,7 @@ import {
 } from '@nestjs/common';
 import { bearerTokenOf, type SessionRequest } from '../http/request.js';
 
-type Request = SessionRequest & { method: string };
+type Request = SessionRequest & { method: string; body?: unknown };
 
 const READS = ['GET', 'HEAD', 'OPTIONS'];
 const FROM_HERE = ['same-origin', 'none'];
@@ -17,16 +17,20 @@ const FROM_HERE = ['same-origin', 'none'];
  * request comes from (Fetch Metadata; before that, Origin), and a page cannot forge it. A client that says neither is
  * no browser of this decade, and must send JSON, which no form can. A bearer token is not sent by a browser on its own;
  * beside a cookie session it proves nothing.
+ *
+ * A body that is no JSON, or that no parser has read, is refused to everybody: an order without one may end everything.
  */
 @Injectable()
 export class SameOriginGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const request = context.switchToHttp().getRequest<Request>();
-    if (READS.includes(request.method) || isByTokenAlone(request)) return true;
-    if (!isFromHere(request))
+    if (READS.includes(request.method)) return true;
+    if (!isByTokenAlone(request) && !isFromHere(request))
       throw new ForbiddenException('This request comes from another site, so nothing was changed.');
     if (!isJsonOrEmpty(request))
-      throw new UnsupportedMediaTypeException('Send content-type: application/json.');
+      throw new UnsupportedMediaTypeException(
+        'The body was not read, so nothing was changed. Send content-type: application/json.',
+      );
     return true;
   }
 }
@@ -45,7 +49,12 @@ function hostOf(origin: string): string | undefined {
   return URL.canParse(origin) ? new URL(origin).host : undefined;
 }
 
-function isJsonOrEmpty({ headers }: Request): boolean {
-  const type = headers['content-type'];
-  return type === undefined || /^application\/json\s*(;|$)/i.test(String(type));
+function isJsonOrEmpty(request: Request): boolean {
+  const type = request.headers['content-type'];
+  if (hasBody(request) && request.body === undefined) return false;
+  return type === undefined ? !hasBody(request) : /^application\/json\s*(;|$)/i.test(String(type));
 }
+
+/** RFC 9112, section 6.3. */
+const hasBody = ({ headers }: Request): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;

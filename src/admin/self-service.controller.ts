@@ -91,7 +91,8 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
 
     private async isOwn(id: string, userId: string): Promise<boolean> {
       const limit = await this.policy.limitAtCheck(undefined);
-      return (await this.sessions.verify({ id, limit })).userId === userId;
+      // To ask is not to use: it must not keep somebody else's session from becoming idle.
+      return (await this.sessions.look({ id, limit })).userId === userId;
     }
   }
   return SingleSessionSelfServiceController;

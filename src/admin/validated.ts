@@ -14,23 +14,27 @@ export const validated = (expectedType: Type): ValidationPipe =>
     stopAtFirstError: true,
   });
 
+/** What any order of ours nests, and more: class-transformer goes as deep as it is led, and has only one stack. */
+const MOST_NESTED = 8;
+
 class StrictValidationPipe extends ValidationPipe {
   override transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
     // class-transformer leaves such keys out in silence, so that they would never be refused as unknown.
     // No body is an empty order; `null`, which some parsers take for JSON of an object, is none.
     if (value === null) throw new BadRequestException(['expected an object, not null']);
-    const key = prototypeKeyIn(value);
+    const key = prototypeKeyIn(value, MOST_NESTED);
     if (key !== undefined) throw new BadRequestException([`property ${key} should not exist`]);
     return super.transform(value, metadata) as Promise<unknown>;
   }
 }
 
 /** A key, at any depth, that every object has by its prototype. */
-function prototypeKeyIn(value: unknown): string | undefined {
+function prototypeKeyIn(value: unknown, mayNest: number): string | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
+  if (mayNest === 0) throw new BadRequestException([`expected at most ${MOST_NESTED} levels`]);
   const own = Object.keys(value).find((key) => key in Object.prototype);
   if (own !== undefined) return own;
   return Object.values(value)
-    .map(prototypeKeyIn)
+    .map((member) => prototypeKeyIn(member, mayNest - 1))
     .find((key) => key !== undefined);
 }

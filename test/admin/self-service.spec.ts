@@ -193,3 +193,24 @@ describe('mounted', () => {
     expect(await statusAt({ path: 'account/devices' }, MINE)).toEqual([404, 404, 404]);
   });
 });
+
+it("does not keep another's session from becoming idle, whoever names it", async () => {
+  const place = await startApplication(databaseUrl, {
+    users,
+    options: { idleTimeout: 60_000, selfService: true },
+  });
+  const lastSeen = async (): Promise<object> =>
+    (await sql(application, 'SELECT last_seen_at FROM user_session WHERE id = $1', [named.sessionId]))[0]!;
+  const named = await someoneNew(place);
+  const client = await someoneNew(place);
+  await sql(
+    application,
+    "UPDATE user_session SET last_seen_at = last_seen_at - interval '30 seconds' WHERE id = $1",
+    [named.sessionId],
+  );
+  const before = await lastSeen();
+  expect((await client.delete(`${MINE}/${named.sessionId}`)).status).toBe(404);
+  // Whatever it has still to write is written then.
+  await place.close();
+  expect(await lastSeen()).toEqual(before);
+});
