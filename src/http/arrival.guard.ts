@@ -1,5 +1,4 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import { knowsNoCookie, learnCookieName } from './browser.js';
 import { requestOf, responseOf, stateOf } from './request.js';
 import { routeOf } from './route.js';
 
@@ -12,7 +11,6 @@ export class ArrivalGuard implements CanActivate {
     const state = stateOf(request);
     state.response = responseOf(context, request);
     state.route = routeOf(context);
-    if (knowsNoCookie()) learnCookieName(request);
     return true;
   }
 }

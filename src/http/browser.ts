@@ -1,5 +1,6 @@
 import type { Browser } from '../session/admissions.js';
-import { knownStateOf, sessionIdOf, type SessionRequest } from './request.js';
+import { knownStateOf, type SessionRequest, type SessionResponse } from './request.js';
+import { nodeResponseOf } from './response.js';
 
 /** Names of cookies that have held the id of a cookie session. Applications have one or two. */
 const names = new Set<string>();
@@ -22,24 +23,31 @@ export function browserOf(request: SessionRequest): Browser | undefined {
   return { secret, perhaps: values.includes(secret) ? [] : values.slice(0, MOST_GUESSES) };
 }
 
-/** Whether no cookie is known yet; then every request may teach one. */
-export const knowsNoCookie = (): boolean => names.size === 0;
-
-/** Learns in which cookie the ids are: the middleware does not tell. To be called when a request arrives. */
-export function learnCookieName(request: SessionRequest): void {
-  const id = sessionIdOf(request);
-  if (id === undefined || names.size >= MOST_NAMES) return;
-  const found = cookiesOf(request).find(([, value]) => value === id);
-  if (found !== undefined) names.add(found[0]);
+/**
+ * Learns in which cookie the ids are: the middleware does not tell. From the answer to a login, with an id that nobody
+ * knew before: whoever makes a request may put into any cookie what he knows.
+ */
+export function learnCookieName(response: SessionResponse, id: string): void {
+  nodeResponseOf(response).once('close', () => {
+    const found = setCookiesOf(response).find(([, value]) => value === id);
+    if (found !== undefined && names.size < MOST_NAMES) names.add(found[0]);
+  });
 }
 
-/** Name and value of the cookies (RFC 6265, section 4.2.1), the values without a signature, as express-session, cookie and @fastify/session write them. */
-function cookiesOf({ headers: { cookie } }: SessionRequest): [string, string][] {
-  if (typeof cookie !== 'string') return [];
-  return cookie.split(';').map((pair) => {
-    const [name, ...value] = pair.split('=');
-    return [name!.trim(), withoutSignature(decoded(value.join('=').trim()))];
-  });
+const cookiesOf = ({ headers: { cookie } }: SessionRequest): Cookie[] =>
+  typeof cookie === 'string' ? cookie.split(';').map(parse) : [];
+
+function setCookiesOf(response: SessionResponse): Cookie[] {
+  const headers = response.getHeader('set-cookie') ?? [];
+  return [headers].flat().map((header) => parse(String(header).split(';', 1)[0]!));
+}
+
+type Cookie = [name: string, value: string];
+
+/** RFC 6265, section 4.2.1; the value without a signature, as express-session, cookie and @fastify/session write it. */
+function parse(pair: string): Cookie {
+  const [name, ...value] = pair.split('=');
+  return [name!.trim(), withoutSignature(decoded(value.join('=').trim()))];
 }
 
 const withoutSignature = (value: string): string => value.replace(/^s:/, '').replace(/\.[^.]*$/, '');

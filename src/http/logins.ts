@@ -57,7 +57,6 @@ export class Logins {
   /** To be called before Passport gives the cookie session a new id. Whether the session that it carries ends is for this login to say, and not for another click. */
   begin(request: SessionRequest): void {
     arriveAtLogin(request);
-    learnCookieName(request);
     const { arrivedSessionId: secret, arrivedStamp: id, arrivedUser: user } = stateOf(request);
     if (secret !== undefined && id !== undefined) this.carried.remember(secret, { id, user, givenUp: false });
   }
@@ -182,7 +181,10 @@ export class Logins {
         takeBack: once(() => this.takeBack(session, loginId, request, credential)),
       };
       stateOf(request).login = login;
-      if (credential === 'cookie') await this.carry(request, session, login.takeBack);
+      if (credential === 'cookie') {
+        if (response) learnCookieName(response, sessionIdOf(request)!);
+        await this.carry(request, session, login.takeBack);
+      }
       setChecked(request, session, user);
       return login;
     } catch (error) {

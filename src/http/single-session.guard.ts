@@ -1,7 +1,6 @@
 import { Inject, Injectable, type ExecutionContext } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import type { SessionEnd } from '../session/watches.js';
-import { knowsNoCookie, learnCookieName } from './browser.js';
 import { farewellOf } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
 import { requestOf, responseOf, stateOf, type RequestGuard, type SessionRequest } from './request.js';
@@ -28,7 +27,6 @@ export class SingleSessionGuard implements RequestGuard {
     state.guard = this;
     state.response = response;
     state.route = routeOf(context);
-    if (knowsNoCookie()) learnCookieName(request);
     if (state.route !== undefined) return true;
     return this.requestCheck.check(request, response);
   }

@@ -1,0 +1,45 @@
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import { startApplication, type TestApplication } from '../support/application.js';
+import { Browser } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { newUser } from '../support/sessions.js';
+
+let databaseUrl: string;
+let application: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  application = await startApplication(databaseUrl);
+});
+
+afterAll(async () => {
+  await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+/** The signed id as it stands in the cookie, and as the middleware knows it. */
+function valuesOf({ cookie }: Browser): string[] {
+  const signed = decodeURIComponent(cookie!.slice(cookie!.indexOf('=') + 1));
+  const id = signed.replace(/^s:/, '').replace(/\.[^.]*$/, '');
+  return [id, signed, encodeURIComponent(signed)];
+}
+
+async function signIn(username: string, cookie?: string): Promise<Browser> {
+  const browser = new Browser(application.url, cookie);
+  expect((await browser.login(username)).status).toBe(200);
+  return browser;
+}
+
+it('nobody teaches by what he sends that another cookie names the browser: two browsers with the same one would be one [P1, P2]', async () => {
+  const mallory = newUser(application).username;
+  for (const place of [0, 1, 2]) {
+    const attacker = await signIn(mallory);
+    attacker.cookie = `lang=${valuesOf(attacker)[place]}; ${attacker.cookie}`;
+    await attacker.get('/me');
+    await attacker.login(mallory);
+  }
+  const alice = newUser(application).username;
+  const [first, second] = [await signIn(alice, 'lang=en'), await signIn(alice, 'lang=en')];
+  expect((await first.get('/me')).status).toBe(401);
+  expect((await second.get('/me')).body.user?.username).toBe(alice);
+});
