@@ -34,6 +34,10 @@ export function learnCookieName(response: SessionResponse, id: string): void {
   });
 }
 
+/** Whether the request may have brought this id, in whatever cookie. */
+export const mayHaveSent = ({ headers: { cookie } }: SessionRequest, id: string): boolean =>
+  String(cookie ?? '').includes(encodeURIComponent(id));
+
 const cookiesOf = ({ headers: { cookie } }: SessionRequest): Cookie[] =>
   typeof cookie === 'string' ? cookie.split(';').map(parse) : [];
 

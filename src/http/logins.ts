@@ -5,7 +5,7 @@ import { NotEntitledError, type Admissions, type Replaced } from '../session/adm
 import { LARGEST_LIMIT, type Policy } from '../session/policy.js';
 import { isSessionId } from '../session/session-id.js';
 import type { Sessions } from '../session/sessions.js';
-import { browserOf, learnCookieName } from './browser.js';
+import { browserOf, learnCookieName, mayHaveSent } from './browser.js';
 import { CarriedSessions } from './carried-sessions.js';
 import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
@@ -280,7 +280,6 @@ function takenForPassword(
 }
 
 function requireFreshCookieSession(request: SessionRequest): void {
-  const arrivedSessionId = knownStateOf(request)?.arrivedSessionId;
   if (!request.session)
     throw new Error(
       "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +
@@ -291,12 +290,20 @@ function requireFreshCookieSession(request: SessionRequest): void {
       'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(). @fastify/secure-session and cookie-session keep ' +
         'everything in the cookie; use @fastify/session or express-session. With @fastify/session, the path of its cookie must cover this route.',
     );
-  if (arrivedSessionId === undefined || arrivedSessionId !== sessionIdOf(request)) return;
+  if (!keptItsId(request)) return;
   throw new Error(
     'This login did not give the cookie session a new id, so it is refused (session fixation, OWASP ASVS 7.2.4). Either nobody is logged in: ' +
       'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +
       "changes it, without Passport call request.session.regenerate(). Where the handler answers with a JWT, write @SingleSessionLogin({ credential: 'token' }).",
   );
+}
+
+// In a middleware nothing of ours may have seen the request before, and only the cookie says what it came with.
+function keptItsId(request: SessionRequest): boolean {
+  const id = sessionIdOf(request);
+  const state = knownStateOf(request);
+  if (state === undefined) return id !== undefined && mayHaveSent(request, id);
+  return state.arrivedSessionId !== undefined && state.arrivedSessionId === id;
 }
 
 function once(action: () => Promise<void>): () => Promise<void> {

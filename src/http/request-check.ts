@@ -5,6 +5,7 @@ import type { Policy } from '../session/policy.js';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import type { SessionEnd, Watches } from '../session/watches.js';
+import { mayHaveSent } from './browser.js';
 import { claimsOf, type Claim } from './claims.js';
 import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
@@ -188,5 +189,5 @@ function loggedInCookieSession(request: SessionRequest): CookieSession | undefin
   const id = sessionIdOf(request);
   if (!session || !id || headers.authorization !== undefined || session.passport?.user === undefined)
     return undefined;
-  return String(headers.cookie ?? '').includes(encodeURIComponent(id)) ? session : undefined;
+  return mayHaveSent(request, id) ? session : undefined;
 }

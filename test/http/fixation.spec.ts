@@ -11,10 +11,11 @@ import {
 } from '@nestjs/common';
 import { AuthModuleOptions } from '@nestjs/passport';
 import type { Request } from 'express';
-import { SingleSessionLogin } from '../../src/index.js';
+import { SingleSessionLogin, SingleSessionService } from '../../src/index.js';
 import { LocalGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { runBefore } from '../support/platform.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 type LoginRequest = Request & {
@@ -131,6 +132,60 @@ describe('a login in a browser whose cookie somebody else knows', () => {
     expect((await settled.get('/me')).body.user.username).toBe(user.username);
     expect(await liveSessionsOf(application, user)).toHaveLength(1);
   });
+});
+
+describe('a login by hand in a middleware, before any guard has seen the request', () => {
+  let place: TestApplication;
+
+  /** As behind a proxy that says in a header who it is. */
+  function signInBySso(request: LoginRequest, _: unknown, next: (error?: unknown) => void): void {
+    const { 'x-sso': username, 'x-fresh': fresh } = request.headers;
+    const user = users.get(String(username));
+    if (user === undefined) return next();
+    const regenerated = new Promise<void>((resolve) =>
+      fresh ? request.session.regenerate(() => resolve()) : resolve(),
+    );
+    regenerated
+      .then(() => place.app.get(SingleSessionService).admit(user, request))
+      .then(() => {
+        request.session.passport = { user: user.username };
+        next();
+      }, next);
+  }
+
+  beforeAll(async () => {
+    place = await startApplication(databaseUrl, {
+      users,
+      controllers: [FixationController],
+      build: (builder) => builder.setLogger(SILENT),
+      configure: (app) => runBefore(app, signInBySso as never),
+    });
+  });
+  afterAll(() => place?.close());
+
+  it('is refused when it kept the id that the browser came with, which somebody else may know [S1]', async () => {
+    const user = newUser({ users });
+    const victim = new Browser(place.url);
+    await victim.post('/visit');
+    const attacker = victim.copy();
+    const refused = await victim.get('/me', { 'x-sso': user.username });
+    expect(refused.status).toBe(500);
+    expect(await rowsOf(place, user)).toEqual([]);
+    for (const browser of [attacker, victim])
+      expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+  });
+
+  it.each(['with a new id', 'in a browser that came without a cookie'])(
+    'is admitted %s [S1]',
+    async (how) => {
+      const user = newUser({ users });
+      const browser = new Browser(place.url);
+      if (how === 'with a new id') await browser.post('/visit');
+      const headers: Record<string, string> = how === 'with a new id' ? { 'x-fresh': '1' } : {};
+      expect((await browser.get('/me', { 'x-sso': user.username, ...headers })).status).toBe(200);
+      expect((await browser.get('/me')).body.user.username).toBe(user.username);
+    },
+  );
 });
 
 describe('with PassportModule.register({ session: false }), which makes logIn() do nothing', () => {
