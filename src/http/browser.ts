@@ -42,8 +42,8 @@ const cookiesOf = ({ headers: { cookie } }: SessionRequest): Cookie[] =>
   typeof cookie === 'string' ? cookie.split(';').map(parse) : [];
 
 function setCookiesOf(response: SessionResponse): Cookie[] {
-  const headers = response.getHeader('set-cookie') ?? [];
-  return [headers].flat().map((header) => parse(String(header).split(';', 1)[0]!));
+  const headers = response.getHeader('set-cookie') as string | string[] | undefined;
+  return [headers ?? []].flat().map((header) => parse(header.split(';', 1)[0]!));
 }
 
 type Cookie = [name: string, value: string];

@@ -64,7 +64,10 @@ export class Sessions {
 
   /** What is remembered of the session, where the options allow an answer that old: that it is live, or nothing. Asks nobody. */
   remembered(check: Check): CheckResult | undefined {
-    return this.freshness?.recall(check);
+    const result = this.freshness?.recall(check);
+    // Somebody may have looked, who does not use it, and since then nobody has to ask.
+    if (result?.unseen) this.bookkeeper.seen(check.id);
+    return result;
   }
 
   /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised. */

@@ -58,16 +58,18 @@ export class Verdicts {
     if (!result.live) return this.keep(id, { result: undefined, limit, topic, moment: this.moment() });
     const known = this.entries.peek(id);
     if (known !== undefined && known.moment.at > moment.at) return;
-    this.keep(id, { result: { ...result, unseen: false }, limit, topic, moment });
+    this.keep(id, { result, limit, topic, moment });
   }
 
-  /** That the session is live, unless the store has to be asked. */
+  /** That the session is live, unless the store has to be asked. That its last-seen time is due is said once. */
   recall({ id, limit }: Check, now: number): Live | undefined {
     const entry = this.entries.get(id);
     if (entry === undefined || now >= entry.moment.at + this.maxAgeMs) return undefined;
     // Live among the first few is live among the first many, not the other way round.
     if (limit < entry.limit || this.isOutdated(entry.topic, entry.moment)) return undefined;
-    return entry.result;
+    const { result } = entry;
+    if (result?.unseen) entry.result = { ...result, unseen: false };
+    return result;
   }
 
   forget(topic: number): void {

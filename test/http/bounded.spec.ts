@@ -196,19 +196,28 @@ describe('bounded freshness', () => {
     expect(verdict.live).toBe(false);
   });
 
-  it('keeps a session in use from becoming idle', async () => {
-    const idleTimeout = 1_200;
-    const application = await start(databaseUrl, {
-      idleTimeout,
-      freshness: { maxStalenessMs: idleTimeout / 4 },
-    });
-    const client = await signedIn(application, newUser(application).username);
-    const began = performance.now();
-    while (performance.now() - began < 2 * idleTimeout) {
-      expect((await client.get()).status).toBe(200);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  });
+  it.each(['', ', also while something is open that belongs to it'])(
+    'keeps a session in use from becoming idle%s',
+    async (open) => {
+      const idleTimeout = 1_200;
+      const application = await start(databaseUrl, {
+        idleTimeout,
+        freshness: { maxStalenessMs: idleTimeout / 4 },
+      });
+      const user = newUser(application);
+      const client = await signedIn(application, user.username);
+      const [session] = await rowsOf(application, user);
+      const watched = application.app.get(SingleSessionService).whenEnded(session!.id);
+      // Whatever is open is looked after, and what that finds is remembered.
+      const watching = open === '' ? undefined : watched.subscribe();
+      const began = performance.now();
+      while (performance.now() - began < 2 * idleTimeout) {
+        expect((await client.get()).status).toBe(200);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      watching?.unsubscribe();
+    },
+  );
 
   it('runs in strong mode behind a pooler that breaks LISTEN, and says so', async () => {
     const warn = jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);

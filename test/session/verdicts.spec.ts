@@ -45,8 +45,9 @@ const learn = (id = 's', userId = ALICE, limit = 1): void =>
   verdicts.remember({ id, limit }, live(userId), verdicts.moment());
 
 describe('a verdict', () => {
-  it('is recalled as it was, but its last-seen time is not due again', () => {
+  it('is recalled as it was, but says only once that its last-seen time is due', () => {
     learn();
+    expect(verdicts.recall(CHECK, performance.now())).toEqual({ ...live(), unseen: true });
     expect(verdicts.recall(CHECK, performance.now())).toEqual({ ...live(), unseen: false });
     expect(recalls('another')).toBe(false);
   });
