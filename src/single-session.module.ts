@@ -4,6 +4,7 @@ import {
   Module,
   type DynamicModule,
   type OnApplicationBootstrap,
+  type OnApplicationShutdown,
   type OnModuleDestroy,
   type Type,
 } from '@nestjs/common';
@@ -48,7 +49,7 @@ import { singleSessionEntities } from './typeorm/check-schema.js';
 @Module({})
 export class SingleSessionModule
   extends ConfigurableModuleClass
-  implements OnApplicationBootstrap, OnModuleDestroy
+  implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown
 {
   constructor(
     @Inject(SessionStore) private readonly store: SessionStore,
@@ -109,6 +110,11 @@ export class SingleSessionModule
     this.watches.close();
     await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
     await this.freshness?.stop();
+  }
+
+  /** Not earlier: until now there were requests to answer, and what they did is told and written down as well. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.bookkeeper.close();
     this.events.close();
   }
 }

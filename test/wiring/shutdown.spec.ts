@@ -1,9 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Controller, Get, type BeforeApplicationShutdown } from '@nestjs/common';
 import { get } from 'node:http';
 import { getActiveResourcesInfo } from 'node:process';
 import { DataSource } from 'typeorm';
+import { SingleSessionEvents, SingleSessionService } from '../../src/index.js';
 import { startApplication } from '../support/application.js';
 import { TokenClient } from '../support/client.js';
+import { gate } from '../support/fake-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
 
@@ -31,6 +34,27 @@ const statusOf = (url: string, headers: Record<string, string>): Promise<number>
       resolve(GONE),
     );
   });
+
+/** What a handler does that began before the application closed, and goes on when everything has been told to stop. */
+@Controller()
+class LateController implements BeforeApplicationShutdown {
+  static entered = gate<void>();
+  static work: (service: SingleSessionService) => Promise<unknown>;
+  private readonly closing = gate<void>();
+
+  constructor(private readonly service: SingleSessionService) {}
+
+  @Get('late')
+  async late(): Promise<void> {
+    LateController.entered.open();
+    await this.closing.promise;
+    await LateController.work(this.service);
+  }
+
+  beforeApplicationShutdown(): void {
+    this.closing.open();
+  }
+}
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -85,6 +109,34 @@ describe('a closed application', () => {
     expect(unhandled).toEqual([]);
     expect(statuses.filter((status) => ![GONE, 401, 503].includes(status))).toEqual([]);
     expect(statuses).toContain(401);
+    await dropDatabase(databaseUrl);
+  });
+});
+
+describe('a request that is under way when its application closes', () => {
+  it.each<[string, string[], (id: string) => typeof LateController.work]>([
+    ['ends sessions', ['ended admin'], (id) => (service) => service.endUser(id)],
+    [
+      'signs in',
+      ['admitted', 'ended superseded'],
+      (id) => (service) =>
+        service.admit({ id, username: id, roles: [] }, { headers: {} }, { credential: 'token' }),
+    ],
+  ])('and %s: what it did is told, and written down', async (_, expected, work) => {
+    LateController.entered = gate();
+    const application = await startApplication(databaseUrl, { controllers: [LateController] });
+    const user = newUser(application);
+    await new TokenClient(application.url).login(user.username);
+    LateController.work = work(String(user.id));
+    const told: string[] = [];
+    application.app
+      .get(SingleSessionEvents)
+      .all.subscribe((event) => told.push(event.type === 'ended' ? `ended ${event.reason}` : event.type));
+    const answer = statusOf(`${application.url}/late`, {});
+    await LateController.entered.promise;
+    await application.close();
+    expect(await answer).toBe(200);
+    expect(told).toEqual(expected);
     await dropDatabase(databaseUrl);
   });
 });
