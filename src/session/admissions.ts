@@ -85,7 +85,8 @@ export class Admissions {
     const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login });
     if (result === undefined) return { id, userId };
     const enforced = result.outcome !== 'admitted' || !result.exempt;
-    if (result.outcome === 'admitted' && enforced && !result.first) void this.bookkeeper.markLater(userId);
+    const displaces = enforced || replaces !== undefined;
+    if (result.outcome === 'admitted' && displaces && !result.first) void this.bookkeeper.markLater(userId);
     const replaced = enforced && this.policy.isUser(replaces?.user, userId);
     if (replaces?.givenUp && !replaced) void this.sessions.giveUp(replaces.id);
     return { id, userId };

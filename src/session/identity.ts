@@ -19,6 +19,8 @@ export interface IdentityLike {
 export type OfUser<Result> = { bivarianceHack(user: unknown): Result }['bivarianceHack'];
 
 const LONGEST_ID = 255;
+// They are in indexes of PostgreSQL, which take 2,704 bytes.
+const LONGEST_NAME = 500;
 const REMEDY =
   'Give SingleSessionModule.forRoot({ identify: (user: YourUser) => ({ id: user.id, username: user.name, roles: user.roles }) }) what fits your user object. It is called with the user of a login and with `request.user` of every request, so it must understand both.';
 
@@ -35,9 +37,14 @@ export function identifyByConvention(user: unknown): IdentityLike {
 export function toIdentity(found: IdentityLike): Identity {
   const id = toUserId(found);
   const { username, roles } = found;
-  if (!isStorable(username)) throw new TypeError(`identify() gave a username that is no text. ${REMEDY}`);
-  if (!Array.isArray(roles) || !roles.every(isStorable))
-    throw new TypeError(`identify() gave roles that are not an array of strings. ${REMEDY}`);
+  if (!isName(username))
+    throw new TypeError(
+      `identify() gave a username that is no text of at most ${LONGEST_NAME} characters. ${REMEDY}`,
+    );
+  if (!Array.isArray(roles) || !roles.every(isName))
+    throw new TypeError(
+      `identify() gave roles that are not an array of strings of at most ${LONGEST_NAME} characters. ${REMEDY}`,
+    );
   return { id, username, roles: [...roles] };
 }
 
@@ -66,6 +73,8 @@ export const sameRoles = (some: string, others: string): boolean =>
 // PostgreSQL stores UTF-8 without NUL: two different ids with lone surrogates would become one.
 const isStorable = (text: unknown): text is string =>
   typeof text === 'string' && !text.includes('\0') && text.isWellFormed();
+
+const isName = (text: unknown): text is string => isStorable(text) && text.length <= LONGEST_NAME;
 
 const describe = (id: unknown): string =>
   typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`;

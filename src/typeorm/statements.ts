@@ -28,7 +28,7 @@ const SAME_MOMENT_MS = 10_000;
  */
 export function statements(settings: StatementSettings) {
   const { sessions, slots, cutoffs, exemptions, retention, seenInterval } = settings;
-  const { spared, isOver, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
+  const { spared, isOver, over, held, ofCutOff, deadBecause, diedAt, live } = liveness(settings);
 
   const mark = (asked: string, reason: string, wait = ''): string => `WITH due AS (
     SELECT s.id, ${reason} AS reason, u.active[1] AS newest
@@ -41,10 +41,14 @@ export function statements(settings: StatementSettings) {
   FROM due WHERE s.id = due.id AND s.ended_at IS NULL
   RETURNING ${endedOf('s')}`;
 
-  /** $1 users. What an admission displaced is not in the slots row any more, whatever the limit. */
+  // What an admission displaced is not in the slots row any more, whatever the limit. The newest session is displaced by
+  // nothing: an order that waited while it was admitted has ended it, and says so itself, see `LateEnds`.
+  const displaced = `CASE WHEN s.generation IS DISTINCT FROM u.generation AND NOT ${held('u')} THEN 'superseded' END`;
+
+  /** $1 users. */
   const markUsers = mark(
     `unnest($1::text[]) AS q (user_id) JOIN ${sessions} s ON s.user_id = q.user_id`,
-    deadBecause(),
+    `COALESCE(${over}, ${displaced})`,
   );
 
   /** $1 ids. For the sweeper, which waits for nobody. */

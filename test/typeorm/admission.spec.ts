@@ -353,6 +353,19 @@ describe('what expires', () => {
 });
 
 describe('what is recorded of a login', () => {
+  it('may be as long as it may be, whatever the characters, and nothing longer comes to the database [P5]', async () => {
+    const sessions = bench.sessions();
+    // Of three bytes each, and in no order that could be compressed.
+    const long = (length: number): string =>
+      String.fromCharCode(...Array.from({ length }, () => 0x4e00 + Math.floor(Math.random() * 0x5000)));
+    const user = { id: someone() + long(200), username: long(500), roles: [long(500), long(500)] };
+    const id = await sessions.login(user);
+    expect(await sessions.state(id)).toBe('live');
+    for (const more of [{ username: long(501) }, { roles: ['a', long(501)] }])
+      await expect(sessions.login({ ...user, ...more })).rejects.toThrow(/at most 500 characters/);
+    expect(await sessions.state(id)).toBe('live');
+  });
+
   it('is who, from where and until when, and nothing that opens a session [P7]', async () => {
     const sessions = bench.sessions();
     const origin = { ip: '2001:db8::1', userAgent: 'a browser' };

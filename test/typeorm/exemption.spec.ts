@@ -47,6 +47,14 @@ describe('an exempt user', () => {
     expect(await sessions.liveOf([before, bystander, during])).toEqual([before, bystander, during]);
   });
 
+  it('whose browser carried a session of the time before gives that up, and it is recorded at once', async () => {
+    const worker = someone('worker');
+    const before = await bench.sessions().login(worker);
+    await exempting(worker).login(worker, { replaces: before });
+    await bench.settled();
+    expect((await bench.row(before))?.end_reason).toBe('superseded');
+  });
+
   it('is not enforced with a limit of Infinity, as a number or from a function', async () => {
     for (const maxSessions of [Infinity, () => Infinity, async () => Infinity]) {
       const user = someone();

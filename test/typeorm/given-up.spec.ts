@@ -32,6 +32,13 @@ const underWay = async (): Promise<boolean> => {
   return row!.busy;
 };
 
+async function waiting(): Promise<number> {
+  const [row] = await one.bench.query<{ count: number }>(
+    "SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+  );
+  return row!.count;
+}
+
 describe('what an administrator ordered and was answered with an error, since others held a lock for too long', () => {
   it('is not carried out later: no cut-off, no logout of a user [S17]', async () => {
     const login = one.logins();
@@ -78,6 +85,41 @@ describe('a login that was answered with an error, since others held a lock for 
     await until(async () => !(await underWay()));
     expect(await sessions.states([before])).toEqual(['live']);
     expect(await one.bench.rowsOf(user)).toHaveLength(1);
+  });
+});
+
+describe('a session that was admitted while an order to end its user waited', () => {
+  it('is ended by that order, also when the admission has its displaced sessions marked before', async () => {
+    const user = someone();
+    const { bench } = one;
+    const sessions = bench.sessions({ maxSessions: 2 });
+    const first = await sessions.login(user);
+    const holder = bench.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+    const login = sessions.login(user);
+    await until(async () => (await waiting()) === 1);
+    // eslint-disable-next-line -- the method of before
+    const run = PrimaryDatabase.prototype.run;
+    jest.spyOn(PrimaryDatabase.prototype, 'run').mockImplementation(async function (
+      this: PrimaryDatabase,
+      sql,
+      ...rest
+    ) {
+      if (sql.includes('s.id = ANY($1::uuid[]) AND s.ended_at IS NULL')) await bench.store.markUsers([user]);
+      return run.call(this, sql, ...rest);
+    } as typeof run);
+    const end = bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: 'root' });
+    await until(async () => (await waiting()) === 2);
+    await holder.rollbackTransaction();
+    await holder.release();
+    const second = await login;
+    expect((await end).map(({ id }) => id).sort()).toEqual([first, second].sort());
+    const rows = (await bench.rowsOf(user)).map((row) => [row.end_reason, row.ended_by]);
+    expect(rows).toEqual([
+      ['admin', 'root'],
+      ['admin', 'root'],
+    ]);
   });
 });
 
