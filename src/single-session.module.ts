@@ -34,6 +34,7 @@ import {
 } from './single-session.module-definition.js';
 import {
   checkAsyncKeys,
+  EXTRAS,
   resolveExtras,
   type ResolvedExtras,
   type SingleSessionModuleExtras,
@@ -68,7 +69,7 @@ export class SingleSessionModule
   /** @throws Error that says what to write, for options that are wrong */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
     const { dataSource, isGlobal, enforceGlobally, admin, selfService, ...rest } = options;
-    resolveOptions(rest);
+    resolveOptions(rest, EXTRAS);
     const extras = { dataSource, isGlobal, enforceGlobally, admin, selfService };
     return compose(super.forRoot(options), extras);
   }

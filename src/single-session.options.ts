@@ -88,11 +88,15 @@ const READERS = {
 } satisfies Record<keyof SingleSessionOptions, Reader<unknown>>;
 
 /**
- * Checks the options and adds the defaults, into a new object: the caller's is not changed and not kept.
+ * Checks the options and adds the defaults, into a new object: the caller's is not changed and not kept. `readElsewhere`
+ * are options that stand beside them.
  * @throws Error that says what to write instead
  */
-export function resolveOptions(given: SingleSessionOptions = {}): ResolvedOptions {
-  refuseUnknownKeys(given, Object.keys(READERS), '', hintAt);
+export function resolveOptions(
+  given: SingleSessionOptions = {},
+  readElsewhere: readonly string[] = [],
+): ResolvedOptions {
+  refuseUnknownKeys(given, [...Object.keys(READERS), ...readElsewhere], '', hintAt);
   const read = <Key extends keyof typeof READERS>(key: Key): ReturnType<(typeof READERS)[Key]> | undefined =>
     given[key] === undefined
       ? undefined

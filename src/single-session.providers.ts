@@ -66,7 +66,13 @@ const sessionProviders = ({ dataSource }: ResolvedExtras): Provider[] => [
   },
   {
     provide: SessionStore,
-    inject: [getDataSourceToken(dataSource), SingleSessionEvents, RESOLVED_OPTIONS, Freshness],
+    inject: [
+      getDataSourceToken(dataSource),
+      SingleSessionEvents,
+      RESOLVED_OPTIONS,
+      RESOLVED_EXTRAS,
+      Freshness,
+    ],
     useFactory: createStore,
   },
   made(Policy, RESOLVED_OPTIONS, Permissions),
@@ -139,6 +145,7 @@ function createStore(
   dataSource: DataSource,
   events: SingleSessionEvents,
   options: ResolvedOptions,
+  { admin }: ResolvedExtras,
   freshness?: Freshness,
 ): SessionStore {
   const { idleTimeout, maxAge, retention, storm } = options;
@@ -150,7 +157,8 @@ function createStore(
     stormWindow: storm.windowMs,
   });
   const remembering = freshness === undefined ? store : new RememberingStore(store, freshness);
-  return new AnnouncingStore(remembering, events, storm);
+  const exemptionsPath = admin && `${admin.path}/exemptions`;
+  return new AnnouncingStore(remembering, events, { ...storm, exemptionsPath });
 }
 
 /** `undefined` in strong mode, in which nothing is remembered and nothing is started. */

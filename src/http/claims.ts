@@ -2,6 +2,9 @@ import { isSessionId } from '../session/session-id.js';
 import { stampOf } from './cookie-session.js';
 import { sidOf, type SessionRequest } from './request.js';
 
+/** In place of an id that cannot be one of ours: a session that nobody knows. */
+export const UNREADABLE = 'unreadable';
+
 /** A session that a request says it belongs to. */
 export interface Claim {
   id: string;
@@ -19,7 +22,7 @@ export function claimsOf(request: SessionRequest): Claim[] {
   const claims: Claim[] = [];
   if (isSessionId(sid)) claims.push({ id: sid, credential: 'token' });
   else if (sid !== undefined && sid !== null && stamp === undefined)
-    claims.push({ id: 'unreadable', credential: 'token' });
+    claims.push({ id: UNREADABLE, credential: 'token' });
   if (stamp !== undefined) claims.push({ id: stamp, credential: 'cookie' });
   return claims;
 }

@@ -1,6 +1,7 @@
 import {
   Inject,
   Injectable,
+  Logger,
   type CallHandler,
   type ExecutionContext,
   type NestInterceptor,
@@ -9,12 +10,21 @@ import { concatMap, type Observable } from 'rxjs';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { destroyCookieSession, stampOf } from './cookie-session.js';
-import { requestOf, responseOf, type SessionRequest, type SessionResponse } from './request.js';
+import {
+  bearerTokenOf,
+  requestOf,
+  responseOf,
+  type SessionRequest,
+  type SessionResponse,
+} from './request.js';
 import { toException } from './to-exception.js';
 
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
 @Injectable()
 export class SingleSessionLogoutInterceptor implements NestInterceptor {
+  private readonly logger = new Logger('SingleSession');
+  private explained = false;
+
   constructor(@Inject(Sessions) private readonly sessions: Sessions) {}
 
   async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
@@ -32,10 +42,22 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     );
   }
 
+  // The client believes to be signed out.
+  private explain(): void {
+    if (this.explained) return;
+    this.explained = true;
+    this.logger.warn(
+      "A logout ended nothing: it came with a bearer token, and request.user has no `sid`. Put the guard that authenticates, such as @UseGuards(AuthGuard('jwt')), on the route beside " +
+        '@SingleSessionLogout(), and let JwtStrategy.validate() return `sid: payload.sid`.',
+    );
+  }
+
   private async endClaimed(request: SessionRequest, response: SessionResponse | undefined): Promise<void> {
     try {
       // A cookie session is the server's own; a token says what its signer put in.
-      for (const { id, credential } of claimsOf(request))
+      const claims = claimsOf(request);
+      if (claims.length === 0 && bearerTokenOf(request) !== undefined) this.explain();
+      for (const { id, credential } of claims)
         await this.sessions.logout(id, request.user || undefined, credential === 'token');
     } catch (error) {
       throw toException(error, response);

@@ -18,6 +18,7 @@ export class PlatformCheck {
 
   /** `enforcesGlobally`: nothing but the global guard checks a request. */
   async run(enforcesGlobally: boolean): Promise<void> {
+    this.requireOneRegistration();
     this.requireRequestUser();
     if (enforcesGlobally) this.requireGuardedMessages();
     const complaint = await this.complaintOfPlatform();
@@ -34,6 +35,14 @@ export class PlatformCheck {
     return platform === 'fastify'
       ? fastifyComplaint(instance as FastifyInstance)
       : expressComplaint(instance);
+  }
+
+  // Each would have a guard and options of its own, and which of them admits a login would be a matter of luck.
+  private requireOneRegistration(): void {
+    if (this.discovery.getProviders().filter(({ token }) => token === PlatformCheck).length < 2) return;
+    throw new Error(
+      'SingleSessionModule.forRoot() or forRootAsync() was called more than once, with different options. Call it once, in your root module, with all of them; it is global, so the others find its service without an import.',
+    );
   }
 
   // `PassportModule.register({ property })`: what is not in `request.user` would pass unseen.

@@ -6,7 +6,7 @@ import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import type { SessionEnd, Watches } from '../session/watches.js';
 import { mayHaveSent } from './browser.js';
-import { claimsOf, type Claim } from './claims.js';
+import { claimsOf, UNREADABLE, type Claim } from './claims.js';
 import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
 import { originOf } from './origin.js';
@@ -24,6 +24,14 @@ import {
 } from './request.js';
 import { challengeBearer, toException } from './to-exception.js';
 import { Turn } from './turn.js';
+
+const REMEDY_FOR_TOKENS =
+  "put @SingleSessionLogin({ credential: 'token' }) on the route that issues the token (or call SingleSessionService.admit()), sign `sid: session.id` of its @CurrentSession() into it, " +
+  'and let JwtStrategy.validate() return `sid: payload.sid`.';
+const REMEDY_FOR_COOKIES =
+  "put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()). To record such sessions instead: unregistered: 'adopt'.";
+const REMEDY_FOR_SIDS =
+  'A token was refused because its `sid` is no id of a session. Sign `sid: session.id` of @CurrentSession(), or the `id` that SingleSessionService.admit() resolves to, and nothing else.';
 
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
 export class RequestCheck {
@@ -115,6 +123,7 @@ export class RequestCheck {
     const limit = this.policy.limitAtCheck(user || undefined);
     const check = { id, limit: typeof limit === 'number' ? limit : await limit };
     const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
+    if (id === UNREADABLE && credential === 'token') this.explain(UNREADABLE, REMEDY_FOR_SIDS);
     if (!found.live) return refuseEnded(found, credential, request);
     const { userId } = found;
     if (!user) return { id, userId };
@@ -147,12 +156,13 @@ export class RequestCheck {
   }
 
   private async refuseUnknown(request: SessionRequest): Promise<never> {
-    if (bearerTokenOf(request) === undefined) await destroyCookieSession(request);
+    const isByToken = bearerTokenOf(request) !== undefined;
+    if (!isByToken) await destroyCookieSession(request);
     this.explain(
-      'unknown',
+      isByToken ? 'token' : 'cookie',
       'A request was refused with SESSION_UNKNOWN: it is authenticated, but its login was not recorded. Expected once after switching the module on. If it goes on: ' +
-        'put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()), let JwtStrategy.validate() return `sid: payload.sid`, and put ' +
-        "@SkipSingleSession() on routes that authenticate without a login, such as by API key. To record such sessions instead: unregistered: 'adopt'.",
+        (isByToken ? REMEDY_FOR_TOKENS : REMEDY_FOR_COOKIES) +
+        ' And put @SkipSingleSession() on routes that authenticate without a login, such as by API key.',
     );
     throw new SessionUnknownException();
   }

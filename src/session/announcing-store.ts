@@ -17,6 +17,8 @@ export interface StormSettings {
   threshold: number;
   /** Milliseconds. */
   windowMs: number;
+  /** Where an administrator may exempt accounts at run time, if anywhere. */
+  exemptionsPath?: string | undefined;
 }
 
 /** A store that tells of what its statements did: whatever ends a session, by whatever way, comes through here. */
@@ -113,12 +115,16 @@ export class AnnouncingStore extends SessionStore {
   }
 
   private announceStorm({ identity: { id: userId, username } }: Admission, logins: number): void {
-    const { windowMs } = this.storm;
+    const { windowMs, exemptionsPath } = this.storm;
     this.events.emit({ type: 'storm', at: new Date(), userId, username, logins, windowMs });
     const name = JSON.stringify(username);
+    const atOnce =
+      exemptionsPath === undefined
+        ? ''
+        : `PUT ${exemptionsPath} {"kind":"username","value":${name}}, at once and everywhere; or for good: `;
     this.logger.warn(
       `Storm: the account ${name} signed in ${logins} times within ${windowMs / 1_000} s, and its sessions replace each other. If several programs share it, ` +
-        `exempt it: PUT admin/sessions/exemptions {"kind":"username","value":${name}}, at once and everywhere; or for good: forRoot({ exempt: { usernames: [${name}] } }).`,
+        `exempt it: ${atOnce}forRoot({ exempt: { usernames: [${name}] } }).`,
     );
   }
 }

@@ -168,7 +168,7 @@ export function toLimit(limit: unknown): number {
   if (limit === Infinity || (Number.isInteger(limit) && Number(limit) >= 1 && Number(limit) <= LARGEST_LIMIT))
     return Number(limit);
   throw new TypeError(
-    `maxSessions must be a whole number from 1 to ${LARGEST_LIMIT}, or Infinity for no limit; it was ${String(limit)}.`,
+    `maxSessions must be a whole number from 1 to ${LARGEST_LIMIT}, or Infinity for no limit; it was ${typeof limit === 'string' ? JSON.stringify(limit) : String(limit)}.`,
   );
 }
 

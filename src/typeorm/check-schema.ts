@@ -45,7 +45,7 @@ function checkEntity(dataSource: DataSource, entity: Function): void {
   if (dataSource.hasMetadata(entity)) return;
   throw new Error(
     `The entity ${entity.name} of nestjs-single-session is not in your data source. Write \`autoLoadEntities: true\`, or ` +
-      "`entities: [..., ...singleSessionEntities]` with `import { singleSessionEntities } from 'nestjs-single-session'`, in TypeOrmModule.forRoot().",
+      "`entities: [..., ...singleSessionEntities]` with `import { singleSessionEntities } from 'nestjs-single-session'`, in TypeOrmModule.forRoot(). Where it is another data source that is meant, name that: SingleSessionModule.forRoot({ dataSource: '<its name>' }).",
   );
 }
 

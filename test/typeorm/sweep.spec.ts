@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { interval } from '../../src/typeorm/liveness.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, StoreBench, times, type TestSessions } from '../support/store.js';
 
@@ -29,10 +30,10 @@ beforeEach(async () => {
 
 /** Rows by the thousand, ended or expired so long ago. */
 async function rows(count: number, kind: 'ended' | 'expired', ageMs: number): Promise<void> {
-  const ended = kind === 'ended' ? `now() - interval '${ageMs} milliseconds'` : 'NULL';
+  const ended = kind === 'ended' ? `now() - interval '${interval(ageMs)}'` : 'NULL';
   await bench.query(
     `INSERT INTO user_session (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ended_at)
-     SELECT gen_random_uuid(), 'u' || n, 'u', '{}', n, false, now(), now(), now() - interval '${ageMs} milliseconds', ${ended}
+     SELECT gen_random_uuid(), 'u' || n, 'u', '{}', n, false, now(), now(), now() - interval '${interval(ageMs)}', ${ended}
      FROM generate_series(1, $1::int) n`,
     [count],
   );

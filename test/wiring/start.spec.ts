@@ -129,8 +129,15 @@ describe('an application that cannot hold the limit does not start, and is told 
       /maxSessions must be a whole number from 1/,
     );
     expect(() => SingleSessionModule.forRoot({ refresh: {} } as never)).toThrow(
-      /unknown option "refresh"\. Known: /,
+      /unknown option "refresh"\. Known: .*freshness.*admin, selfService/,
     );
+    // As it comes from the environment.
+    expect(() => SingleSessionModule.forRoot({ maxSessions: '2' as never })).toThrow(/it was "2"/);
+  });
+
+  it('when it is registered twice, with different options', async () => {
+    const started = start({ imports: [SingleSessionModule.forRoot({ maxSessions: 2 })] });
+    await expect(started).rejects.toThrow(/called more than once.*Call it once, in your root module/);
   });
 
   it('and leaves no connection behind', async () => {

@@ -1,0 +1,82 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Controller, HttpCode, Logger, Post } from '@nestjs/common';
+import { SingleSessionLogout } from '../../src/index.js';
+import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { Browser, TokenClient } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { liveSessionsOf, newUser } from '../support/sessions.js';
+
+/** Without the guard that reads the token. */
+@Controller('forgotten')
+class ForgottenController {
+  @SingleSessionLogout()
+  @Post('logout')
+  @HttpCode(204)
+  logout(): void {}
+}
+
+const users = new Users();
+let databaseUrl: string;
+let application: TestApplication;
+let warn: jest.SpiedFunction<Logger['warn']>;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+});
+
+beforeEach(async () => {
+  application = await startApplication(databaseUrl, {
+    users,
+    controllers: [ForgottenController],
+    options: { storm: { threshold: 1 } },
+  });
+  warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await application.close();
+});
+
+afterAll(() => dropDatabase(databaseUrl));
+
+const warnings = (): string[] => warn.mock.calls.map(([text]) => String(text));
+
+describe('what the client cannot mend is said in the log, once [lesson 32]', () => {
+  it('a token without sid: where to sign it, and where to hand it on', async () => {
+    const token = new TokenClient(application.url, application.sign(newUser({ users }), {}));
+    for (let n = 0; n < 2; n++) expect((await token.get()).body.code).toBe('SESSION_UNKNOWN');
+    expect(warnings()).toEqual([
+      expect.stringMatching(/credential: 'token'.*sign `sid: session\.id`.*return `sid: payload\.sid`/),
+    ]);
+    expect(warnings()[0]).not.toContain('adopt');
+  });
+
+  it('a token whose sid is no id of a session', async () => {
+    const user = newUser({ users });
+    const token = new TokenClient(application.url, application.sign(user, { sid: String(user.id) }));
+    for (let n = 0; n < 2; n++) expect((await token.get()).body.reason).toBe('unknown');
+    expect(warnings()).toEqual([
+      expect.stringMatching(/`sid` is no id of a session\. Sign `sid: session\.id`/),
+    ]);
+  });
+
+  it('a logout with a token that no guard of its route reads, and which ends nothing', async () => {
+    const user = newUser({ users });
+    const token = new TokenClient(application.url);
+    await token.login(user.username);
+    for (let n = 0; n < 2; n++) expect((await token.post('/forgotten/logout')).status).toBe(204);
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
+    expect(warnings()).toEqual([expect.stringMatching(/logout ended nothing.*AuthGuard\('jwt'\)/)]);
+    await new Browser(application.url).post('/forgotten/logout');
+    expect(warnings()).toHaveLength(1);
+  });
+
+  it('a storm, without a route that is not there', async () => {
+    const user = newUser({ users });
+    for (let n = 0; n < 2; n++) await new TokenClient(application.url).login(user.username);
+    expect(warnings()).toEqual([
+      expect.stringContaining(`exempt it: forRoot({ exempt: { usernames: ["${user.username}"]`),
+    ]);
+  });
+});
