@@ -56,6 +56,18 @@ describe('the tarball', () => {
   });
 });
 
+it('has types also for a compiler that looks for modules as Node 10 did, the default of TypeScript 5 for CommonJS', async () => {
+  const app = new TemporaryApp(join(dir, 'node10'), packed, 'commonjs');
+  app.write(
+    'src/main.ts',
+    "import { SingleSessionModule } from 'nestjs-single-session';\n" +
+      "import { singleSessionMigrations } from 'nestjs-single-session/migrations';\n" +
+      'export const used = [SingleSessionModule.forRoot(), singleSessionMigrations];\n',
+  );
+  const asBefore = { module: 'commonjs', moduleResolution: 'node10', ignoreDeprecations: '6.0' };
+  expect(await app.compile(asBefore)).toBe('');
+}, 60_000);
+
 describe.each([
   ['module', 'an ES module application'],
   ['commonjs', 'a CommonJS application'],

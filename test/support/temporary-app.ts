@@ -114,8 +114,9 @@ export class TemporaryApp {
   }
 
   /** Compiles `src` into `dist` as a strict application does. Resolves to what the compiler complains about: nothing, or its messages. */
-  async compile(): Promise<string> {
-    this.write('tsconfig.json', JSON.stringify({ compilerOptions: COMPILER_OPTIONS, include: ['src'] }));
+  async compile(options: object = {}): Promise<string> {
+    const compilerOptions = { ...COMPILER_OPTIONS, ...options };
+    this.write('tsconfig.json', JSON.stringify({ compilerOptions, include: ['src'] }));
     const tsc = join(modules, 'typescript', 'bin', 'tsc');
     return run(process.execPath, [tsc, '-p', this.dir, '--pretty', 'false'], { cwd: this.dir }).then(
       () => '',
