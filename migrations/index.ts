@@ -28,6 +28,8 @@ export async function runMigrationsOnce(dataSource: DataSource): Promise<void> {
     // Over the connection that holds the lock: a pool may have no second one.
     await new MigrationExecutor(dataSource, runner).executePendingMigrations();
   } finally {
-    await runner.query(`SELECT pg_advisory_unlock(${LOCK})`).finally(() => runner.release());
+    // A connection that is gone has let go of the lock, and must not hide what failed.
+    await runner.query(`SELECT pg_advisory_unlock(${LOCK})`).catch(() => undefined);
+    await runner.release();
   }
 }

@@ -41,8 +41,10 @@ const isByTokenAlone = (request: Request): boolean =>
 function isFromHere({ headers }: Request): boolean {
   const site = headers['sec-fetch-site'];
   if (site !== undefined) return FROM_HERE.includes(String(site));
-  const { origin, host } = headers;
-  return origin === undefined || hostOf(String(origin)) === String(host).toLowerCase();
+  const { origin } = headers;
+  // RFC 9113, section 8.3.1: what HTTP/2 has in place of Host.
+  const host = headers['host'] ?? headers[':authority'];
+  return origin === undefined || hostOf(String(origin)) === String(host ?? '').toLowerCase();
 }
 
 function hostOf(origin: string): string | undefined {

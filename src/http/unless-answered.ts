@@ -22,7 +22,8 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
   node.end = holdBack(node, node.end);
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
-  unless((node) => node.writableFinished, response, undo);
+  // Somebody else may have reported a failure while the login was admitted, a time limit for one.
+  unless((node) => node.writableFinished && node.statusCode < 400, response, undo);
 }
 
 /**

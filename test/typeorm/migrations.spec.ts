@@ -206,6 +206,20 @@ describe('runMigrationsOnce', () => {
     await runMigrationsOnce(await connected());
   });
 
+  it('throws what failed also when the connection is gone with it, and its lock', async () => {
+    class Cut {
+      readonly name = 'Cut1763700000003';
+      async up(runner: { query: (sql: string) => Promise<unknown> }): Promise<void> {
+        await runner.query('SELECT pg_terminate_backend(pg_backend_pid())');
+      }
+      async down(): Promise<void> {}
+    }
+    await expect(runMigrationsOnce(await connected({ migrations: [Cut] }))).rejects.toThrow(
+      'terminating connection',
+    );
+    await runMigrationsOnce(await connected());
+  });
+
   it('comes up with a pool of one connection', async () => {
     const dataSource = await connected({ poolSize: 1, connectTimeoutMS: 1_000 });
     await runMigrationsOnce(dataSource);
