@@ -5,6 +5,8 @@ import type { DataSource } from 'typeorm';
 import { EventEmitterBridge } from './event-emitter.bridge.js';
 import { ArrivalGuard } from './http/arrival.guard.js';
 import { Backstop } from './http/backstop.js';
+import { CarriedSessions } from './http/carried-sessions.js';
+import { EstablishedLogins } from './http/established-logins.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
 import { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
@@ -122,7 +124,9 @@ const administrationProviders = ({ dataSource, admin }: ResolvedExtras): Provide
 ];
 
 const HTTP_PROVIDERS: Provider[] = [
-  made(Logins, Sessions, Admissions, Policy),
+  made(CarriedSessions),
+  made(Logins, Sessions, Admissions, Policy, CarriedSessions),
+  made(EstablishedLogins, Logins, Sessions, Policy, CarriedSessions),
   made(RequestCheck, Sessions, Admissions, Policy, Watches, RESOLVED_OPTIONS),
   SingleSessionService,
   SingleSessionGuard,

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
-import { Logins } from './logins.js';
+import { EstablishedLogins } from './established-logins.js';
 import type { Reply, SessionRequest } from './request.js';
 
 type Done = (error?: unknown) => void;
@@ -42,7 +42,7 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
-    @Inject(Logins) private readonly logins: Logins,
+    @Inject(EstablishedLogins) private readonly logins: EstablishedLogins,
   ) {}
 
   onModuleInit(): void {
@@ -91,7 +91,7 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
   }
 
   admit(user: unknown, request: SessionRequest): Promise<unknown> {
-    return this.logins.admitEstablished(user, request);
+    return this.logins.admit(user, request);
   }
 }
 

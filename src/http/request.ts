@@ -148,6 +148,13 @@ export function setChecked(
   state.checked = { user, stamp };
 }
 
+/** To be called when the login of the request is taken back. */
+export function forgetLogin(request: SessionRequest): void {
+  const state = stateOf(request);
+  state.current = undefined;
+  state.login = undefined;
+}
+
 /** The id of the cookie session: a secret, which the cookie holds. */
 export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | undefined =>
   sessionID ?? session?.sessionId;

@@ -1,0 +1,107 @@
+import type { CurrentSession } from '../session/session.js';
+import type { Policy } from '../session/policy.js';
+import type { Sessions } from '../session/sessions.js';
+import { browserOf } from './browser.js';
+import type { CarriedSessions } from './carried-sessions.js';
+import { responseTo } from './login-request.js';
+import type { Logins } from './logins.js';
+import {
+  arriveAtLogin,
+  forgetLogin,
+  sessionIdOf,
+  stateOf,
+  type AdmittedLogin,
+  type SessionRequest,
+  type SessionResponse,
+} from './request.js';
+import { nodeResponseOf } from './response.js';
+import type { Route } from './route.js';
+import { unlessCookieSent } from './unless-answered.js';
+
+const NOT_ADMITTED = 'not admitted';
+
+/** Turns a login that Passport establishes, on whatever request, into a session, or into none: a route's interceptor does it then. */
+export class EstablishedLogins {
+  constructor(
+    private readonly logins: Logins,
+    private readonly sessions: Sessions,
+    private readonly policy: Policy,
+    private readonly carried: CarriedSessions,
+  ) {}
+
+  /** To be called before Passport gives the cookie session a new id. Whether the session that it carries ends is for this login to say, and not for another click. */
+  begin(request: SessionRequest): void {
+    arriveAtLogin(request);
+    const { arrivedSessionId: secret, arrivedStamp: id, arrivedUser: user } = stateOf(request);
+    if (secret !== undefined && id !== undefined) this.carried.remember(secret, { id, user, givenUp: false });
+  }
+
+  /**
+   * Admits a login that Passport has just established, on whatever request. That may fail for reasons of its own, and the
+   * browser keeps the cookie; so it is taken back only when no answer reaches the browser.
+   */
+  async admit(user: unknown, request: SessionRequest): Promise<void> {
+    const response = responseTo(request);
+    if (response && nodeResponseOf(response).headersSent) return this.refuseLate(request);
+    const state = stateOf(request);
+    const { login, route } = state;
+    if (login !== undefined && !this.policy.isUser(user, login.session.userId))
+      await this.abandon(request, login);
+    if (await this.tryToCarryOn(user, request)) return;
+    // Its interceptor admits it after all guards: the next may ask for a second factor.
+    if (route?.kind === 'login' && login?.route !== route) return this.leaveOpen(request, route, response);
+    const { takeBack } = await this.logins.admitNew(user, request, 'cookie', response);
+    if (response) unlessCookieSent(response, sessionIdOf(request)!, takeBack);
+  }
+
+  private async refuseLate(request: SessionRequest): Promise<never> {
+    const error = new Error(
+      'request.logIn() was refused: the answer has been sent, and no browser would hold the cookie of this login. Answer in its callback, or `await` it.',
+    );
+    await this.logins.discardCookieSession(request, error);
+    throw error;
+  }
+
+  /**
+   * What Passport has saved says that somebody is logged in, and a guard may still refuse them. So that nobody takes it
+   * for a login from the time before this module, it is marked, and saved with the answer. The session that the browser
+   * came with has lost its cookie session, and ends if the login does not come to take its place.
+   */
+  private leaveOpen(
+    request: SessionRequest,
+    { credential }: Route,
+    response: SessionResponse | undefined,
+  ): void {
+    const { arrivedStamp } = stateOf(request);
+    if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
+    if (response === undefined || arrivedStamp === undefined) return;
+    nodeResponseOf(response).once('close', () => {
+      if (credential === 'token' || stateOf(request).login === undefined)
+        void this.sessions.giveUp(arrivedStamp);
+    });
+  }
+
+  // Its cookie session is gone already.
+  private async abandon(request: SessionRequest, { session }: AdmittedLogin): Promise<void> {
+    forgetLogin(request);
+    await this.sessions.giveUp(session.id);
+  }
+
+  /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */
+  private async tryToCarryOn(user: unknown, request: SessionRequest): Promise<boolean> {
+    const { login, ...state } = stateOf(request);
+    const current = state.current ?? this.carriedBefore(request);
+    if (current === undefined || !this.policy.isUser(user, current.userId)) return false;
+    if (login === undefined && !(await this.sessions.isStillLive(current.id, user))) return false;
+    await this.logins.carryOn(request, current, user);
+    return true;
+  }
+
+  /** The session of a browser whose other click has just taken the cookie session away that this one came with. */
+  private carriedBefore(request: SessionRequest): CurrentSession | undefined {
+    // The other click becomes a new session there, and this one the same.
+    if (stateOf(request).route?.kind === 'login') return undefined;
+    const carried = this.carried.by(browserOf(request));
+    return carried?.user ? { id: carried.id, userId: this.policy.userIdOf(carried.user) } : undefined;
+  }
+}

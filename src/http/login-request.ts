@@ -1,0 +1,67 @@
+import type { Replaced } from '../session/admissions.js';
+import { isSessionId } from '../session/session-id.js';
+import { mayHaveSent } from './browser.js';
+import { stampOf } from './cookie-session.js';
+import { knownStateOf, sessionIdOf, sidOf, type SessionRequest, type SessionResponse } from './request.js';
+import type { Credential } from './route.js';
+
+/** The response to a request that may not have met a guard yet. */
+export const responseTo = (request: SessionRequest): SessionResponse | undefined =>
+  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
+
+/** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
+export function givenUp(request: SessionRequest): Replaced | undefined {
+  const state = knownStateOf(request);
+  const id = state?.arrivedStamp;
+  if (id === undefined || state?.arrivedSessionId === sessionIdOf(request)) return undefined;
+  return { id, user: state?.arrivedUser, givenUp: true };
+}
+
+/** The session of the token that a login renews. The client still holds the token. */
+export function exchanged(user: unknown): Replaced | undefined {
+  const id = sidOf(user);
+  return isSessionId(id) ? { id, user, givenUp: false } : undefined;
+}
+
+/**
+ * The session that a login takes in place of a password, as a token exchange does: the one of the token that the user
+ * came from, or that of the cookie session when no guard of the route has set the user of a token login.
+ */
+export function takenForPassword(
+  user: unknown,
+  request: SessionRequest,
+  credential: Credential,
+): string | undefined {
+  const sid = sidOf(user);
+  if (isSessionId(sid)) return sid;
+  const isOfCookieSession = Boolean(user) && user === knownStateOf(request)?.arrivedUser;
+  return credential === 'token' && isOfCookieSession ? stampOf(request) : undefined;
+}
+
+/** @throws Error that says what to write, for a login that a cookie session cannot carry, or one that kept its id */
+export function requireFreshCookieSession(request: SessionRequest): void {
+  if (!request.session)
+    throw new Error(
+      "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +
+        "await app.register(fastifySession, { ... }) from '@fastify/session', before app.listen(); or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
+    );
+  if (typeof request.session.save !== 'function')
+    throw new Error(
+      'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(). @fastify/secure-session and cookie-session keep ' +
+        'everything in the cookie; use @fastify/session or express-session. With @fastify/session, the path of its cookie must cover this route.',
+    );
+  if (!keptItsId(request)) return;
+  throw new Error(
+    'This login did not give the cookie session a new id, so it is refused (session fixation, OWASP ASVS 7.2.4). Either nobody is logged in: ' +
+      'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +
+      "changes it, without Passport call request.session.regenerate(). Where the handler answers with a JWT, write @SingleSessionLogin({ credential: 'token' }).",
+  );
+}
+
+// In a middleware nothing of ours may have seen the request before, and only the cookie says what it came with.
+function keptItsId(request: SessionRequest): boolean {
+  const id = sessionIdOf(request);
+  const state = knownStateOf(request);
+  if (state === undefined) return id !== undefined && mayHaveSent(request, id);
+  return state.arrivedSessionId !== undefined && state.arrivedSessionId === id;
+}
