@@ -1,29 +1,17 @@
+import { recordAction } from './action-statements.js';
 import { endedOf } from './ended-row.js';
-import {
-  exemptNow,
-  IN_TIME,
-  ipv4IfMapped,
-  isAdministrator,
-  liveness,
-  ms,
-  type LivenessSettings,
-} from './liveness.js';
-import type { TableNames } from './table-names.js';
+import { IN_TIME, ipv4IfMapped, isAdministrator, liveness, type LivenessSettings } from './liveness.js';
 
-export interface AdministrationStatementSettings
-  extends LivenessSettings, Record<Exclude<keyof TableNames, 'cutoffs'>, string> {
-  /** Milliseconds. */
-  stormWindow: number;
+export interface AdministrationSettings extends LivenessSettings {
+  sessions: string;
+  slots: string;
+  actions: string;
 }
 
-export type AdministrationStatements = ReturnType<typeof administrationStatements>;
-
-const MICROSECONDS = (time: string): string => `(extract(epoch FROM ${time}) * 1000000)::bigint::text`;
-
-/** What administrators ask, as fixed texts. Locks are taken in the same order as everywhere: slots rows by user, then sessions by id. */
-export function administrationStatements(settings: AdministrationStatementSettings) {
-  const { sessions, slots, cutoffs, exemptions, actions, stormWindow, idleTimeout } = settings;
-  const { live, held, timedOut, spared, cutOff, ofCutOff, diedAt, deadBecause } = liveness(settings);
+/** What administrators order. Locks are taken in the same order as everywhere: slots rows by user, then sessions by id. */
+export function administrationStatements(settings: AdministrationSettings) {
+  const { sessions, slots, cutoffs, actions } = settings;
+  const { live, held, timedOut, spared } = liveness(settings);
 
   /**
    * $1 user ids, $2 usernames, $3 a session or NULL, $4 whether administrators are left alone, $5 the roles that make
@@ -52,11 +40,6 @@ export function administrationStatements(settings: AdministrationStatementSettin
   UNION ALL SELECT 'asked', NULL, wanted.user_id, wanted.username, NULL, NULL, NULL, NULL, COALESCE(judged.protected, false)
     FROM wanted LEFT JOIN judged ON judged.user_id = wanted.user_id`;
 
-  const record = (columns: Record<string, string>): string =>
-    `INSERT INTO ${actions} (at, ${Object.keys(columns)
-      .map((name) => `"${name}"`)
-      .join(', ')}) SELECT now(), ${Object.values(columns).join(', ')}`;
-
   /** As `judged`, and $6 by, $7 ip, $8 action, $9 note, $10 target. */
   const endUsers = `${judged('FOR NO KEY UPDATE OF u', IN_TIME)},
   slot AS (
@@ -72,7 +55,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
     SELECT slot.id, judged.user_id FROM judged, unnest(judged.active) AS slot (id)
     WHERE $3 IS NULL AND NOT judged.protected AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)),
   both_of AS (SELECT id, user_id FROM ended UNION ALL SELECT id, user_id FROM late),
-  action AS (${record({
+  action AS (${recordAction(actions, {
     by: '$6::text',
     ip: ipv4IfMapped('$7::inet'),
     action: '$8::text',
@@ -97,7 +80,7 @@ export function administrationStatements(settings: AdministrationStatementSettin
   cutoff AS (
     INSERT INTO ${cutoffs} (created_at, created_by, administrators, roles, usernames, user_ids)
     SELECT now(), $1::text, $2::boolean, $3::text[], $4::text[], $5::text[] FROM locked WHERE ${IN_TIME} RETURNING id, created_at),
-  action AS (${record({
+  action AS (${recordAction(actions, {
     by: '$1::text',
     ip: ipv4IfMapped('$6::inet'),
     action: `'logout-everyone'`,
@@ -124,123 +107,5 @@ export function administrationStatements(settings: AdministrationStatementSettin
       (SELECT $2::boolean AS administrators, $3::text[] AS roles, $4::text[] AS usernames, $5::text[] AS user_ids) c
     GROUP BY s.user_id) t`;
 
-  /** $1 action, $2 ended, $3 users. */
-  const recordCounts = `UPDATE ${actions} SET ended = $2, users = $3 WHERE id = $1::bigint`;
-
-  const filtered = `($4::text IS NULL OR s.user_id = $4) AND ($5::text IS NULL OR s.username = $5)
-      AND ($6::text IS NULL OR s.roles @> ARRAY[$6])
-      AND ($1::bigint IS NULL OR (s.created_at, s.id) < ('epoch'::timestamptz + $1 * interval '1 microsecond', $2::uuid))`;
-  const listed = `s.id, s.user_id, s.username, s.roles, s.created_at, ${MICROSECONDS('s.created_at')} AS position,
-    s.last_seen_at, s.expires_at, host(s.ip) AS ip, s.user_agent, s.exempt`;
-  const newestFirst = 'ORDER BY s.created_at DESC, s.id DESC LIMIT $3::int';
-
-  // Each half reads a partial index backwards, as far as the page goes.
-  const unmarked = (
-    condition: string,
-    from = sessions,
-  ): string => `SELECT ${listed}, died.reason AS end_reason,
-      CASE WHEN died.reason IS NOT NULL THEN ${diedAt('died.reason')} END AS ended_at,
-      CASE died.reason WHEN 'cut-off' THEN ${ofCutOff('created_by')} END AS ended_by
-    FROM ${from} s LEFT JOIN ${slots} u ON u.user_id = s.user_id CROSS JOIN LATERAL (SELECT ${deadBecause()} AS reason) died
-    WHERE s.ended_at IS NULL AND ${filtered} AND ${condition} ${newestFirst}`;
-  const marked = `SELECT ${listed}, s.end_reason, s.ended_at, s.ended_by
-    FROM ${sessions} s WHERE s.ended_at IS NOT NULL AND ${filtered} ${newestFirst}`;
-  const union = (...parts: string[]): string =>
-    `SELECT * FROM (${parts.map((part) => `(${part})`).join(' UNION ALL ')}) s ${newestFirst}`;
-  const unswept = `(SELECT bool_or(NOT c.swept) FROM ${cutoffs} c)`;
-  // Read by their index, whatever PostgreSQL believes about their number: the sweeper leaves no more than these.
-  const expired = `(SELECT e.* FROM ${sessions} e WHERE e.ended_at IS NULL AND e.expires_at <= now() ORDER BY e.expires_at LIMIT 10000)`;
-  const isIdle = idleTimeout === undefined ? [] : [unmarked(`s.expires_at > now() AND ${timedOut}`)];
-  // Of a cut-off that is not swept: what it cannot have ended is found by indices, without looking at all that it has.
-  const notCovered = `(s.cutoff >= $7::bigint OR s.roles && $8::text[] OR ($9::boolean AND s.administrator)
-      OR s.username = ANY($10::text[]) OR s.user_id = ANY($11::text[]))`;
-
-  /** By state. $1 position and $2 id of the last session of the page before, $3 limit, $4 user, $5 username, $6 role. */
-  const list = {
-    active: unmarked(live('u')),
-    // Those that another login displaced are marked at once.
-    ended: union(
-      unmarked('true', expired),
-      ...isIdle,
-      unmarked(`${unswept} AND NOT ${timedOut} AND ${cutOff}`),
-      marked,
-    ),
-    all: union(unmarked('true'), marked),
-  };
-  /** $7 the newest cut-off that is not swept, $8 its roles, $9 administrators, $10 usernames and $11 user ids. */
-  const listAfterCutOff = unmarked(`${notCovered} AND ${live('u')}`);
-  const unsweptCutOff = `SELECT c.id, c.roles, c.administrators, c.usernames, c.user_ids FROM ${cutoffs} c
-  WHERE NOT c.swept ORDER BY c.id DESC LIMIT 1`;
-
-  /** $1 the roles that make an administrator. */
-  const summary = `SELECT count(*)::int AS "activeSessions", count(DISTINCT s.user_id)::int AS "activeUsers",
-    (count(DISTINCT s.user_id) FILTER (WHERE ${isAdministrator('$1')}))::int AS administrators,
-    (count(*) FILTER (WHERE s.exempt))::int AS "exemptSessions"
-  FROM ${sessions} s JOIN ${slots} u ON u.user_id = s.user_id WHERE ${live('u')}`;
-
-  /** $1 threshold. Of the present window and the one before. */
-  const logins = `GREATEST(u.storm_logins, u.storm_before)`;
-  const storms = `SELECT u.user_id AS "userId", s.username, ${logins} AS logins
-  FROM ${slots} u LEFT JOIN LATERAL (
-    SELECT s.username, s.roles FROM ${sessions} s WHERE s.user_id = u.user_id ORDER BY s.generation DESC LIMIT 1) s ON true
-  WHERE ${logins} > $1::int AND u.storm_since > now() - 2 * ${ms(stormWindow)}
-    AND NOT ${exemptNow(exemptions, 's.username', 's.roles')}
-  ORDER BY 3 DESC LIMIT 100`;
-
-  /** $1 username. */
-  const latestOf = `SELECT s.user_id AS "userId", s.roles FROM ${sessions} s WHERE s.username = $1
-  ORDER BY s.created_at DESC LIMIT 1`;
-
-  const exemption = `x.kind, x.value, x.note, x.added_by AS "addedBy", x.added_at AS "addedAt", x.expires_at AS "expiresAt"`;
-  const inForce = '(x.expires_at IS NULL OR x.expires_at > now())';
-  const exemptionsList = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce} ORDER BY x.added_at DESC, x.kind, x.value`;
-  /** $1 username, $2 roles. */
-  const exemptionsOf = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce}
-    AND (x.kind = 'username' AND x.value = $1 OR x.kind = 'role' AND x.value = ANY($2::text[]))`;
-
-  const recordExemption = (action: string, from: string): string =>
-    `action AS (${record({
-      by: '$3::text',
-      ip: ipv4IfMapped('$4::inet'),
-      action: `'${action}'`,
-      note: '$5::text',
-      target: `jsonb_build_object('kind', $1::text, 'value', $2::text)`,
-    })} FROM ${from})`;
-  /** $1 kind, $2 value, $3 by, $4 ip, $5 note, $6 expiry. */
-  const addExemption = `WITH x AS (
-    INSERT INTO ${exemptions} AS x (kind, value, note, added_by, added_at, expires_at)
-    VALUES ($1, $2, $5, $3, now(), $6::timestamptz)
-    ON CONFLICT (kind, value) DO UPDATE SET note = EXCLUDED.note, added_by = EXCLUDED.added_by,
-      added_at = EXCLUDED.added_at, expires_at = EXCLUDED.expires_at
-    RETURNING *),
-  ${recordExemption('add-exemption', 'x')}
-  SELECT ${exemption} FROM x`;
-  /** $1 kind, $2 value, $3 by, $4 ip, $5 note. One that has expired is gone already. */
-  const removeExemption = `WITH x AS (
-    DELETE FROM ${exemptions} x WHERE x.kind = $1 AND x.value = $2 AND ${inForce} RETURNING x.kind),
-  ${recordExemption('remove-exemption', 'x')}
-  SELECT kind FROM x`;
-
-  /** $1 the last of the page before, $2 limit. */
-  const actionsList = `SELECT a.id::text, a.at, a."by", host(a.ip) AS ip, a.action, a.ended, a.users, a.note, a.target
-  FROM ${actions} a WHERE $1::bigint IS NULL OR a.id < $1 ORDER BY a.id DESC LIMIT $2::int`;
-
-  return {
-    endUsers,
-    wouldEndUsers,
-    insertCutOff,
-    countCutOff,
-    recordCounts,
-    list,
-    listAfterCutOff,
-    unsweptCutOff,
-    summary,
-    storms,
-    latestOf,
-    exemptionsList,
-    exemptionsOf,
-    addExemption,
-    removeExemption,
-    actionsList,
-  };
+  return { endUsers, wouldEndUsers, insertCutOff, countCutOff };
 }

@@ -2,7 +2,7 @@ import type { EndedSession } from '../session/session.js';
 import type { Sweep } from '../session/session-store.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import type { PrimaryDatabase } from './primary-database.js';
-import { BATCH, type Statements } from './statements.js';
+import { BATCH, type SweepStatements } from './sweep-statements.js';
 
 /** Where a walk over the sessions that are not marked has come to. */
 interface Position {
@@ -37,7 +37,7 @@ export class Sweeping {
 
   constructor(
     private readonly database: PrimaryDatabase,
-    private readonly sql: Statements,
+    private readonly sql: SweepStatements,
     private readonly idleTimeout: number | undefined,
   ) {}
 

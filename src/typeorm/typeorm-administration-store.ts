@@ -27,8 +27,11 @@ import {
   type ListRow,
   type ToldRow,
 } from './administration-rows.js';
-import { administrationStatements, type AdministrationStatements } from './administration-statements.js';
+import { actionStatements } from './action-statements.js';
+import { administrationStatements } from './administration-statements.js';
+import { exemptionStatements } from './exemption-statements.js';
 import { LateEnds } from './late-ends.js';
+import { listingStatements, type ListingSettings } from './listing-statements.js';
 import { toEndedSession } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { quotedTableNames } from './table-names.js';
@@ -47,9 +50,16 @@ const COUNT_WITHIN_MS = 30_000;
 const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const ACTION_CURSOR = /^\d{1,18}$/;
 
+const statements = (settings: ListingSettings & { actions: string }) => ({
+  ...administrationStatements(settings),
+  ...listingStatements(settings),
+  ...exemptionStatements(settings),
+  ...actionStatements(settings),
+});
+
 /** Administration in PostgreSQL, through the application's TypeORM data source. */
 export class TypeOrmAdministrationStore extends AdministrationStore {
-  private readonly sql: AdministrationStatements;
+  private readonly sql: ReturnType<typeof statements>;
   private readonly database: PrimaryDatabase;
   private readonly lateEnds: LateEnds;
 
@@ -59,7 +69,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
   ) {
     super();
     const names = quotedTableNames(dataSource);
-    this.sql = administrationStatements({ ...settings, ...names });
+    this.sql = statements({ ...settings, ...names });
     this.database = new PrimaryDatabase(dataSource);
     this.lateEnds = new LateEnds(this.database, names.sessions);
   }

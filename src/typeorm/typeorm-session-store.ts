@@ -17,11 +17,16 @@ import { surviveLostConnections } from './lost-connections.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
-import { statements, type Statements, type StatementSettings } from './statements.js';
+import { endingStatements, type EndingSettings } from './ending-statements.js';
+import { markingStatements, type MarkingSettings } from './marking-statements.js';
+import { sweepStatements, type SweepSettings } from './sweep-statements.js';
 import { Sweeping } from './sweeping.js';
 import { checkFunctionName, quotedTableNames, type TableNames } from './table-names.js';
 
-export type StoreSettings = Omit<StatementSettings & AdmissionSettings, keyof TableNames>;
+export type StoreSettings = Omit<
+  AdmissionSettings & EndingSettings & MarkingSettings & SweepSettings,
+  keyof TableNames
+>;
 
 /** `late`: not in sight of the statement that ended it. */
 type EndRow = EndedRow & { late?: boolean };
@@ -31,9 +36,18 @@ type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'>;
 const UNIQUE_VIOLATION = '23505';
 const NO_LIMIT = 2 ** 31 - 1;
 
-/** Sessions in PostgreSQL, through the application's TypeORM data source. Each method is one statement. */
+const statements = (settings: EndingSettings & MarkingSettings) => ({
+  ...endingStatements(settings),
+  ...markingStatements(settings),
+});
+
+/**
+ * Sessions in PostgreSQL, through the application's TypeORM data source. Each method decides in one statement; what is dead stays
+ * dead whatever snapshot it is read from. Locks are taken in one order, so that statements wait for each other and never
+ * deadlock: first the slots row, then session rows by id.
+ */
 export class TypeOrmSessionStore extends SessionStore {
-  private readonly sql: Statements;
+  private readonly sql: ReturnType<typeof statements>;
   private readonly admission: (admission: Admission) => Statement;
   private readonly database: PrimaryDatabase;
   private readonly checking: Checking;
@@ -50,7 +64,11 @@ export class TypeOrmSessionStore extends SessionStore {
     this.admission = admissionStatement({ ...settings, ...names });
     this.database = new PrimaryDatabase(dataSource);
     this.checking = new Checking(this.database, { ...settings, ...names }, checkFunctionName(dataSource));
-    this.sweeping = new Sweeping(this.database, this.sql, settings.idleTimeout);
+    this.sweeping = new Sweeping(
+      this.database,
+      sweepStatements({ ...settings, ...names }),
+      settings.idleTimeout,
+    );
     this.lateEnds = new LateEnds(this.database, names.sessions);
   }
 

@@ -1,0 +1,99 @@
+import type { EndTarget } from '../session/session.js';
+import { endedOf } from './ended-row.js';
+import { exemptNow, IN_TIME, liveness, ms, type LivenessSettings } from './liveness.js';
+
+export interface EndingSettings extends LivenessSettings {
+  sessions: string;
+  slots: string;
+  exemptions: string;
+}
+
+/** Within this time, two logins of one browser are one. Longer, and a copy of its cookie elsewhere would hold a second place. */
+const SAME_MOMENT_MS = 10_000;
+
+/** What ends sessions, and what makes two logins of one browser one session. */
+export function endingStatements(settings: EndingSettings) {
+  const { sessions, slots, exemptions } = settings;
+  const { isOver, held, live } = liveness(settings);
+
+  // A session in the locked slots row that has no row in this snapshot was admitted while the statement waited for the
+  // lock. It is dead like the others, and a second statement says so: see `LateEnds`.
+  const finish = (due: string, all: string, reason: string): string => `due AS (
+    SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
+    WHERE ${live('old')} AND (${due})
+    ORDER BY s.id FOR NO KEY UPDATE OF s),
+  ended AS (
+    UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
+    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+    RETURNING ${endedOf('s')})
+  SELECT *, false AS late FROM ended
+  UNION ALL
+  SELECT slot.id, old.user_id, NULL, NULL, NULL, NULL, NULL, true FROM old, unnest(old.active) AS slot (id)
+    WHERE ${all} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
+
+  /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
+  const endBySession = (
+    slot: { active: string; floor: string },
+    due: string,
+    all: string,
+    reason = '$2',
+  ): string => `WITH own AS (
+    SELECT s.* FROM ${sessions} s
+    WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
+  old AS (
+    SELECT u.*, s.id AS own_id, s.exempt AS own_exempt,
+      s.exempt OR ${exemptNow(exemptions, 's.username', 's.roles')} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
+    WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
+  slot AS (
+    UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
+  ${finish(due, all, reason)}`;
+
+  const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
+  const withoutOwn = 'array_remove(old.active, old.own_id)';
+
+  // The session's row is locked after the slots row: whether it is shared may have changed while this waited for that.
+  const ofSession = (columns: string, condition: string, limit: string): string => `SELECT ${columns}
+    FROM ${slots} u JOIN ${sessions} s ON s.user_id = u.user_id
+    WHERE ${condition} AND ${live('u', limit)} LIMIT 1 FOR NO KEY UPDATE OF u, s`;
+
+  /** $1 sessions, $2 user, $3 limit, $4 login. */
+  const share = `WITH old AS (${ofSession('s.id', `s.id = ANY($1::uuid[]) AND s.user_id = $2 AND s.created_at > now() - ${ms(SAME_MOMENT_MS)}`, '$3::int')})
+  UPDATE ${sessions} s SET logins = s.logins || $4::uuid FROM old WHERE s.id = old.id RETURNING s.id`;
+
+  /** As the others that begin with a session, and $6 login. */
+  const endLogin = `WITH old AS (${ofSession('u.*, s.id AS own_id, array_remove(s.logins, $6::uuid) AS others', 's.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4)', '$5::int')}),
+  kept AS (UPDATE ${sessions} s SET logins = old.others FROM old WHERE s.id = old.own_id AND old.others <> '{}'),
+  slot AS (
+    UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),
+  ${finish("s.id = old.own_id AND old.others = '{}'", 'false', '$2')}`;
+
+  /** By the scope of the target. */
+  const end: Record<EndTarget['scope'], string> = {
+    session: endBySession({ active: withoutOwn, floor: 'old.floor' }, 's.id = old.own_id', 'false'),
+    login: endLogin,
+    everywhere: endBySession(
+      {
+        active: `CASE WHEN old.own_alone THEN ${withoutOwn} ELSE '{}' END`,
+        floor: floorUnless('old.own_alone'),
+      },
+      's.id = old.own_id OR NOT old.own_alone',
+      'NOT old.own_alone',
+      `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
+    ),
+    others: endBySession(
+      {
+        active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
+        floor: floorUnless('old.own_exempt'),
+      },
+      's.id <> old.own_id',
+      'true',
+    ),
+    user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
+  old AS (SELECT locked.* FROM locked WHERE ${IN_TIME}),
+  slot AS (
+    UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
+  ${finish('true', 'true', '$2')}`,
+  };
+
+  return { share, end };
+}

@@ -1,0 +1,37 @@
+import { recordAction } from './action-statements.js';
+import { ipv4IfMapped } from './liveness.js';
+
+/** Exemptions that are made at run time. */
+export function exemptionStatements({ exemptions, actions }: { exemptions: string; actions: string }) {
+  const exemption = `x.kind, x.value, x.note, x.added_by AS "addedBy", x.added_at AS "addedAt", x.expires_at AS "expiresAt"`;
+  const inForce = '(x.expires_at IS NULL OR x.expires_at > now())';
+  const exemptionsList = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce} ORDER BY x.added_at DESC, x.kind, x.value`;
+  /** $1 username, $2 roles. */
+  const exemptionsOf = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce}
+    AND (x.kind = 'username' AND x.value = $1 OR x.kind = 'role' AND x.value = ANY($2::text[]))`;
+
+  const recordExemption = (action: string, from: string): string =>
+    `action AS (${recordAction(actions, {
+      by: '$3::text',
+      ip: ipv4IfMapped('$4::inet'),
+      action: `'${action}'`,
+      note: '$5::text',
+      target: `jsonb_build_object('kind', $1::text, 'value', $2::text)`,
+    })} FROM ${from})`;
+  /** $1 kind, $2 value, $3 by, $4 ip, $5 note, $6 expiry. */
+  const addExemption = `WITH x AS (
+    INSERT INTO ${exemptions} AS x (kind, value, note, added_by, added_at, expires_at)
+    VALUES ($1, $2, $5, $3, now(), $6::timestamptz)
+    ON CONFLICT (kind, value) DO UPDATE SET note = EXCLUDED.note, added_by = EXCLUDED.added_by,
+      added_at = EXCLUDED.added_at, expires_at = EXCLUDED.expires_at
+    RETURNING *),
+  ${recordExemption('add-exemption', 'x')}
+  SELECT ${exemption} FROM x`;
+  /** $1 kind, $2 value, $3 by, $4 ip, $5 note. One that has expired is gone already. */
+  const removeExemption = `WITH x AS (
+    DELETE FROM ${exemptions} x WHERE x.kind = $1 AND x.value = $2 AND ${inForce} RETURNING x.kind),
+  ${recordExemption('remove-exemption', 'x')}
+  SELECT kind FROM x`;
+
+  return { exemptionsList, exemptionsOf, addExemption, removeExemption };
+}

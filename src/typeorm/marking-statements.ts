@@ -1,0 +1,66 @@
+import { endedOf } from './ended-row.js';
+import { HELD_ROLES, liveness, ms, type LivenessSettings } from './liveness.js';
+
+export interface MarkingSettings extends LivenessSettings {
+  sessions: string;
+  slots: string;
+  /** Milliseconds. */
+  seenInterval: number;
+}
+
+/**
+ * The statement that writes reason and time on the rows of dead sessions. `asked` is a FROM in which `s` is the session;
+ * `reason` is NULL for one that is live.
+ */
+export function marking(settings: Omit<MarkingSettings, 'seenInterval'>) {
+  const { sessions, slots } = settings;
+  const { diedAt, ofCutOff } = liveness(settings);
+
+  return (asked: string, reason: string, wait = ''): string => `WITH due AS (
+    SELECT s.id, ${reason} AS reason, u.active[1] AS newest
+    FROM ${asked} AND s.ended_at IS NULL LEFT JOIN ${slots} u ON u.user_id = s.user_id
+    WHERE ${reason} IS NOT NULL
+    ORDER BY s.id FOR NO KEY UPDATE OF s ${wait})
+  UPDATE ${sessions} s SET end_reason = due.reason, ended_at = ${diedAt('due.reason')},
+    ended_by = CASE due.reason WHEN 'cut-off' THEN ${ofCutOff('created_by')} END,
+    replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
+  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+  RETURNING ${endedOf('s')}`;
+}
+
+/** What is written down of sessions, and decides nothing. */
+export function markingStatements(settings: MarkingSettings) {
+  const { sessions, seenInterval } = settings;
+  const { over, held, deadBecause } = liveness(settings);
+  const mark = marking(settings);
+
+  // What an admission displaced is not in the slots row any more, whatever the limit. The newest session is displaced by
+  // nothing: an order that waited while it was admitted has ended it, and says so itself, see `LateEnds`.
+  const displaced = `CASE WHEN s.generation IS DISTINCT FROM u.generation AND NOT ${held('u')} THEN 'superseded' END`;
+
+  /** $1 users. */
+  const markUsers = mark(
+    `unnest($1::text[]) AS q (user_id) JOIN ${sessions} s ON s.user_id = q.user_id`,
+    `COALESCE(${over}, ${displaced})`,
+  );
+
+  /** $1 id, $2 limit. No other session of its user: another request may have been judged by another limit. */
+  const markChecked = mark(
+    `(SELECT $1::uuid AS id, $2::int AS n) AS q JOIN ${sessions} s ON s.id = q.id`,
+    deadBecause('q.n'),
+  );
+
+  /** $1 id, $2 roles, $3 administrator. What was held at the admission can only shrink. */
+  const refresh = `UPDATE ${sessions} s SET roles = $2::text[], administrator = s.administrator AND $3::boolean,
+    held_roles = ARRAY(SELECT held FROM unnest(${HELD_ROLES}) AS held WHERE held = ANY($2))
+  WHERE s.id = $1::uuid AND s.ended_at IS NULL`;
+
+  /** $1 ids. Waits for nobody: what is locked is being written anyway. */
+  const seen = `WITH due AS (
+    SELECT s.id FROM ${sessions} s
+    WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL AND s.last_seen_at <= now() - ${ms(seenInterval)}
+    ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
+  UPDATE ${sessions} s SET last_seen_at = now() FROM due WHERE s.id = due.id`;
+
+  return { markUsers, markChecked, refresh, seen };
+}
