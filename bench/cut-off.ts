@@ -3,6 +3,7 @@ import { SingleSessionEvents, SingleSessionService } from 'nestjs-single-session
 import { firstValueFrom } from 'rxjs';
 import { DataSource } from 'typeorm';
 import { within } from './context.js';
+import { median } from './figures.js';
 import type { Effort } from './load.js';
 import type { Table } from './report.js';
 
@@ -45,8 +46,6 @@ export async function benchCutOff(databaseUrl: string, { rounds }: Effort): Prom
     rows,
   };
 }
-
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 async function cutOffs(url: string, size: number, runs: number): Promise<Times> {
   const times: Times[] = [];

@@ -1,5 +1,6 @@
 import autocannon from 'autocannon';
 import type { Variant } from './application.js';
+import { median } from './figures.js';
 import type { BenchServer } from './servers.js';
 
 /** How long and how often each variant is loaded. */
@@ -92,10 +93,4 @@ export async function slice(
       `${url}: ${non2xx} refusals, ${errors} errors, ${timeouts} timeouts. This is no benchmark.`,
     );
   return result['2xx'] / result.duration;
-}
-
-export function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

@@ -2,6 +2,7 @@ import http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { MAX_STALENESS_MS, type Variant } from './application.js';
+import { quantile } from './figures.js';
 import type { Effort } from './load.js';
 import type { Table } from './report.js';
 import { startServers, stopServers } from './servers.js';
@@ -115,9 +116,4 @@ function send(
     });
     request.on('error', reject).end(body);
   });
-}
-
-function quantile(values: number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]!;
 }

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { DataSource } from 'typeorm';
 import { POOL_SIZE } from './application.js';
-import { median, ratio, type Effort, type Rates } from './load.js';
+import { median } from './figures.js';
+import { ratio, type Effort, type Rates } from './load.js';
 
 // As seen from bench/dist, where this file runs.
 const LOCK_FILE = new URL('../../package-lock.json', import.meta.url);

@@ -4,6 +4,7 @@ import { SingleSessionEvents, SingleSessionService } from 'nestjs-single-session
 import { firstValueFrom } from 'rxjs';
 import { DataSource } from 'typeorm';
 import { within } from './context.js';
+import { quantile } from './figures.js';
 import { fillInBulk, idOfUser } from './fill.js';
 import type { Table } from './report.js';
 
@@ -56,7 +57,7 @@ export async function benchScale(databaseUrl: string): Promise<Table> {
 }
 
 /** On a database that is filled; it is spoilt afterwards. */
-export async function measureAt(url: string, dataSource: DataSource, size: number): Promise<Figures> {
+async function measureAt(url: string, dataSource: DataSource, size: number): Promise<Figures> {
   const figures: Figures = await bytesOf(dataSource, size);
   const add = (more: Figures): Figures => Object.assign(figures, more);
   const users = size / 2;
@@ -114,11 +115,6 @@ async function onDatabase<Result>(
 ): Promise<Result> {
   const dataSource = await new DataSource({ type: 'postgres', url, poolSize: 2 }).initialize();
   return work(dataSource).finally(() => dataSource.destroy());
-}
-
-function quantile(values: number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
 }
 
 const medianAndP99 = (times: number[]): string =>

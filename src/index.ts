@@ -26,6 +26,7 @@ export {
   type Initiator,
   type LimitReachedEvent,
   type SingleSessionEvent,
+  type Spared,
   type StormEvent,
 } from './session/events.js';
 export type { Explanation } from './session/explainer.js';

@@ -27,7 +27,7 @@ export interface Socket {
 }
 
 // RFC 6455, section 7.4: 4000 to 4999 is for private use; 1013 is "try again later".
-export const SESSION_ENDED_CODE = 4401;
+const SESSION_ENDED_CODE = 4401;
 const TRY_AGAIN_LATER_CODE = 1013;
 const WS_OPEN = 1;
 

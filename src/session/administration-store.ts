@@ -52,7 +52,7 @@ export interface CutOffCounts {
   spared: number;
 }
 
-export type SessionState = 'active' | 'ended';
+type SessionState = 'active' | 'ended';
 
 export interface PageQuery {
   limit: number;

@@ -31,7 +31,7 @@ export interface Actor {
 }
 
 /** Whose sessions are ended; at least one. */
-export interface LogoutOrder {
+interface LogoutOrder {
   userIds?: readonly string[] | undefined;
   usernames?: readonly string[] | undefined;
   note?: string | undefined;

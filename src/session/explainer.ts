@@ -13,7 +13,7 @@ export interface Explanation {
   why: string;
 }
 
-export type ExplainerSettings = PolicySettings &
+type ExplainerSettings = PolicySettings &
   Pick<Explanation, 'onLimit'> & { findUser?: ((username: string) => unknown) | undefined };
 
 /** Says which limit applies and why. */

@@ -27,7 +27,7 @@ export class Permissions {
   }
 
   /** Whether one of the roles makes an administrator. */
-  hasRole(roles: readonly string[]): boolean {
+  hasAdministratorRole(roles: readonly string[]): boolean {
     return has(roles, this.administratorRoles);
   }
 

@@ -62,19 +62,19 @@ export class Policy {
     const [limit, exemption, administrator] = await Promise.all([
       this.limitOf(user),
       this.exemptBy(user, identity),
-      this.isAdministrator(user),
+      this.isAdministratorByFunction(user),
     ]);
     return {
       identity,
       limit: Math.min(limit, LARGEST_LIMIT),
       exempt: exemption !== undefined || limit === Infinity,
       administrator,
-      protected: administrator || this.permissions.hasRole(identity.roles),
+      protected: administrator || this.permissions.hasAdministratorRole(identity.roles),
     };
   }
 
   /** Whether a permission function says so; administrators by role are told by their roles. */
-  isAdministrator(user: unknown): Promise<boolean> {
+  isAdministratorByFunction(user: unknown): Promise<boolean> {
     return this.permissions.byFunction(user);
   }
 

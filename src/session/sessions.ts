@@ -103,7 +103,7 @@ export class Sessions {
    */
   async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
     const roles = this.policy.subjectOf(user).roles ?? rolesIn(verdict.roles);
-    const administrator = verdict.administrator && (await this.policy.isAdministrator(user));
+    const administrator = verdict.administrator && (await this.policy.isAdministratorByFunction(user));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
     await answered(this.store.refresh({ id: check.id, roles, administrator }));
     return this.verify(check);

@@ -7,8 +7,6 @@ export interface LivenessSettings {
   idleTimeout: number | undefined;
 }
 
-export type Liveness = ReturnType<typeof liveness>;
-
 const HOUR_MS = 3_600_000;
 
 /** As the value of a parameter. Before version 15, PostgreSQL reads no milliseconds beyond 2^31, which are 25 days. */

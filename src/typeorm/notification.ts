@@ -8,7 +8,7 @@ const HELLO = '?';
 export const LARGEST_PAYLOAD = 7_900;
 
 /** What a process reads from another, or from itself. */
-export interface Notification {
+interface Notification {
   /** Who sent it: a random name of a process. */
   from: string | undefined;
   /** Sent to be heard by the sender itself; nothing has changed. */

@@ -58,7 +58,7 @@ export class UserSession {
   @Column('timestamptz', { name: 'created_at' })
   createdAt: Date;
 
-  /** Written at most once a minute; in no index, so that writing it stays cheap (heap-only tuples). */
+  /** Written at most once a minute, or once in a quarter of `idleTimeout` if that is shorter; in no index, so that writing it stays cheap (heap-only tuples). */
   @Column('timestamptz', { name: 'last_seen_at' })
   lastSeenAt: Date;
 
