@@ -8,7 +8,7 @@ import {
 } from '@nestjs/common';
 import { originOf } from '../http/origin.js';
 import { requestOf, type SessionRequest } from '../http/request.js';
-import type { Actor } from '../session/administration.js';
+import type { Actor } from '../session/actor.js';
 import { Permissions } from '../session/permissions.js';
 import { Policy } from '../session/policy.js';
 

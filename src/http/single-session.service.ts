@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { catchError, throwError, type Observable } from 'rxjs';
+import { actorOfCode } from '../session/actor.js';
 import {
-  actorOfCode,
   Administration,
   type LogoutEveryoneOrder,
   type LogoutEveryoneResult,

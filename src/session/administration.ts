@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { sign, type Actor } from './actor.js';
 import {
   type AdministrationStore,
   type CutOff,
@@ -11,24 +12,13 @@ import {
   type Page,
   type PageQuery,
   type RecordedAction,
-  type Signature,
   type Summary,
 } from './administration-store.js';
-import { answered } from './answered.js';
+import { answered, COUNT_WITHIN_MS } from './answered.js';
 import type { SingleSessionEvents, Spared } from './events.js';
 import type { Freshness } from './freshness.js';
-import type { Permission } from './permissions.js';
 import { isSessionId } from './session-id.js';
 import type { Sweeper } from './sweeper.js';
-
-/** Who administers: an administrator with a request, or the application's own code. */
-export interface Actor {
-  /** `null` for the application's own code. */
-  userId: string | null;
-  username: string | null;
-  ip: string | null;
-  permission: Permission;
-}
 
 /** Whose sessions are ended; at least one. */
 interface LogoutOrder {
@@ -81,8 +71,6 @@ export class ForbiddenError extends Error {
 
 const SUMMARY_KEPT_MS = 1_000;
 const SUMMARY_KEPT_TIMES = 10;
-/** Counting reads every live session. Nobody waits for it to be logged out. */
-const COUNT_WITHIN_MS = 30_000;
 
 /** Logs people out and shows who is there. Whom an order may touch is decided in the statement that carries it out. */
 export class Administration {
@@ -214,20 +202,6 @@ export class Administration {
     return result;
   }
 }
-
-/** The application's own code may do anything. */
-export const actorOfCode = (by: string | undefined): Actor => ({
-  userId: null,
-  username: by ?? null,
-  ip: null,
-  permission: { logout: true, logoutAdmins: true },
-});
-
-export const sign = ({ username, ip }: Actor, note?: string): Signature => ({
-  by: username,
-  ip,
-  note: note ?? null,
-});
 
 function sparedBy(
   {

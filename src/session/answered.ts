@@ -3,6 +3,9 @@ import { StoreUnavailableError } from './session-store.js';
 /** How long a request waits for the store, in milliseconds, before it is refused with 503. */
 export const ANSWER_WITHIN_MS = 5_000;
 
+/** The same for what reads every live session, in milliseconds. Nobody waits for it to be logged out. */
+export const COUNT_WITHIN_MS = 30_000;
+
 /**
  * The store's answer, or a {@link StoreUnavailableError} when it fails or does not come in time.
  * A database that stops answering says nothing at all: without a limit of our own a request would hang with it.

@@ -1,4 +1,4 @@
-import { sign, type Actor } from './administration.js';
+import { sign, type Actor } from './actor.js';
 import type { AdministrationStore, Exemption, ExemptionKind } from './administration-store.js';
 import { answered } from './answered.js';
 import type { SingleSessionEvents } from './events.js';

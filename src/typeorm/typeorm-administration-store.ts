@@ -17,6 +17,7 @@ import {
   type Signature,
   type Summary,
 } from '../session/administration-store.js';
+import { COUNT_WITHIN_MS } from '../session/answered.js';
 import type { Spared } from '../session/events.js';
 import {
   dated,
@@ -45,8 +46,6 @@ export interface AdministrationStoreSettings {
   administratorRoles: readonly string[];
 }
 
-/** Counting reads every live session; nobody waits for it to be logged out. */
-const COUNT_WITHIN_MS = 30_000;
 const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const ACTION_CURSOR = /^\d{1,18}$/;
 

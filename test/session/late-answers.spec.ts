@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import { actorOfCode, Administration } from '../../src/session/administration.js';
+import { actorOfCode } from '../../src/session/actor.js';
+import { Administration } from '../../src/session/administration.js';
 import type { AdministrationStore, CutOff, EndUsersResult } from '../../src/session/administration-store.js';
 import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import { SingleSessionEvents, type SingleSessionEvent } from '../../src/session/events.js';
