@@ -39,13 +39,13 @@ export interface Admission {
   exempt: boolean;
   /** A permission function says that the user is an administrator. */
   administrator: boolean;
-  /** The user counts as an administrator, by a function or by a role. Default: as `administrator`. */
-  protected?: boolean;
+  /** The user counts as an administrator, by a function or by a role. */
+  protected: boolean;
   onLimit: 'evict' | 'reject';
   /** The session that the same browser carried: it makes room first. `null` when there was none. */
   replaces: string | null;
   /** The session that was taken in place of a password: it must be live at the moment of the admission. */
-  entitledBy?: string | null;
+  entitledBy: string | null;
   origin: Origin;
 }
 

@@ -44,7 +44,7 @@ const caseOf = ({ limit, onLimit, replaces, entitledBy }: Admission): Case => ({
   reject: onLimit === 'reject',
   prune: onLimit === 'reject' || limit > 1,
   replaces: replaces !== null,
-  entitled: (entitledBy ?? null) !== null,
+  entitled: entitledBy !== null,
 });
 
 type Values = ReturnType<typeof valuesOf>;
@@ -57,10 +57,10 @@ const valuesOf = ({ identity, origin, ...admission }: Admission) => ({
   roles: identity.roles,
   exempt: admission.exempt,
   administrator: admission.administrator,
-  protected: admission.protected ?? admission.administrator,
+  protected: admission.protected,
   limit: admission.limit,
   replaces: admission.replaces,
-  entitledBy: admission.entitledBy ?? null,
+  entitledBy: admission.entitledBy,
   ip: origin.ip,
   userAgent: origin.userAgent,
 });

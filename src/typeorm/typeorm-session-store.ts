@@ -92,7 +92,7 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   private async isEntitled({ identity, limit, onLimit, entitledBy }: Admission): Promise<boolean> {
-    if (!entitledBy) return true;
+    if (entitledBy === null) return true;
     if (onLimit === 'evict') return false;
     const [found] = await this.verify([{ id: entitledBy, limit }]);
     return found!.live && found!.userId === identity.id;

@@ -72,6 +72,8 @@ describe('a limit that is lowered', () => {
         limit,
         exempt: false,
         administrator: false,
+        protected: false,
+        entitledBy: null,
         onLimit: 'evict',
         replaces: null,
         origin: NOWHERE,

@@ -126,6 +126,8 @@ describe('ending', () => {
           limit: 2,
           exempt: false,
           administrator: false,
+          protected: false,
+          entitledBy: null,
           onLimit: 'evict',
           replaces: null,
           origin: NOWHERE,

@@ -64,6 +64,8 @@ async function useAll(dataSource: DataSource): Promise<void> {
         limit: 3,
         exempt: false,
         administrator: false,
+        protected: false,
+        entitledBy: null,
         onLimit,
         replaces: null,
         origin: NOWHERE,
