@@ -65,14 +65,17 @@ interface Mounted {
 }
 
 const PATH = /^[\w.~-]+(\/[\w.~-]+)*$/;
+/** What shapes the module when nothing is said of it; all of its names are here. */
+export const DEFAULT_EXTRAS = {
+  dataSource: undefined,
+  isGlobal: true,
+  enforceGlobally: true,
+  admin: undefined,
+  selfService: false,
+} satisfies Record<keyof SingleSessionModuleExtras, unknown>;
+
 /** The names of what shapes the module. */
-export const EXTRAS: readonly string[] = [
-  'dataSource',
-  'isGlobal',
-  'enforceGlobally',
-  'admin',
-  'selfService',
-] satisfies (keyof SingleSessionModuleExtras)[];
+export const EXTRAS: readonly string[] = Object.keys(DEFAULT_EXTRAS);
 
 /** @throws Error for what stands beside a factory and does not belong there */
 export function checkAsyncKeys(given: object): void {
@@ -97,7 +100,13 @@ export function checkAsyncKeys(given: object): void {
  * @throws Error that says what to write instead
  */
 export function resolveExtras(given: SingleSessionModuleExtras): ResolvedExtras {
-  const { dataSource, isGlobal = true, enforceGlobally = true, admin, selfService = false } = given;
+  const {
+    dataSource,
+    isGlobal = DEFAULT_EXTRAS.isGlobal,
+    enforceGlobally = DEFAULT_EXTRAS.enforceGlobally,
+    admin,
+    selfService = DEFAULT_EXTRAS.selfService,
+  } = given;
   if (dataSource !== undefined && (typeof dataSource !== 'string' || dataSource === ''))
     throw wrong('dataSource', 'the name of a TypeORM data source, such as "sessions"', dataSource);
   return {

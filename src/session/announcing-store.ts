@@ -17,6 +17,9 @@ export interface StormSettings {
   threshold: number;
   /** Milliseconds. */
   windowMs: number;
+}
+
+export interface AnnouncingSettings extends StormSettings {
   /** Where an administrator may exempt accounts at run time, if anywhere. */
   exemptionsPath?: string | undefined;
 }
@@ -28,7 +31,7 @@ export class AnnouncingStore extends SessionStore {
   constructor(
     private readonly store: SessionStore,
     private readonly events: SingleSessionEvents,
-    private readonly storm: StormSettings,
+    private readonly settings: AnnouncingSettings,
   ) {
     super();
   }
@@ -42,7 +45,7 @@ export class AnnouncingStore extends SessionStore {
     if (result.outcome === 'admitted') {
       this.announceAdmitted(admission, result.exempt);
       // The store counts one at a time, so exactly one process sees this number in each window.
-      if (result.logins === this.storm.threshold + 1) this.announceStorm(admission, result.logins);
+      if (result.logins === this.settings.threshold + 1) this.announceStorm(admission, result.logins);
     }
     if (result.outcome === 'no-room') this.announceLimit(admission);
     return result;
@@ -115,7 +118,7 @@ export class AnnouncingStore extends SessionStore {
   }
 
   private announceStorm({ identity: { id: userId, username } }: Admission, logins: number): void {
-    const { windowMs, exemptionsPath } = this.storm;
+    const { windowMs, exemptionsPath } = this.settings;
     this.events.emit({ type: 'storm', at: new Date(), userId, username, logins, windowMs });
     const name = JSON.stringify(username);
     const atOnce =
