@@ -113,7 +113,10 @@ export class SingleSessionModule
     await this.freshness?.stop();
   }
 
-  /** Not earlier: until now there were requests to answer, and what they did is told and written down as well. */
+  /**
+   * Not earlier: until now there were requests to answer. What they did is told, and written down unless the data source
+   * is gone already, as it is where TypeOrmModule is imported after this module.
+   */
   async onApplicationShutdown(): Promise<void> {
     await this.bookkeeper.close();
     this.events.close();

@@ -7,7 +7,11 @@ import {
 } from '@nestjs/common';
 import { bearerTokenOf, type SessionRequest } from '../http/request.js';
 
-type Request = SessionRequest & { method: string; body?: unknown };
+interface Http2 {
+  stream?: { endAfterHeaders?: boolean };
+}
+
+type Request = SessionRequest & Http2 & { method: string; body?: unknown; raw?: Http2 };
 
 const READS = ['GET', 'HEAD', 'OPTIONS'];
 const FROM_HERE = ['same-origin', 'none'];
@@ -51,12 +55,16 @@ function hostOf(origin: string): string | undefined {
   return URL.canParse(origin) ? new URL(origin).host : undefined;
 }
 
+// A form needs no body to be one, and no browser sends a token with it.
 function isJsonOrEmpty(request: Request): boolean {
   const type = request.headers['content-type'];
-  if (hasBody(request) && request.body === undefined) return false;
-  return type === undefined ? !hasBody(request) : /^application\/json\s*(;|$)/i.test(String(type));
+  const isJson = type !== undefined && /^application\/json\s*(;|$)/i.test(String(type));
+  if (hasBody(request)) return isJson && request.body !== undefined;
+  return type === undefined || isJson || isByTokenAlone(request);
 }
 
-/** RFC 9112, section 6.3. */
-const hasBody = ({ headers }: Request): boolean =>
-  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+/** RFC 9112, section 6.3. HTTP/2 says it by the stream, whatever the headers are. */
+const hasBody = ({ headers, stream, raw }: Request): boolean =>
+  headers['transfer-encoding'] !== undefined ||
+  Number(headers['content-length'] ?? 0) > 0 ||
+  (stream ?? raw?.stream)?.endAfterHeaders === false;

@@ -35,15 +35,18 @@ export function learnCookieName(response: SessionResponse, id: string): void {
 }
 
 /** Whether the request may have brought this id, in whatever cookie. */
-export const mayHaveSent = ({ headers: { cookie } }: SessionRequest, id: string): boolean =>
-  String(cookie ?? '').includes(encodeURIComponent(id));
+export const mayHaveSent = (request: SessionRequest, id: string): boolean =>
+  String(request.headers.cookie ?? '').includes(encodeURIComponent(id)) ||
+  cookiesOf(request).some(([, value]) => value === id);
 
 const cookiesOf = ({ headers: { cookie } }: SessionRequest): Cookie[] =>
   typeof cookie === 'string' ? cookie.split(';').map(parse) : [];
 
 function setCookiesOf(response: SessionResponse): Cookie[] {
-  const headers = response.getHeader('set-cookie') as string | string[] | undefined;
-  return [headers ?? []].flat().map((header) => parse(header.split(';', 1)[0]!));
+  const headers = [response.getHeader('set-cookie')].flat();
+  return headers
+    .filter((header) => typeof header === 'string')
+    .map((header) => parse(header.split(';', 1)[0]!));
 }
 
 type Cookie = [name: string, value: string];

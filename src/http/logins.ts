@@ -117,7 +117,9 @@ export class Logins {
     } catch (error) {
       if (credential === 'cookie') await this.discardCookieSession(request, error);
       throw error instanceof NotEntitledError
-        ? await this.endedException(error.sessionId, request, response)
+        ? await this.endedException(error.sessionId, request, response).catch((reason: unknown) =>
+            toException(reason, response),
+          )
         : toException(error, response);
     }
   }

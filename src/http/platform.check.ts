@@ -41,7 +41,7 @@ export class PlatformCheck {
   private requireOneRegistration(): void {
     if (this.discovery.getProviders().filter(({ token }) => token === PlatformCheck).length < 2) return;
     throw new Error(
-      'SingleSessionModule.forRoot() or forRootAsync() was called more than once, with different options. Call it once, in your root module, with all of them; it is global, so the others find its service without an import.',
+      'SingleSessionModule.forRoot() or forRootAsync() was called more than once. Call it once, in your root module, with all options; it is global, so the others find its service without an import. With isGlobal: false, import what that one call gave wherever you need it.',
     );
   }
 

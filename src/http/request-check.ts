@@ -128,20 +128,32 @@ export class RequestCheck {
     const { userId } = found;
     if (!user) return { id, userId };
     const comparison = this.policy.compare(found, user);
-    if (comparison === 'foreign') return this.refuseForeign(userId, credential);
+    if (comparison === 'foreign') return this.refuseForeign({ id, credential }, userId, user, request);
     const verdict = comparison === 'same' ? found : await this.sessions.keepCurrent(check, found, user);
     return verdict.live ? { id, userId } : refuseEnded(verdict, credential, request);
   }
 
-  // Its own user has not left: an API key came beside the cookie, say, or an administrator acts for somebody.
-  private refuseForeign(userId: string, credential: Claim['credential']): never {
-    if (credential === 'cookie')
-      this.explain(
-        'foreign',
-        `A request was refused because request.user is another user than the one of its cookie session, ${JSON.stringify(userId)}. Put @SkipSingleSession() on routes that ` +
-          'authenticate otherwise, such as by API key; and where an administrator acts for a user, leave request.user the administrator.',
-      );
-    throw new SessionEndedException('unknown', null);
+  // Its own user has not left where somebody else was set over them: an API key came beside the cookie, say, or an
+  // administrator acts for somebody. A cookie session that says another user by itself, after a change of ids for one,
+  // will never be good again: it is destroyed with this answer, and its session must not stay behind and hold a slot.
+  private async refuseForeign(
+    { id, credential }: Claim,
+    userId: string,
+    user: unknown,
+    request: SessionRequest,
+  ): Promise<never> {
+    const dead: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
+    if (credential === 'token') return refuseEnded(dead, credential, request);
+    if (tells(request, user, this.policy.userIdOf(user))) {
+      await this.sessions.giveUp(id);
+      return refuseEnded(dead, credential, request);
+    }
+    this.explain(
+      'foreign',
+      `A request was refused because request.user is another user than the one of its cookie session, ${JSON.stringify(userId)}. Put @SkipSingleSession() on routes that ` +
+        'authenticate otherwise, such as by API key; and where an administrator acts for a user, leave request.user the administrator.',
+    );
+    throw new SessionEndedException(dead.reason, dead.endedAt);
   }
 
   private async adopt(user: unknown, request: SessionRequest): Promise<CurrentSession> {
@@ -182,6 +194,15 @@ export class RequestCheck {
 }
 
 type Dead = Extract<CheckResult, { live: false }>;
+
+/** Whether what Passport keeps in the cookie session tells this user: most keep the id, the name or the address, or an object with the id. */
+function tells({ session }: SessionRequest, user: unknown, userId: string): boolean {
+  const kept = session?.passport?.user;
+  const { id = kept } = (kept ?? {}) as { id?: unknown };
+  if (!['string', 'number', 'bigint'].includes(typeof id)) return false;
+  const { id: own, username, email } = user as Record<string, unknown>;
+  return [userId, own, username, email].some((name) => String(name) === String(id));
+}
 
 async function refuseEnded(
   { reason, endedAt }: Pick<Dead, 'reason' | 'endedAt'>,

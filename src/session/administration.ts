@@ -143,7 +143,7 @@ export class Administration {
     return { ...counts, dryRun };
   }
 
-  list(query: ListQuery): Promise<Page<ListedSession>> {
+  async list(query: ListQuery): Promise<Page<ListedSession>> {
     return answered(this.store.list(query));
   }
 
@@ -162,7 +162,7 @@ export class Administration {
     return summary;
   }
 
-  actions(query: PageQuery): Promise<Page<RecordedAction>> {
+  async actions(query: PageQuery): Promise<Page<RecordedAction>> {
     return answered(this.store.actions(query));
   }
 

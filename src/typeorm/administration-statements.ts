@@ -1,6 +1,6 @@
 import { recordAction } from './action-statements.js';
 import { endedOf } from './ended-row.js';
-import { IN_TIME, ipv4IfMapped, isAdministrator, liveness, type LivenessSettings } from './liveness.js';
+import { inTime, ipv4IfMapped, isAdministrator, liveness, type LivenessSettings } from './liveness.js';
 
 export interface AdministrationSettings extends LivenessSettings {
   sessions: string;
@@ -40,8 +40,8 @@ export function administrationStatements(settings: AdministrationSettings) {
   UNION ALL SELECT 'asked', NULL, wanted.user_id, wanted.username, NULL, NULL, NULL, NULL, COALESCE(judged.protected, false)
     FROM wanted LEFT JOIN judged ON judged.user_id = wanted.user_id`;
 
-  /** As `judged`, and $6 by, $7 ip, $8 action, $9 note, $10 target. */
-  const endUsers = `${judged('FOR NO KEY UPDATE OF u', IN_TIME)},
+  /** As `judged`, and $6 by, $7 ip, $8 action, $9 note, $10 target, $11 the time left. */
+  const endUsers = `${judged('FOR NO KEY UPDATE OF u', inTime('$11'))},
   slot AS (
     UPDATE ${slots} u SET active = CASE WHEN $3 IS NULL THEN '{}' ELSE array_remove(judged.active, $3) END,
       floor = CASE WHEN $3 IS NULL THEN judged.generation ELSE judged.floor END
@@ -75,11 +75,11 @@ export function administrationStatements(settings: AdministrationSettings) {
 
   // Committed in the order of their ids: a login that sees one must see all those that are older.
   const oneAtATime = `pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('${cutoffs}'))`;
-  /** $1 by, $2 administrators, $3 roles, $4 usernames, $5 user ids, $6 ip, $7 note, $8 target. */
+  /** $1 by, $2 administrators, $3 roles, $4 usernames, $5 user ids, $6 ip, $7 note, $8 target, $9 the time left. */
   const insertCutOff = `WITH locked AS MATERIALIZED (SELECT ${oneAtATime}),
   cutoff AS (
     INSERT INTO ${cutoffs} (created_at, created_by, administrators, roles, usernames, user_ids)
-    SELECT now(), $1::text, $2::boolean, $3::text[], $4::text[], $5::text[] FROM locked WHERE ${IN_TIME} RETURNING id, created_at),
+    SELECT now(), $1::text, $2::boolean, $3::text[], $4::text[], $5::text[] FROM locked WHERE ${inTime('$9')} RETURNING id, created_at),
   action AS (${recordAction(actions, {
     by: '$1::text',
     ip: ipv4IfMapped('$6::inet'),

@@ -1,5 +1,6 @@
 import type { Admission } from '../session/session.js';
-import { exemptNow, IN_TIME, ipv4IfMapped, liveness, ms, type LivenessSettings } from './liveness.js';
+import { exemptNow, inTime, ipv4IfMapped, liveness, ms, type LivenessSettings } from './liveness.js';
+import { TIME_LEFT } from './primary-database.js';
 import type { TableNames } from './table-names.js';
 
 export type AdmissionSettings = LivenessSettings &
@@ -63,6 +64,7 @@ const valuesOf = ({ identity, origin, ...admission }: Admission) => ({
   entitledBy: admission.entitledBy,
   ip: origin.ip,
   userAgent: origin.userAgent,
+  timeLeft: TIME_LEFT,
 });
 
 interface Text {
@@ -98,7 +100,7 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const conditions = [
-    IN_TIME,
+    inTime($('timeLeft')),
     // Who is in already finds out by the session's id, which is there.
     ...(which.reject
       ? [`(${exempt} OR cardinality(${kept()}) < ${$('limit')} OR ${$('id')} = ANY (u.active))`]

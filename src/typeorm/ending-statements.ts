@@ -1,6 +1,6 @@
 import type { EndTarget } from '../session/session.js';
 import { endedOf } from './ended-row.js';
-import { exemptNow, IN_TIME, liveness, ms, type LivenessSettings } from './liveness.js';
+import { exemptNow, inTime, liveness, ms, type LivenessSettings } from './liveness.js';
 
 export interface EndingSettings extends LivenessSettings {
   sessions: string;
@@ -89,7 +89,7 @@ export function endingStatements(settings: EndingSettings) {
       'true',
     ),
     user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
-  old AS (SELECT locked.* FROM locked WHERE ${IN_TIME}),
+  old AS (SELECT locked.* FROM locked WHERE ${inTime('$4')}),
   slot AS (
     UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
   ${finish('true', 'true', '$2')}`,

@@ -1,5 +1,3 @@
-import { ANSWER_WITHIN_MS } from '../session/answered.js';
-
 /** What the fragments are made for; all of it is fixed at start. Names are quoted. */
 export interface LivenessSettings {
   cutoffs: string;
@@ -16,11 +14,14 @@ export const interval = (milliseconds: number): string =>
 export const ms = (milliseconds: number): string => `interval '${interval(milliseconds)}'`;
 
 /**
- * A condition that holds, or fails the statement when it has waited for locks for longer than its caller waits for the
- * statement. An order that was answered with an error must not be carried out later, on people who have signed in since.
- * To be read after the locks are held: from a materialized CTE that takes them.
+ * A condition that holds, or fails the statement when it has waited for locks for longer than its caller waits for it.
+ * `timeLeft`: the parameter that is `TIME_LEFT`. What was answered with an error must not be carried out later, on people
+ * who have signed in since. To be read after the locks are held: from a materialized CTE that takes them, or in the WHERE
+ * of an ON CONFLICT.
  */
-export const IN_TIME = `CASE WHEN clock_timestamp() < statement_timestamp() + ${ms(ANSWER_WITHIN_MS - 500)} THEN true
+export const inTime = (
+  timeLeft: string,
+): string => `CASE WHEN clock_timestamp() < statement_timestamp() + ${timeLeft}::interval THEN true
     ELSE format('nothing was done: others held a lock for %s', clock_timestamp() - statement_timestamp())::boolean END`;
 
 /** One value for one address, however it is written (RFC 4291, section 2.5.5.2). */

@@ -1,6 +1,13 @@
 import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS } from '../session/answered.js';
 import { hangingUpAt } from './hang-up.js';
+import { interval } from './liveness.js';
+
+/** In place of a parameter: for how long the caller still waits for the answer when the statement is sent, as an interval. */
+export const TIME_LEFT = Symbol('time left');
+
+/** What it takes an answer to come back. */
+const WAY_BACK_MS = 500;
 
 /** What a statement gave. */
 export interface Result<Row> {
@@ -19,11 +26,17 @@ export class PrimaryDatabase {
     try {
       const client: unknown = await runner.connect();
       const { records, affected } = await hangingUpAt(deadline, client, () =>
-        runner.query(sql, parameters, true),
+        runner.query(sql, timed(parameters, deadline), true),
       );
       return { records: records as Row[], affected: affected ?? 0 };
     } finally {
       await runner.release();
     }
   }
+}
+
+function timed(parameters: unknown[], deadline: number): unknown[] {
+  if (!parameters.includes(TIME_LEFT)) return parameters;
+  const timeLeft = Math.max(0, Math.floor(deadline - performance.now() - WAY_BACK_MS));
+  return parameters.map((parameter) => (parameter === TIME_LEFT ? interval(timeLeft) : parameter));
 }

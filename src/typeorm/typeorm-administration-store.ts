@@ -34,7 +34,7 @@ import { exemptionStatements } from './exemption-statements.js';
 import { LateEnds } from './late-ends.js';
 import { listingStatements, type ListingSettings } from './listing-statements.js';
 import { toEndedSession } from './ended-row.js';
-import { PrimaryDatabase } from './primary-database.js';
+import { PrimaryDatabase, TIME_LEFT } from './primary-database.js';
 import { quotedTableNames } from './table-names.js';
 
 export interface AdministrationStoreSettings {
@@ -78,7 +78,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     const whom = [userIds, usernames, sessionId, protect, this.settings.administratorRoles];
     const rows = dryRun
       ? await this.rows<ToldRow>(this.sql.wouldEndUsers, whom)
-      : await this.rows<ToldRow>(this.sql.endUsers, [...whom, ...recorded(order, signature)]);
+      : await this.rows<ToldRow>(this.sql.endUsers, [...whom, ...recorded(order, signature), TIME_LEFT]);
     const late = rows.filter(({ kind }) => kind === 'late').map(({ id }) => id);
     const endedLate = await this.lateEnds.write(late, 'admin', signature.by);
     return { ...toResult(rows), ended: [...endedAmong(rows), ...endedLate.map(toEndedSession)] };
@@ -87,7 +87,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
   async cutOff({ spared, signature, target }: CutOffOrder): Promise<CutOff> {
     const { by, ip, note } = signature;
     const [administrators, roles, ...rest] = this.parametersOf(spared);
-    const parameters = [by, administrators, roles, ...rest, ip, note, JSON.stringify(target)];
+    const parameters = [by, administrators, roles, ...rest, ip, note, JSON.stringify(target), TIME_LEFT];
     const [row] = await this.rows<CutOff>(this.sql.insertCutOff, parameters);
     return dated(row!);
   }

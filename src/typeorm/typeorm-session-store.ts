@@ -15,7 +15,7 @@ import { Checking } from './checking.js';
 import { LateEnds } from './late-ends.js';
 import { surviveLostConnections } from './lost-connections.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
-import { PrimaryDatabase } from './primary-database.js';
+import { PrimaryDatabase, TIME_LEFT } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
 import { endingStatements, type EndingSettings } from './ending-statements.js';
 import { markingStatements, type MarkingSettings } from './marking-statements.js';
@@ -115,7 +115,7 @@ export class TypeOrmSessionStore extends SessionStore {
   async end({ target, reason, by, limit = NO_LIMIT }: EndOrder): Promise<EndedSession[]> {
     const parameters =
       target.scope === 'user'
-        ? [target.userId, reason, by]
+        ? [target.userId, reason, by, TIME_LEFT]
         : [
             target.sessionId,
             reason,

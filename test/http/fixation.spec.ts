@@ -153,6 +153,8 @@ describe('a login by hand in a middleware, before any guard has seen the request
       }, next);
   }
 
+  const encoded = (id: string): string => `%${Buffer.from(id).toString('hex').match(/../g)!.join('%')}`;
+
   beforeAll(async () => {
     place = await startApplication(databaseUrl, {
       users,
@@ -163,17 +165,25 @@ describe('a login by hand in a middleware, before any guard has seen the request
   });
   afterAll(() => place?.close());
 
-  it('is refused when it kept the id that the browser came with, which somebody else may know [S1]', async () => {
-    const user = newUser({ users });
-    const victim = new Browser(place.url);
-    await victim.post('/visit');
-    const attacker = victim.copy();
-    const refused = await victim.get('/me', { 'x-sso': user.username });
-    expect(refused.status).toBe(500);
-    expect(await rowsOf(place, user)).toEqual([]);
-    for (const browser of [attacker, victim])
-      expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
-  });
+  it.each([
+    ['', (cookie: string) => cookie],
+    // As the middleware reads it, it is the same.
+    [', however that is written', (cookie: string) => cookie.replace(/(?<==(s%3A)?)[\w-]{20,}/, encoded)],
+  ])(
+    'is refused when it kept the id that the browser came with, which somebody else may know%s [S1]',
+    async (_, written) => {
+      const user = newUser({ users });
+      const victim = new Browser(place.url);
+      await victim.post('/visit');
+      const attacker = victim.copy();
+      victim.cookie = written(victim.cookie!);
+      const refused = await victim.get('/me', { 'x-sso': user.username });
+      expect(refused.status).toBe(500);
+      expect(await rowsOf(place, user)).toEqual([]);
+      for (const browser of [attacker, victim])
+        expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+    },
+  );
 
   it.each(['with a new id', 'in a browser that came without a cookie'])(
     'is admitted %s [S1]',

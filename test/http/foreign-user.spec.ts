@@ -111,30 +111,68 @@ describe('another user than that of the cookie session is refused, and the sessi
   });
 });
 
-it('what is checked at the same moment on the same request, as fields of GraphQL are, counts for the user who was checked [P2, S16]', async () => {
+it('a cookie session that says another user by itself, after a change of ids, is destroyed, and the next request is anonymous', async () => {
+  let changed = false;
+  application = await startApplication(databaseUrl, {
+    users,
+    options: {
+      identify: ({ id, username, roles }: TestUser) => ({ id: changed ? `new-${id}` : id, username, roles }),
+    },
+  });
+  const user = newUser(application);
+  const browser = new Browser(application.url);
+  await browser.login(user.username);
+  changed = true;
+  expect((await browser.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'unknown' });
+  expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+  expect(await liveSessionsOf(application, user)).toEqual([]);
+});
+
+describe('what is checked at the same moment on the same request, as fields of GraphQL are, counts for what was checked', () => {
   const [mine, dead] = ['00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002'];
-  const open = gate<void>();
-  const verify = async ({ id }: Check): Promise<CheckResult> => {
-    await open.promise;
-    const rest = { userId: 'u', unmarked: false, unseen: false, roles: '', administrator: false };
-    return id === mine
-      ? { live: true, ...rest }
-      : { live: false, reason: 'superseded', endedAt: null, ...rest };
-  };
-  const sessions = { remembers: false, remembered: () => undefined, verify };
-  const nothing: unknown = {};
-  const check = new RequestCheck(
-    sessions as unknown as Sessions,
-    nothing as Admissions,
-    new Policy(DEFAULT_POLICY),
-    nothing as Watches,
-    { unregistered: 'reject' },
-  );
   const user = { id: 'u', username: 'u', roles: [] };
-  const request: SessionRequest = { headers: {}, user: { ...user, sid: mine } };
-  const first = check.check(request, undefined);
-  request.user = { ...user, sid: dead };
-  open.open();
-  await expect(first).resolves.toBe(true);
-  await expect((async () => check.check(request, undefined))()).rejects.toMatchObject({ status: 401 });
+  const nothing: unknown = {};
+
+  /** Lets the first check pass, whatever the request is when its answer comes; and checks again. */
+  async function checkTwice(request: SessionRequest, meanwhile: () => void): Promise<true> {
+    const open = gate<void>();
+    const verify = async ({ id }: Check): Promise<CheckResult> => {
+      await open.promise;
+      const rest = { userId: 'u', unmarked: false, unseen: false, roles: '', administrator: false };
+      return id === mine
+        ? { live: true, ...rest }
+        : { live: false, reason: 'superseded', endedAt: null, ...rest };
+    };
+    const sessions = { remembers: false, remembered: () => undefined, verify };
+    const check = new RequestCheck(
+      sessions as unknown as Sessions,
+      nothing as Admissions,
+      new Policy(DEFAULT_POLICY),
+      nothing as Watches,
+      { unregistered: 'reject' },
+    );
+    const first = check.check(request, undefined);
+    meanwhile();
+    open.open();
+    expect(await first).toBe(true);
+    return check.check(request, undefined);
+  }
+
+  it('the user [P2, S16]', async () => {
+    const request: SessionRequest = { headers: {}, user: { ...user, sid: mine } };
+    const again = checkTwice(request, () => (request.user = { ...user, sid: dead }));
+    await expect(again).rejects.toMatchObject({ status: 401 });
+  });
+
+  it('the cookie session [P2, S16]', async () => {
+    const session = { singleSession: mine, save: () => undefined, destroy: (done: () => void) => done() };
+    const request: SessionRequest = { headers: {}, user, session };
+    const again = checkTwice(request, () => (session.singleSession = dead));
+    await expect(again).rejects.toMatchObject({ status: 401 });
+  });
+
+  it('and when nothing has changed it is not asked again', async () => {
+    const request: SessionRequest = { headers: {}, user: { ...user, sid: mine } };
+    await expect(checkTwice(request, () => undefined)).resolves.toBe(true);
+  });
 });

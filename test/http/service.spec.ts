@@ -1,5 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Body, Controller, HttpCode, Post, Req, UnauthorizedException } from '@nestjs/common';
+import {
+  BadRequestException,
+  Body,
+  Controller,
+  HttpCode,
+  Post,
+  Req,
+  UnauthorizedException,
+} from '@nestjs/common';
 import type { Request } from 'express';
 import { SessionLimitReachedException, SingleSessionService } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
@@ -205,4 +213,8 @@ describe('endEveryone by the application', () => {
     await expect(service.endEveryone({ except: except as object })).rejects.toThrow(message);
     expect((await browser.get('/me')).status).toBe(200);
   });
+});
+
+it('a cursor that no page gave is refused as bad input, not as a failure of the server', async () => {
+  await expect(service.list({ cursor: 'x' })).rejects.toThrow(BadRequestException);
 });

@@ -1,9 +1,9 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { someone, until } from '../support/store.js';
+import { someone, StoreBench, until } from '../support/store.js';
 import { person, Process } from './administrators.js';
 
 let url: string;
@@ -69,23 +69,37 @@ describe('what an administrator ordered and was answered with an error, since ot
 });
 
 describe('a login that was answered with an error, since others held a lock for too long', () => {
-  it('is not carried out later, when it would end the session that the user has [P5]', async () => {
-    const user = someone();
-    const sessions = one.bench.sessions();
-    const before = await sessions.login(user);
-    const holder = one.bench.dataSource.createQueryRunner();
-    await holder.startTransaction();
-    try {
-      await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
-      await expect(sessions.login(user)).rejects.toThrow(StoreUnavailableError);
-    } finally {
-      await holder.rollbackTransaction();
-      await holder.release();
-    }
-    await until(async () => !(await underWay()));
-    expect(await sessions.states([before])).toEqual(['live']);
-    expect(await one.bench.rowsOf(user)).toHaveLength(1);
+  let slow: StoreBench;
+  beforeEach(async () => {
+    slow = await StoreBench.open(url, {}, { poolSize: 1 });
   });
+  afterEach(() => slow.close());
+
+  it.each([
+    ['', 0],
+    [', also when it had waited for a connection before', 3],
+  ])(
+    'is not carried out later, when it would end the session that the user has%s [P5]',
+    async (_, seconds) => {
+      const user = someone();
+      const sessions = one.bench.sessions();
+      const before = await sessions.login(user);
+      const holder = one.bench.dataSource.createQueryRunner();
+      await holder.startTransaction();
+      try {
+        await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+        const busy = slow.query('SELECT pg_sleep($1)', [seconds]);
+        await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
+        await busy;
+      } finally {
+        await holder.rollbackTransaction();
+        await holder.release();
+      }
+      await until(async () => !(await underWay()));
+      expect(await sessions.states([before])).toEqual(['live']);
+      expect(await one.bench.rowsOf(user)).toHaveLength(1);
+    },
+  );
 });
 
 describe('a session that was admitted while an order to end its user waited', () => {
