@@ -118,6 +118,12 @@ export function resolveExtras(given: SingleSessionModuleExtras): ResolvedExtras 
   };
 }
 
+/** Whether `admin` names anybody; where it does not, nothing is mounted. */
+export function hasAdministrators({ permissions }: NonNullable<ResolvedExtras['admin']>): boolean {
+  const { roles, superRoles, logout, logoutAdmins } = permissions;
+  return roles.length > 0 || superRoles.length > 0 || logout !== undefined || logoutAdmins !== undefined;
+}
+
 function readAdmin(value: unknown): ResolvedExtras['admin'] {
   if (!isPlainObject(value)) throw wrong('admin', "an object: { roles: ['admin'] }", value);
   const known = ['roles', 'superRoles', 'logout', 'logoutAdmins', 'path', 'guards', 'page'];

@@ -35,6 +35,7 @@ import {
 import {
   checkAsyncKeys,
   EXTRAS,
+  hasAdministrators,
   resolveExtras,
   type ResolvedExtras,
   type SingleSessionModuleExtras,
@@ -154,9 +155,4 @@ function controllersOf({ admin, selfService }: ResolvedExtras): Type[] {
   if (admin === undefined || !hasAdministrators(admin)) return controllers;
   // The page before the REST API, whose DELETE :id knows no other words.
   return [...controllers, ...(admin.page ? [pageController(admin)] : []), adminController(admin)];
-}
-
-function hasAdministrators({ permissions }: NonNullable<ResolvedExtras['admin']>): boolean {
-  const { roles, superRoles, logout, logoutAdmins } = permissions;
-  return roles.length > 0 || superRoles.length > 0 || logout !== undefined || logoutAdmins !== undefined;
 }

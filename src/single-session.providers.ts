@@ -31,7 +31,7 @@ import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
 import { Sweeper } from './session/sweeper.js';
 import { Watches } from './session/watches.js';
-import type { ResolvedExtras } from './single-session.extras.js';
+import { hasAdministrators, type ResolvedExtras } from './single-session.extras.js';
 import { MODULE_OPTIONS_TOKEN } from './single-session.module-definition.js';
 import { resolveOptions, type ResolvedOptions, type SingleSessionOptions } from './single-session.options.js';
 import { PostgresSignal } from './typeorm/postgres-signal.js';
@@ -161,7 +161,7 @@ function createStore(
     stormWindow: storm.windowMs,
   });
   const remembering = freshness === undefined ? store : new RememberingStore(store, freshness);
-  const exemptionsPath = admin && `${admin.path}/exemptions`;
+  const exemptionsPath = admin && hasAdministrators(admin) ? `${admin.path}/exemptions` : undefined;
   return new AnnouncingStore(remembering, events, { ...storm, exemptionsPath });
 }
 

@@ -213,6 +213,7 @@ describe('bounded freshness', () => {
       const began = performance.now();
       while (performance.now() - began < 2 * idleTimeout) {
         expect((await client.get()).status).toBe(200);
+        // Use is what happens now and then, and idleness is a time: there is no event for either.
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
       watching?.unsubscribe();

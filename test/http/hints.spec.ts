@@ -24,12 +24,15 @@ beforeAll(async () => {
   databaseUrl = await freshDatabase();
 });
 
-beforeEach(async () => {
-  application = await startApplication(databaseUrl, {
+const start = (options: object = {}): Promise<TestApplication> =>
+  startApplication(databaseUrl, {
     users,
     controllers: [ForgottenController],
-    options: { storm: { threshold: 1 } },
+    options: { storm: { threshold: 1 }, ...options },
   });
+
+beforeEach(async () => {
+  application = await start();
   warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
 });
 
@@ -72,7 +75,13 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
     expect(warnings()).toHaveLength(1);
   });
 
-  it('a storm, without a route that is not there', async () => {
+  it.each([
+    ['without `admin`', {}],
+    ['with an `admin` that names nobody', { admin: {} }],
+  ])('a storm, without a route that is not there, %s', async (_, options) => {
+    await application.close();
+    application = await start(options);
+    warn.mockClear();
     const user = newUser({ users });
     for (let n = 0; n < 2; n++) await new TokenClient(application.url).login(user.username);
     expect(warnings()).toEqual([

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import {
   Controller,
   Get,
@@ -147,57 +147,49 @@ describe('a login that takes a token of ours for a password', () => {
 });
 
 describe("a browser that asks for a token where there is no room, with onLimit: 'reject'", () => {
-  it('gets 409 and keeps its session: it is not refused as ended, which would lock its user out', async () => {
-    const rejecting = await startApplication(databaseUrl, {
+  let rejecting: TestApplication;
+  let user: TestUser;
+  let browser: Browser;
+
+  beforeEach(async () => {
+    rejecting = await startApplication(databaseUrl, {
       users: application.users,
       options: { onLimit: 'reject' },
       controllers: [RenewController],
     });
-    try {
-      const events: string[] = [];
-      rejecting.app.get(SingleSessionEvents).all.subscribe(({ type }) => events.push(type));
-      const user = newUser(rejecting);
-      const browser = new Browser(rejecting.url);
-      await browser.login(user.username);
-      const refused = await browser.post('/renew/from-cookie');
-      expect([refused.status, refused.body.code]).toEqual([409, 'SESSION_LIMIT_REACHED']);
-      expect(events).toEqual(['admitted', 'limit-reached']);
-      expect((await browser.get('/me')).body.user?.username).toBe(user.username);
-      await browser.post('/logout');
-      expect((await new Browser(rejecting.url).login(user.username)).status).toBe(200);
-    } finally {
-      await rejecting.close();
-    }
+    user = newUser(rejecting);
+    browser = new Browser(rejecting.url);
+    await browser.login(user.username);
+  });
+  afterEach(() => rejecting.close());
+
+  it('gets 409 and keeps its session: it is not refused as ended, which would lock its user out', async () => {
+    const events: string[] = [];
+    rejecting.app.get(SingleSessionEvents).all.subscribe(({ type }) => events.push(type));
+    const refused = await browser.post('/renew/from-cookie');
+    expect([refused.status, refused.body.code]).toEqual([409, 'SESSION_LIMIT_REACHED']);
+    expect(events).toEqual(['limit-reached']);
+    expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+    await browser.post('/logout');
+    expect((await new Browser(rejecting.url).login(user.username)).status).toBe(200);
   });
 
   it('gets 401 with the reason when that session has ended while it waited', async () => {
-    const rejecting = await startApplication(databaseUrl, {
-      users: application.users,
-      options: { onLimit: 'reject' },
-      controllers: [RenewController],
-    });
-    try {
-      const user = newUser(rejecting);
-      const browser = new Browser(rejecting.url);
-      await browser.login(user.username);
-      await database.query('BEGIN');
-      await database.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [String(user.id)]);
-      const ending = rejecting.app.get(SingleSessionService).endUser(user.id);
-      await waitingForLocks(1);
-      const asked = browser.post('/renew/from-cookie');
-      await waitingForLocks(2);
-      await database.query('COMMIT');
-      expect(await ending).toEqual({ ended: 1 });
-      const refused = await asked;
-      expect([refused.status, refused.body.code, refused.body['reason']]).toEqual([
-        401,
-        'SESSION_ENDED',
-        'admin',
-      ]);
-      expect((await browser.get('/me')).body.user).toBeNull();
-    } finally {
-      await rejecting.close();
-    }
+    await database.query('BEGIN');
+    await database.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [String(user.id)]);
+    const ending = rejecting.app.get(SingleSessionService).endUser(user.id);
+    await waitingForLocks(1);
+    const asked = browser.post('/renew/from-cookie');
+    await waitingForLocks(2);
+    await database.query('COMMIT');
+    expect(await ending).toEqual({ ended: 1 });
+    const refused = await asked;
+    expect([refused.status, refused.body.code, refused.body['reason']]).toEqual([
+      401,
+      'SESSION_ENDED',
+      'admin',
+    ]);
+    expect((await browser.get('/me')).body.user).toBeNull();
   });
 });
 

@@ -88,6 +88,7 @@ describe('a login that was answered with an error, since others held a lock for 
       await holder.startTransaction();
       try {
         await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+        // The only connection is in use for longer than the way back takes: it is time that the statement must count.
         const busy = slow.query('SELECT pg_sleep($1)', [seconds]);
         await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
         await busy;
