@@ -64,8 +64,20 @@ export class RequestCheck {
     return true;
   }
 
-  private ask(request: SessionRequest, response: SessionResponse | undefined): Promise<true> {
-    return this.decide(request).catch((error: unknown) => this.refuse(error, request, response));
+  private async ask(request: SessionRequest, response: SessionResponse | undefined): Promise<true> {
+    // Several may be checked at once, as the fields of a GraphQL query are, and their guards may set other users meanwhile.
+    const { user, session } = request;
+    const stamp = session?.singleSession;
+    try {
+      const [main, other] = claimsOf(request);
+      if (other !== undefined && other.id !== stateOf(request).checked?.stamp)
+        await this.confirm(other, undefined, request);
+      if (main === undefined) setChecked(request, await this.adopt(user, request), user);
+      else setChecked(request, await this.confirm(main, user, request), user, stamp);
+      return true;
+    } catch (error) {
+      return this.refuse(error, request, response);
+    }
   }
 
   /**
@@ -101,18 +113,6 @@ export class RequestCheck {
     const verdict = limit === undefined ? undefined : this.sessions.remembered({ id, limit });
     if (!verdict?.live || this.policy.compare(verdict, user) !== 'same') return undefined;
     return { id, userId: verdict.userId };
-  }
-
-  private async decide(request: SessionRequest): Promise<true> {
-    // Several may be checked at once, as the fields of a GraphQL query are, and their guards may set other users meanwhile.
-    const { user, session } = request;
-    const stamp = session?.singleSession;
-    const [main, other] = claimsOf(request);
-    if (other !== undefined && other.id !== stateOf(request).checked?.stamp)
-      await this.confirm(other, undefined, request);
-    if (main === undefined) setChecked(request, await this.adopt(user, request), user);
-    else setChecked(request, await this.confirm(main, user, request), user, stamp);
-    return true;
   }
 
   private async confirm(

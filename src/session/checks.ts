@@ -2,12 +2,21 @@ import { ANSWER_WITHIN_MS, answered } from './answered.js';
 import type { Check, CheckResult } from './session.js';
 
 const LARGEST_BATCH = 500;
-const MOST_IN_FLIGHT = 4;
+/** How many queries at once. */
+export interface Pace {
+  /** While so many are under way, what arrives waits and goes together. */
+  mostInFlight: number;
+  /** So many checks leave at once when none is under way: the database works while the rest of the turn arrives. */
+  headStart: number;
+}
+
+const OF_REQUESTS: Pace = { mostInFlight: 4, headStart: 8 };
 
 /**
- * Answers many checks with one query. Checks that arrive in the same turn of the event loop go together, and while
- * enough queries are under way the next batch gathers. A check is only ever answered by a query that started after it
- * arrived, so it is as strong as a query of its own. A query that fails fails exactly the checks that waited for it.
+ * Answers many checks with one query. Checks that arrive in the same turn of the event loop go together, or in two
+ * queries when they are many and none is under way; while enough queries are under way the next batch gathers. A check
+ * is only ever answered by a query that started after it arrived, so it is as strong as a query of its own. A query
+ * that fails fails exactly the checks that waited for it.
  */
 export class Checks {
   private readonly waiting: Batch[] = [];
@@ -16,14 +25,15 @@ export class Checks {
 
   constructor(
     private readonly ask: (checks: readonly Check[]) => Promise<CheckResult[]>,
-    private readonly mostInFlight = MOST_IN_FLIGHT,
+    private readonly pace = OF_REQUESTS,
   ) {}
 
-  async verify(check: Check): Promise<CheckResult> {
+  verify(check: Check): Promise<CheckResult> {
     const batch = this.gathering();
-    const place = batch.add(check);
-    this.schedule();
-    return (await batch.answers)[place]!;
+    const answer = batch.add(check);
+    if (this.inFlight === 0 && batch.checks.length === this.pace.headStart) this.send();
+    else this.schedule();
+    return answer;
   }
 
   private gathering(): Batch {
@@ -35,7 +45,7 @@ export class Checks {
   }
 
   private schedule(): void {
-    if (this.scheduled || this.inFlight >= this.mostInFlight) return;
+    if (this.scheduled || this.inFlight >= this.pace.mostInFlight) return;
     this.scheduled = true;
     // After the poll phase, in which all requests of this turn have arrived.
     setImmediate(() => {
@@ -45,7 +55,7 @@ export class Checks {
   }
 
   private send(): void {
-    while (this.inFlight < this.mostInFlight) {
+    while (this.inFlight < this.pace.mostInFlight) {
       const batch = this.waiting.shift();
       if (batch === undefined) return;
       this.inFlight++;
@@ -57,33 +67,37 @@ export class Checks {
   }
 }
 
+interface Asking {
+  resolve: (answer: CheckResult) => void;
+  reject: (error: unknown) => void;
+}
+
 class Batch {
   readonly checks: Check[] = [];
-  readonly answers: Promise<CheckResult[]>;
-  private readonly places = new Map<string, number>();
+  private readonly answers = new Map<string, Promise<CheckResult>>();
+  private readonly asking: Asking[] = [];
   private readonly arrivedAt = performance.now();
-  private settle!: (answers: CheckResult[] | Promise<CheckResult[]>) => void;
 
-  constructor() {
-    this.answers = new Promise((resolve) => (this.settle = resolve));
-  }
-
-  /** The place of its answer. The same question asked twice is sent once. */
-  add(check: Check): number {
+  /** Its answer. The same question asked twice is sent once. */
+  add(check: Check): Promise<CheckResult> {
     const key = `${check.id} ${check.limit}`;
-    const known = this.places.get(key);
+    const known = this.answers.get(key);
     if (known !== undefined) return known;
-    const place = this.checks.push(check) - 1;
-    this.places.set(key, place);
-    return place;
+    this.checks.push(check);
+    const answer = new Promise<CheckResult>((resolve, reject) => this.asking.push({ resolve, reject }));
+    this.answers.set(key, answer);
+    return answer;
   }
 
-  /** Asks, and settles either way; what waited before counts towards the time limit. */
+  /** Asks, and settles all either way; what waited before counts towards the time limit. */
   async send(ask: (checks: readonly Check[]) => Promise<CheckResult[]>): Promise<void> {
     const timeLeft = Math.max(0, ANSWER_WITHIN_MS - (performance.now() - this.arrivedAt));
-    const answer = answered(this.askOnce(ask), timeLeft);
-    this.settle(answer);
-    await answer.catch(() => undefined);
+    try {
+      const answers = await answered(this.askOnce(ask), timeLeft);
+      this.asking.forEach(({ resolve }, place) => resolve(answers[place]!));
+    } catch (error) {
+      for (const { reject } of this.asking) reject(error);
+    }
   }
 
   private async askOnce(ask: (checks: readonly Check[]) => Promise<CheckResult[]>): Promise<CheckResult[]> {

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
-import { Checks } from './checks.js';
+import { Checks, type Pace } from './checks.js';
 import type { Freshness } from './freshness.js';
 import { rolesIn, rolesKey, sameRoles } from './identity.js';
 import { LARGEST_LIMIT, type Policy } from './policy.js';
@@ -19,7 +19,8 @@ export interface SessionsSettings {
   logoutEverywhere: boolean;
 }
 
-const MOST_LOOKS_IN_FLIGHT = 2;
+/** Of looking after what is open: all is asked in one moment, and nobody waits for the answers. */
+const OF_ROUNDS: Pace = { mostInFlight: 2, headStart: Infinity };
 
 /**
  * What happens to sessions that were admitted: they are checked, and they are ended. Logouts, administrators and failures
@@ -41,7 +42,7 @@ export class Sessions {
   ) {
     const ask = (checks: readonly Check[]): Promise<CheckResult[]> => this.store.verify(checks);
     this.checks = new Checks(ask);
-    this.looks = new Checks(ask, MOST_LOOKS_IN_FLIGHT);
+    this.looks = new Checks(ask, OF_ROUNDS);
   }
 
   /** Ends the session of a login, unless another login carries it, too. */
@@ -75,7 +76,7 @@ export class Sessions {
     if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
-    return this.recorded(check, result, this.checks);
+    return result.unmarked ? this.recorded(check, result, this.checks) : result;
   }
 
   /** As {@link verify}, of a session that nobody is using at the moment: it does not postpone the idle timeout. */

@@ -177,7 +177,7 @@ describe('a request', () => {
 });
 
 describe('many checks', () => {
-  it('of one turn of the event loop are one statement, and each gets its own answer', async () => {
+  it('of one turn of the event loop are two statements, and each gets its own answer', async () => {
     const service = application.app.get(SingleSessionService);
     const ids: string[] = [];
     for (let n = 0; n < 20; n++)
@@ -186,6 +186,16 @@ describe('many checks', () => {
     const verdicts = await Promise.all(ids.map((id) => service.verify(id)));
     expect(verdicts.pop()).toEqual({ live: true, userId: String(user.id) });
     for (const verdict of verdicts) expect(verdict).toMatchObject({ live: false, reason: 'superseded' });
+    expect(await quiet()).toEqual(['check', 'check']);
+  });
+
+  it('of one turn are one statement when they are fewer than eight', async () => {
+    const service = application.app.get(SingleSessionService);
+    const { body } = await new Browser(application.url).login(user.username);
+    await quiet();
+    const ids = Array.from({ length: 6 }, () => randomUUID());
+    const verdicts = await Promise.all([body.session.id, ...ids].map((id) => service.verify(id)));
+    expect(verdicts.map(({ live }) => live)).toEqual([true, ...ids.map(() => false)]);
     expect(await quiet()).toEqual(['check']);
   });
 
@@ -198,7 +208,7 @@ describe('many checks', () => {
     expect(verdicts.shift()).toEqual({ live: true, userId: String(user.id) });
     for (const verdict of verdicts)
       expect(verdict).toEqual({ live: false, reason: 'unknown', endedAt: null, userId: null });
-    expect(await quiet()).toEqual(['check']);
+    expect(await quiet()).toEqual(['check', 'check']);
   });
 
   it('of twenty parallel requests are far fewer than twenty statements', async () => {

@@ -72,12 +72,32 @@ afterEach(() => {
 
 describe('checks of one turn', () => {
   it('go in one question, each answered with its own answer', async () => {
-    const answers = Promise.all(times(100, (n) => desk.verify(`s${n}`)));
+    const answers = Promise.all(times(7, (n) => desk.verify(`s${n}`)));
     expect(desk.questions).toHaveLength(0);
     await turns();
-    expect(desk.asked).toEqual([times(100, (n) => `s${n}`)]);
+    expect(desk.asked).toEqual([times(7, (n) => `s${n}`)]);
     desk.questions[0]!.answer();
+    expect((await answers).map((answer) => answer.userId)).toEqual(times(7, (n) => `user of s${n}`));
+  });
+
+  it('of which there are many go in two: the first eight at once, while the others still arrive', async () => {
+    const answers = Promise.all(times(100, (n) => desk.verify(`s${n}`)));
+    expect(desk.asked).toEqual([times(8, (n) => `s${n}`)]);
+    await turns();
+    expect(desk.asked.slice(1)).toEqual([times(92, (n) => `s${n + 8}`)]);
+    for (const question of desk.questions.toReversed()) question.answer();
     expect((await answers).map((answer) => answer.userId)).toEqual(times(100, (n) => `user of s${n}`));
+  });
+
+  it('go in one, however many, while a question is under way: the database has something to do', async () => {
+    const first = desk.verify('first');
+    await turns();
+    const answers = Promise.all(times(100, (n) => desk.verify(`s${n}`)));
+    expect(desk.asked).toEqual([['first']]);
+    await turns();
+    expect(desk.asked.slice(1)).toEqual([times(100, (n) => `s${n}`)]);
+    for (const question of desk.questions) question.answer();
+    await Promise.all([first, answers]);
   });
 
   it('ask the same thing once, and different limits of the same session each', async () => {
@@ -105,7 +125,7 @@ describe('checks of one turn', () => {
   it('that are more than 500 are split, none lost', async () => {
     const answers = Promise.all(times(1_201, (n) => desk.verify(`s${n}`)));
     await turns();
-    expect(desk.asked.map((ids) => ids.length)).toEqual([500, 500, 201]);
+    expect(desk.asked.map((ids) => ids.length)).toEqual([8, 500, 500, 193]);
     for (const question of desk.questions.toReversed()) question.answer();
     expect((await answers).map((answer) => answer.userId)).toEqual(times(1_201, (n) => `user of s${n}`));
   });
@@ -174,7 +194,7 @@ describe('a check that arrives while a question is under way', () => {
       expect(desk.questions.length - done).toBeLessThanOrEqual(4);
       desk.questions[done++]!.answer();
     }
-    expect(done).toBe(10);
+    expect(done).toBe(11);
     expect(await answers).toHaveLength(5_000);
   });
 });
