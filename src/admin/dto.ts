@@ -6,6 +6,7 @@ import {
   IsBoolean,
   IsIn,
   IsInt,
+  IsISO8601,
   IsObject,
   IsRFC3339,
   IsString,
@@ -136,5 +137,7 @@ export class ExemptionBody extends ExemptionQuery {
 
   @Optional()
   @IsRFC3339()
+  // A day that is in the calendar: `new Date()` makes 3 March of 31 February.
+  @IsISO8601({ strict: true })
   expiresAt?: string;
 }

@@ -746,6 +746,8 @@ const BAD: [string, string, object?][] = [
     { kind: 'username', value: 'alice', expiresAt: 'tomorrow' },
     { kind: 'username', value: 'alice', expiresAt: '2020-01-01T00:00:00Z' },
     { kind: 'username', value: 'alice', expiresAt: '2999-13-01T00:00:00Z' },
+    { kind: 'username', value: 'alice', expiresAt: '2999-02-31T00:00:00Z' },
+    { kind: 'username', value: 'alice', expiresAt: '2999-02-29T00:00:00+02:00' },
     { kind: 'username', value: 'alice', expiresAt: '2999-01-01' },
     { kind: 'username', value: 'alice', origin: 'options' },
     { kind: 'username', value: 'alice', addedBy: 'root' },
