@@ -16,7 +16,7 @@ import type { EndReason } from '../session/session.js';
 @Index(['cutoff'], { where: 'ended_at IS NULL' })
 @Index(['administrator'], { where: 'administrator' })
 export class UserSession {
-  /** Random and public: stamped into the cookie session, or signed into the JWT as `sid`. */
+  /** Public, it opens nothing: stamped into the cookie session, or signed into the JWT as `sid`. */
   @PrimaryColumn('uuid')
   id: string;
 
