@@ -1,16 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Client, ClientConfig } from 'pg';
+import type { Client } from 'pg';
 import type { DataSource } from 'typeorm';
 import { hangUp } from './hang-up.js';
+import { newClient } from './pool.js';
 
 export const SIGNAL_APPLICATION_NAME = 'nestjs-single-session:signal';
 const GOODBYE_WITHIN_MS = 500;
-
-/** A pool of `pg`, as TypeORM's driver holds one for the primary. */
-interface Pool {
-  options: ClientConfig;
-  Client: new (config: ClientConfig) => Client;
-}
 
 /** One connection of its own to the primary, made as the pool of the data source makes its own, that listens on a channel. */
 export class ListeningConnection {
@@ -19,9 +14,7 @@ export class ListeningConnection {
   private readonly client: Client;
 
   constructor(dataSource: DataSource, onNotification: (payload: string) => void) {
-    const { options, Client } = (dataSource.driver as unknown as { master: Pool }).master;
-    // The pool hides its password from being copied.
-    const client = new Client({ ...options, password: options.password, keepAlive: true });
+    const client = newClient(dataSource, { keepAlive: true });
     this.client = client;
     this.lost = new Promise((_, reject) => {
       // Stays for ever: an 'error' event that nobody hears would end the process.

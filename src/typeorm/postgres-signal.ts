@@ -68,15 +68,13 @@ export class PostgresSignal extends Signal {
 
   private async run(listener: SignalListener, onSettled: () => void): Promise<void> {
     for (let failures = 0; !this.isStopping(); failures++) {
-      const connection = new ListeningConnection(this.dataSource, (text) => this.hear(text, listener));
-      this.connection = connection;
       const hearing = (): void => {
         failures = 0;
         onSettled();
       };
-      const error = await this.listen(connection, listener, hearing).catch((reason: Error) => reason);
+      const error = await this.listen(listener, hearing).catch((reason: Error) => reason);
       listener.deaf();
-      await connection.close();
+      await this.connection?.close();
       onSettled();
       if (this.isStopping()) return;
       if (error instanceof NotHeardError && !this.hasHeard) return this.giveUp();
@@ -89,11 +87,9 @@ export class PostgresSignal extends Signal {
   }
 
   /** Goes on until the connection is lost. */
-  private async listen(
-    connection: ListeningConnection,
-    listener: SignalListener,
-    onHearing: () => void,
-  ): Promise<never> {
+  private async listen(listener: SignalListener, onHearing: () => void): Promise<never> {
+    const connection = new ListeningConnection(this.dataSource, (text) => this.hear(text, listener));
+    this.connection = connection;
     await connection.open(this.channel, this.answerWithinMs);
     await this.hearOneself(connection);
     listener.hearing();

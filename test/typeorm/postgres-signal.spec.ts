@@ -204,6 +204,19 @@ describe('the listening connection', () => {
     expect(ear.beginnings).toBe(2);
   });
 
+  it('that is lost while the application has destroyed its data source comes back with it', async () => {
+    const { signal, ear, dataSource } = await startSignal();
+    await dataSource.destroy();
+    await terminate();
+    await until(() => warn.mock.calls.length > 0 && !ear.isHearing);
+    // The next try has no data source; that is awaited by what it leaves: nobody listens for longer than the first rest.
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await listeners()).toBe(0);
+    await dataSource.initialize();
+    await until(() => ear.isHearing);
+    await signal.stop();
+  });
+
   it('comes back after the database was away, however long the first tries failed', async () => {
     const { signal, ear } = await startSignal(link.url);
     await link.cut();
