@@ -69,10 +69,8 @@ export class SingleSessionModule
 
   /** @throws Error that says what to write, for options that are wrong */
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
-    const { dataSource, isGlobal, enforceGlobally, admin, selfService, ...rest } = options;
-    resolveOptions(rest, EXTRAS);
-    const extras = { dataSource, isGlobal, enforceGlobally, admin, selfService };
-    return compose(super.forRoot(options), extras);
+    resolveOptions(options, EXTRAS);
+    return compose(super.forRoot(options), options);
   }
 
   /** Like {@link forRoot}, with the options from a factory; what shapes the module stands beside it: {@link SingleSessionModuleExtras}. */

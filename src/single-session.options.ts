@@ -93,7 +93,7 @@ const READERS = {
  * @throws Error that says what to write instead
  */
 export function resolveOptions(
-  given: SingleSessionOptions = {},
+  given: SingleSessionOptions,
   readElsewhere: readonly string[] = [],
 ): ResolvedOptions {
   refuseUnknownKeys(given, [...Object.keys(READERS), ...readElsewhere], '', hintAt);

@@ -23,7 +23,6 @@ describe('options that are right', () => {
       retention: 30 * DAY,
       freshness: 'strong',
     };
-    expect(resolveOptions()).toMatchObject(defaults);
     expect(resolveOptions({})).toMatchObject(defaults);
     expect(
       resolveOptions({ maxSessions: undefined, exempt: undefined, idleTimeout: undefined } as never),

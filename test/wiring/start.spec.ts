@@ -108,6 +108,7 @@ describe('an application that cannot hold the limit does not start, and is told 
     ],
     ['an unknown key', () => ({ maxSession: 1 }), /unknown option "maxSession".*maxSessions/],
     ['what shapes the module', () => ({ isGlobal: false }), /beside useFactory in forRootAsync/],
+    ['nothing', () => undefined as never, /options must be an object.*it was undefined/],
     ['a limit of 0', () => Promise.resolve({ maxSessions: 0 }), /maxSessions must be a whole number from 1/],
   ])('when the factory of forRootAsync() gives %s [P8]', async (_, useFactory, message) => {
     await expect(compile(SingleSessionModule.forRootAsync({ useFactory }))).rejects.toThrow(message);
@@ -133,6 +134,21 @@ describe('an application that cannot hold the limit does not start, and is told 
     );
     // As it comes from the environment.
     expect(() => SingleSessionModule.forRoot({ maxSessions: '2' as never })).toThrow(/it was "2"/);
+  });
+
+  it.each([
+    5,
+    true,
+    null,
+    [],
+    'strong',
+    new Map([['maxSessions', 3]]),
+    () => ({ maxSessions: 3 }),
+    Promise.resolve({ maxSessions: 3 }),
+  ])('when the options are no object of options, but %p [P8]', (options) => {
+    expect(() => SingleSessionModule.forRoot(options as never)).toThrow(
+      /options must be an object: forRoot\(\{ maxSessions: 1 \}\); it was/,
+    );
   });
 
   it('when it is registered twice', async () => {
