@@ -16,7 +16,7 @@ import {
 } from './request.js';
 import { nodeResponseOf } from './response.js';
 import type { Route } from './route.js';
-import { unlessCookieSent } from './unless-answered.js';
+import { onceClosed, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 
@@ -75,7 +75,7 @@ export class EstablishedLogins {
     const { arrivedStamp } = stateOf(request);
     if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
     if (response === undefined || arrivedStamp === undefined) return;
-    nodeResponseOf(response).once('close', () => {
+    onceClosed(response, () => {
       if (credential === 'token' || stateOf(request).login === undefined)
         void this.sessions.giveUp(arrivedStamp);
     });

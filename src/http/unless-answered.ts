@@ -41,9 +41,15 @@ function unless(
   undo: () => Promise<void>,
 ): void {
   const node = nodeResponseOf(response);
-  // Its 'close' has been and gone.
-  if (node.destroyed) return void undo();
-  node.once('close', () => {
-    if (!isReached(node)) void undo();
+  const isOver = node.destroyed;
+  onceClosed(response, () => {
+    if (isOver || !isReached(node)) void undo();
   });
+}
+
+/** Calls `act` when the answer is over, whatever became of it: at once where its 'close' has been and gone. */
+export function onceClosed(response: SessionResponse, act: () => void): void {
+  const node = nodeResponseOf(response);
+  if (node.destroyed) act();
+  else node.once('close', act);
 }

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   Catch,
@@ -40,7 +40,7 @@ import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
-import { logIn, type UserRequest } from '../support/ways-in.js';
+import { ImpatientBrowser, logIn, type UserRequest } from '../support/ways-in.js';
 
 const users = new Users();
 const USER = 'x-user';
@@ -71,6 +71,27 @@ class SigningInterceptor implements NestInterceptor {
 class SecondFactorGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     return context.switchToHttp().getRequest<UserRequest>().headers['x-code'] !== 'wrong';
+  }
+}
+
+const arrivals = new EventEmitter();
+
+/** Lets nobody pass before the client has gone. */
+@Injectable()
+class WhenGoneGuard implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const closed = once(nodeResponseOf(context.switchToHttp().getResponse<PlatformResponse>()), 'close');
+    arrivals.emit('arrived');
+    await closed;
+    return true;
+  }
+}
+
+/** Lets nobody pass. */
+@Injectable()
+class NobodyGuard implements CanActivate {
+  canActivate(): boolean {
+    return false;
   }
 }
 
@@ -177,6 +198,11 @@ class OddController {
   twoFactors(@CurrentSession() current: CurrentSession): object {
     return { id: current.id };
   }
+
+  @UseGuards(WhenGoneGuard, LocalLoginGuard, NobodyGuard)
+  @SingleSessionLogin()
+  @Post('gone')
+  gone(): void {}
 
   @UseGuards(LocalLoginGuard)
   @SingleSessionLogin()
@@ -458,6 +484,22 @@ describe('a marked login route with a second factor', () => {
     );
     expect((await browser.post('/odd/two-factors', password(user))).status).toBe(200);
     expect(await usernameOf(browser)).toBe(user.username);
+  });
+
+  it("that is wrong when the browser has gone already leaves nothing either: under 'reject', the next has room", async () => {
+    const user = newUser({ users });
+    const browser = new ImpatientBrowser(rejecting.url);
+    await browser.login(user.username);
+    const arrived = once(arrivals, 'arrived');
+    const answer = browser.login(user.username, '/odd/gone').catch(() => 'gone');
+    await arrived;
+    browser.leave();
+    expect(await answer).toBe('gone');
+    await eventually(
+      () => liveSessionsOf(rejecting, user),
+      (live) => live.length === 0,
+      2_000,
+    );
   });
 
   it('that is right leaves one session of the second user, and none of whom a middleware has signed in on the same request', async () => {
