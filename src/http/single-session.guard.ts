@@ -28,6 +28,8 @@ export class SingleSessionGuard implements RequestGuard {
     state.response = response;
     state.route = routeOf(context);
     if (state.route !== undefined) return true;
+    // What has no answer of its own may be the request with which a socket began, on which many operations come.
+    if (response === undefined) return this.requestCheck.checkAgain(request);
     return this.requestCheck.check(request, response);
   }
 

@@ -1,8 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Injectable, UseGuards, type ExecutionContext } from '@nestjs/common';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
-import { GqlExecutionContext, GraphQLModule, Query, Resolver } from '@nestjs/graphql';
+import { GqlExecutionContext, GraphQLModule, Int, Query, Resolver, Subscription } from '@nestjs/graphql';
+import { JwtService } from '@nestjs/jwt';
 import { AuthGuard } from '@nestjs/passport';
+import { createClient, type Client } from 'graphql-ws';
+import type { IncomingMessage } from 'node:http';
+import WebSocket from 'ws';
 import { CurrentSession, SkipSingleSession } from '../../src/index.js';
 import { startApplication, type TestApplication } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
@@ -31,11 +35,27 @@ class SessionsResolver {
     return current.id;
   }
 
+  @Subscription(() => Int)
+  async *ticks(): AsyncGenerator<object> {
+    yield { ticks: 1 };
+  }
+
   @SkipSingleSession()
   @Query(() => String)
   open(): string {
     return 'to all';
   }
+}
+
+interface Upgrade {
+  request: IncomingMessage & { user?: unknown };
+}
+
+/** As an application does it: once for the socket, whose operations all have this request. */
+function authenticate({ connectionParams = {}, extra }: { connectionParams?: object; extra: unknown }): void {
+  const { token } = connectionParams as { token: string };
+  const { sub: id, ...claims } = application.app.get(JwtService).verify<{ sub: string }>(token);
+  (extra as Upgrade).request.user = { id, ...claims };
 }
 
 let databaseUrl: string;
@@ -49,7 +69,13 @@ beforeAll(async () => {
         driver: ApolloDriver,
         autoSchemaFile: true,
         graphiql: false,
-        context: platform === 'fastify' ? (req: object, reply: object) => ({ req, reply }) : undefined,
+        context: (first: { req?: object; extra?: Upgrade }, reply: object) =>
+          first.extra
+            ? { req: first.extra.request }
+            : platform === 'fastify'
+              ? { req: first, reply }
+              : { req: first.req },
+        subscriptions: { 'graphql-ws': { onConnect: authenticate } },
       }),
     ],
     providers: [SessionsResolver],
@@ -108,3 +134,40 @@ describe('a GraphQL operation', () => {
     expect((await ask(old, 'open')).body).toEqual({ data: { open: 'to all' } });
   });
 });
+
+describe('an operation on a WebSocket', () => {
+  let socket: Client | undefined;
+  afterEach(() => socket?.dispose());
+
+  /** Its result, or why it has none. */
+  async function first(query: string): Promise<Result> {
+    for await (const result of socket!.iterate<Record<string, unknown>>({ query })) return result as Result;
+    throw new Error('there was no result');
+  }
+
+  it('is checked each time, not only the first that came on the socket', async () => {
+    const { username } = newUser(application);
+    const client = new TokenClient(application.url);
+    await client.login(username);
+    const { sid } = application.app.get(JwtService).decode<{ sid: string }>(client.token!);
+    socket = createClient({
+      url: `${application.url.replace('http', 'ws')}/graphql`,
+      webSocketImpl: WebSocket,
+      connectionParams: { token: client.token },
+      lazy: false,
+    });
+    expect(await first('{ sessionOfCookie }')).toEqual({ data: { sessionOfCookie: sid } });
+    await new TokenClient(application.url).login(username);
+    for (const query of ['{ sessionOfCookie }', 'subscription { ticks }']) {
+      const { data, errors } = await first(query);
+      expect(Object.values(data ?? {})).not.toContain(sid);
+      expect(errors?.[0]?.message).toMatch(/ended because the account signed in elsewhere/);
+    }
+    expect(await first('{ open }')).toEqual({ data: { open: 'to all' } });
+  });
+});
+
+interface Result {
+  data?: Record<string, unknown> | null;
+  errors?: { message: string }[];
+}
