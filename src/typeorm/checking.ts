@@ -1,5 +1,11 @@
 import { Logger } from '@nestjs/common';
-import { isEndReason, UNKNOWN_SESSION, type Check, type CheckResult } from '../session/session.js';
+import {
+  isEndReason,
+  UNKNOWN_SESSION,
+  type Check,
+  type CheckResult,
+  type EndReason,
+} from '../session/session.js';
 import { checkStatement, type CheckSettings } from './check-statement.js';
 import { interval } from './liveness.js';
 import type { PrimaryDatabase } from './primary-database.js';
@@ -14,7 +20,7 @@ interface Settings extends CheckSettings {
 type Row = [
   id: string,
   userId: string,
-  endedAt: number | null,
+  endedAt: number | string | null,
   over: string | null,
   place: number | null,
   unseen: boolean,
@@ -98,17 +104,15 @@ function toCheckResult(row: unknown, asked: string, limit: number): CheckResult 
   if (row === null) return UNKNOWN_SESSION;
   if (!isRow(row) || row[0] !== asked) throw new Error('the row of a session is not readable');
   const [, userId, ended, over, place, unseen, roles, administrator] = row;
-  if (over === null && place !== null && place >= 1 && place <= limit)
+  const isMarked = ended !== null;
+  if (!isMarked && over === null && place !== null && place >= 1 && place <= limit)
     return { live: true, userId, unmarked: false, unseen, roles, administrator };
-  // A reason that a newer version wrote is a reason all the same.
-  const reason = over === null ? 'superseded' : isEndReason(over) ? over : 'unknown';
-  const endedAt = ended === null ? null : new Date(ended);
   return {
     live: false,
-    reason,
-    endedAt,
+    reason: over === null && !isMarked ? 'superseded' : toEndReason(over),
+    endedAt: Number.isFinite(ended) ? new Date(ended!) : null,
     userId,
-    unmarked: ended === null,
+    unmarked: !isMarked,
     unseen: false,
     roles,
     administrator,
@@ -126,7 +130,12 @@ function isRow(row: unknown): row is Row {
   );
 }
 
+// Operators end sessions by hand, too: without a reason, or at a time such as 'infinity', which JSON has as a text. It
+// must not fail the others of its batch.
 function isEnd(over: unknown, endedAt: unknown): boolean {
   if (endedAt === null) return over === null || isEndReason(over);
-  return Number.isFinite(endedAt) && typeof over === 'string';
+  return ['number', 'string'].includes(typeof endedAt) && (over === null || typeof over === 'string');
 }
+
+/** A reason that a newer version wrote is a reason all the same. */
+const toEndReason = (over: string | null): EndReason => (isEndReason(over) ? over : 'unknown');

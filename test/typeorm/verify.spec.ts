@@ -42,6 +42,22 @@ describe('a check', () => {
     expect(watch.statements).toHaveLength(1);
   });
 
+  it.each([
+    ['without a reason', 'now()', expect.any(Date)],
+    ['for ever', "'infinity'", null],
+    ['long before there were sessions', "'-infinity'", null],
+  ])(
+    'takes a session that an operator has ended by hand %s for ended, and the others of its batch for live',
+    async (_, time, endedAt) => {
+      const byHand = await bench.sessions().login(someone());
+      await bench.query(`UPDATE user_session SET ended_at = ${time} WHERE id = $1`, [byHand]);
+      expect(await bench.store.verify([checkOf(live), checkOf(byHand)])).toMatchObject([
+        { live: true },
+        { live: false, reason: 'unknown', endedAt, unmarked: false },
+      ]);
+    },
+  );
+
   it.each<[string, (rows: unknown[]) => unknown[]]>([
     ['was cut short', (rows) => rows.slice(0, 1)],
     ['is empty', () => []],
