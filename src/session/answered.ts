@@ -1,3 +1,4 @@
+import { timeLimit } from './time-limit.js';
 import { StoreUnavailableError } from './session-store.js';
 
 /** How long a request waits for the store, in milliseconds, before it is refused with 503. */
@@ -12,13 +13,12 @@ export const COUNT_WITHIN_MS = 30_000;
  */
 export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITHIN_MS): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(unavailable(`no answer within ${Math.round(withinMs)} ms`)),
-      withinMs,
+    const callOff = timeLimit(withinMs, () =>
+      reject(unavailable(`no answer within ${Math.round(withinMs)} ms`)),
     );
     answer
       .then(resolve, (error: unknown) => reject(unavailable('a statement failed', error)))
-      .finally(() => clearTimeout(timer));
+      .finally(callOff);
   });
 }
 

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { timeLimit } from '../session/time-limit.js';
 
 /**
  * Runs a query on a client of `pg` and hangs up when the deadline passes. A query that nobody waits for any more must not
@@ -12,11 +13,11 @@ export async function hangingUpAt<Result>(
 ): Promise<Result> {
   const timeLeft = deadline - performance.now();
   if (timeLeft <= 0) throw new Error('no connection of the pool became free in time');
-  const timer = setTimeout(() => hangUp(client), timeLeft);
+  const callOff = timeLimit(timeLeft, () => hangUp(client));
   try {
     return await query();
   } finally {
-    clearTimeout(timer);
+    callOff();
   }
 }
 

@@ -1,6 +1,6 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import type { Client } from 'pg';
 import type { DataSource } from 'typeorm';
+import { timeLimit } from '../session/time-limit.js';
 import { hangUp } from './hang-up.js';
 import { newClient } from './pool.js';
 
@@ -48,17 +48,11 @@ export class ListeningConnection {
   }
 
   private async answered(answer: Promise<unknown>, withinMs: number): Promise<void> {
-    let settled = false;
-    const settle = (): void => void (settled = true);
-    answer.then(settle, settle);
-    const timer = setTimeout(() => {
-      // A process that was busy for long reads what is there before it judges.
-      void turn().then(() => settled || hangUp(this.client));
-    }, withinMs);
+    const callOff = timeLimit(withinMs, () => hangUp(this.client));
     try {
       await Promise.race([answer, this.lost]);
     } finally {
-      clearTimeout(timer);
+      callOff();
     }
   }
 }

@@ -46,7 +46,7 @@ async function givenUp(order: Promise<unknown>): Promise<void> {
 
 describe('an answer that comes after the administrator was told that there is none', () => {
   it('is told all the same: a cut-off', async () => {
-    jest.useFakeTimers();
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
     const { administration, cutOff, emitted, changed } = slowly();
     await givenUp(administration.logoutEveryone({}, actorOfCode(undefined)));
     expect([emitted, changed]).toEqual([[], []]);
@@ -56,7 +56,7 @@ describe('an answer that comes after the administrator was told that there is no
   });
 
   it('is told all the same: whose sessions were ended', async () => {
-    jest.useFakeTimers();
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
     const { administration, endUsers, emitted, changed } = slowly();
     await givenUp(administration.logout({ userIds: ['7'] }, actorOfCode(undefined)));
     expect([emitted, changed]).toEqual([[], []]);

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { setImmediate as turn } from 'node:timers/promises';
 import pg from 'pg';
+import { answered } from '../../src/session/answered.js';
 import { hangingUpAt } from '../../src/typeorm/hang-up.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
@@ -24,6 +26,30 @@ afterEach(async () => {
 });
 
 const soon = (): number => performance.now() + 100;
+
+/** Does nothing else meanwhile, as a process in the middle of a long computation. */
+function busyFor(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+describe('a process that was busy when the deadline passed', () => {
+  it('reads the answer that has come before it judges, and keeps the connection', async () => {
+    const client = new pg.Client({ connectionString: databaseUrl });
+    client.on('error', () => undefined);
+    await client.connect();
+    try {
+      const answer = hangingUpAt(soon(), client, () => client.query('SELECT 2 AS two'));
+      const limited = answered(answer, 100);
+      await turn();
+      busyFor(400);
+      expect((await limited).rows).toEqual([{ two: 2 }]);
+      expect((await client.query('SELECT 3 AS three')).rows).toEqual([{ three: 3 }]);
+    } finally {
+      await client.end();
+    }
+  });
+});
 
 describe('a query with a deadline', () => {
   it('answers when it is in time, and hangs up on nobody', async () => {

@@ -1,0 +1,12 @@
+/**
+ * Calls `onMissed` in `ms` milliseconds, unless it is called off with what this gives back. A process that was busy for
+ * long runs its timers before it reads what has come meanwhile; so what is there is read before anything counts as missed.
+ */
+export function timeLimit(ms: number, onMissed: () => void): () => void {
+  let turn: NodeJS.Immediate | undefined;
+  const timer = setTimeout(() => (turn = setImmediate(onMissed)), ms);
+  return () => {
+    clearTimeout(timer);
+    clearImmediate(turn);
+  };
+}
