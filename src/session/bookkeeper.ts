@@ -2,8 +2,7 @@ import { Logger } from '@nestjs/common';
 import { answered } from './answered.js';
 import type { SessionStore } from './session-store.js';
 
-/** Long enough to gather many, and short: until it is written, a session at the end of its idle timeout still looks idle. */
-const LONGEST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 1_000;
 
 /**
  * Writes what people want to know later: why a session ended, when it was last used. It decides nothing; what it loses
