@@ -55,7 +55,7 @@ export class AnnouncingStore extends SessionStore {
     return this.store.share(order);
   }
 
-  verify(checks: readonly Check[]): Promise<CheckResult[]> {
+  verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
     return this.store.verify(checks);
   }
 

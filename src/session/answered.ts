@@ -22,7 +22,8 @@ export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITH
   });
 }
 
-function unavailable(what: string, cause?: unknown): StoreUnavailableError {
+/** What a request is refused with when the store fails. */
+export function unavailable(what: string, cause?: unknown): StoreUnavailableError {
   const said = messageOf(cause);
   return new StoreUnavailableError(`The session store cannot answer: ${what}${said && `: ${said}`}`, {
     cause,

@@ -1,5 +1,6 @@
-import { ANSWER_WITHIN_MS, answered } from './answered.js';
+import { ANSWER_WITHIN_MS, answered, unavailable } from './answered.js';
 import type { Check, CheckResult } from './session.js';
+import type { SessionStore } from './session-store.js';
 
 const LARGEST_BATCH = 500;
 /** How many queries at once. */
@@ -24,7 +25,7 @@ export class Checks {
   private scheduled = false;
 
   constructor(
-    private readonly ask: (checks: readonly Check[]) => Promise<CheckResult[]>,
+    private readonly ask: SessionStore['verify'],
     private readonly pace = OF_REQUESTS,
   ) {}
 
@@ -90,17 +91,21 @@ class Batch {
   }
 
   /** Asks, and settles all either way; what waited before counts towards the time limit. */
-  async send(ask: (checks: readonly Check[]) => Promise<CheckResult[]>): Promise<void> {
+  async send(ask: SessionStore['verify']): Promise<void> {
     const timeLeft = Math.max(0, ANSWER_WITHIN_MS - (performance.now() - this.arrivedAt));
     try {
       const answers = await answered(this.askOnce(ask), timeLeft);
-      this.asking.forEach(({ resolve }, place) => resolve(answers[place]!));
+      this.asking.forEach(({ resolve, reject }, place) => {
+        const answer = answers[place]!;
+        if (answer instanceof Error) reject(unavailable('a record is broken', answer));
+        else resolve(answer);
+      });
     } catch (error) {
       for (const { reject } of this.asking) reject(error);
     }
   }
 
-  private async askOnce(ask: (checks: readonly Check[]) => Promise<CheckResult[]>): Promise<CheckResult[]> {
+  private async askOnce(ask: SessionStore['verify']): Promise<(CheckResult | Error)[]> {
     if (performance.now() - this.arrivedAt >= ANSWER_WITHIN_MS)
       throw new Error('its turn did not come in time');
     const answers = await ask(this.checks);

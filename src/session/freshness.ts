@@ -61,8 +61,11 @@ export class Freshness implements SignalListener {
   }
 
   /** What the store answered to a question that was sent after this moment. */
-  learn(checks: readonly Check[], results: readonly CheckResult[], moment: Moment): void {
-    checks.forEach((check, place) => this.verdicts.remember(check, results[place]!, moment));
+  learn(checks: readonly Check[], results: readonly (CheckResult | Error)[], moment: Moment): void {
+    checks.forEach((check, place) => {
+      const result = results[place]!;
+      if (!(result instanceof Error)) this.verdicts.remember(check, result, moment);
+    });
   }
 
   /** This process ended something of these users, or may have: forgets them at once, and tells the others with all else of this turn. */

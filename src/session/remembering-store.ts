@@ -26,7 +26,7 @@ export class RememberingStore extends SessionStore {
     return this.store.prepare();
   }
 
-  async verify(checks: readonly Check[]): Promise<CheckResult[]> {
+  async verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
     const moment = this.freshness.moment();
     const results = await this.store.verify(checks);
     this.freshness.learn(checks, results, moment);

@@ -22,8 +22,8 @@ export abstract class SessionStore {
   /** Lets one more login carry a session of the user, if it is live: atomically, so that it is not ended meanwhile by the login that it was admitted for. Resolves to its id. */
   abstract share(order: ShareOrder): Promise<string | undefined>;
 
-  /** Answers every check, in order, from the primary, as of a moment after the call. */
-  abstract verify(checks: readonly Check[]): Promise<CheckResult[]>;
+  /** Answers every check, in order, from the primary, as of a moment after the call. An Error is in the place of a session whose record cannot be read. */
+  abstract verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]>;
 
   /** Ends what the target says and is live, atomically. */
   abstract end(order: EndOrder): Promise<EndedSession[]>;

@@ -40,7 +40,7 @@ export class Sessions {
     private readonly settings: SessionsSettings,
     private readonly freshness?: Freshness,
   ) {
-    const ask = (checks: readonly Check[]): Promise<CheckResult[]> => this.store.verify(checks);
+    const ask: SessionStore['verify'] = (checks) => this.store.verify(checks);
     this.checks = new Checks(ask);
     this.looks = new Checks(ask, OF_ROUNDS);
   }

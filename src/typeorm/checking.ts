@@ -1,11 +1,5 @@
 import { Logger } from '@nestjs/common';
-import {
-  isEndReason,
-  UNKNOWN_SESSION,
-  type Check,
-  type CheckResult,
-  type EndReason,
-} from '../session/session.js';
+import { isEndReason, UNKNOWN_SESSION, type Check, type CheckResult } from '../session/session.js';
 import { checkStatement, type CheckSettings } from './check-statement.js';
 import { interval } from './liveness.js';
 import type { PrimaryDatabase } from './primary-database.js';
@@ -20,7 +14,7 @@ interface Settings extends CheckSettings {
 type Row = [
   id: string,
   userId: string,
-  endedAt: number | string | null,
+  endedAt: number | null,
   over: string | null,
   place: number | null,
   unseen: boolean,
@@ -62,7 +56,7 @@ export class Checking {
     await this.ask([]);
   }
 
-  async verify(checks: readonly Check[]): Promise<CheckResult[]> {
+  async verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
     const ids = checks.map(({ id }) => id.toLowerCase());
     const rows = await this.ask(ids);
     return checks.map(({ limit }, place) => toCheckResult(rows[place], ids[place]!, limit));
@@ -99,29 +93,36 @@ function rowsOf([record]: readonly Answer[], count: number): unknown[] {
   throw new Error('the answer is not whole');
 }
 
-/** @throws Error for a row that is none of ours: what cannot be read is not taken for a yes */
-function toCheckResult(row: unknown, asked: string, limit: number): CheckResult {
+/**
+ * An Error for a row that is none of ours: what cannot be read is not taken for a yes. Somebody has written it by hand,
+ * ended the session without a reason for example, and it must not fail the others of its batch.
+ * @throws Error for what is not even the row that was asked for
+ */
+function toCheckResult(row: unknown, asked: string, limit: number): CheckResult | Error {
   if (row === null) return UNKNOWN_SESSION;
-  if (!isRow(row) || row[0] !== asked) throw new Error('the row of a session is not readable');
+  if (!Array.isArray(row) || row[0] !== asked) throw new Error('the answer is not in order');
+  if (!isRow(row)) return new Error(`the row of session ${asked} is not readable`);
   const [, userId, ended, over, place, unseen, roles, administrator] = row;
-  const isMarked = ended !== null;
-  if (!isMarked && over === null && place !== null && place >= 1 && place <= limit)
+  if (over === null && place !== null && place >= 1 && place <= limit)
     return { live: true, userId, unmarked: false, unseen, roles, administrator };
+  // A reason that a newer version wrote is a reason all the same.
+  const reason = over === null ? 'superseded' : isEndReason(over) ? over : 'unknown';
+  const endedAt = ended === null ? null : new Date(ended);
   return {
     live: false,
-    reason: over === null && !isMarked ? 'superseded' : toEndReason(over),
-    endedAt: Number.isFinite(ended) ? new Date(ended!) : null,
+    reason,
+    endedAt,
     userId,
-    unmarked: !isMarked,
+    unmarked: ended === null,
     unseen: false,
     roles,
     administrator,
   };
 }
 
-function isRow(row: unknown): row is Row {
-  if (!Array.isArray(row) || row.length !== 8) return false;
-  const [id, userId, endedAt, over, place, unseen, roles, administrator] = row as unknown[];
+function isRow(row: unknown[]): row is Row {
+  if (row.length !== 8) return false;
+  const [id, userId, endedAt, over, place, unseen, roles, administrator] = row;
   return (
     [id, userId, roles].every((text) => typeof text === 'string') &&
     [unseen, administrator].every((flag) => typeof flag === 'boolean') &&
@@ -130,12 +131,7 @@ function isRow(row: unknown): row is Row {
   );
 }
 
-// Operators end sessions by hand, too: without a reason, or at a time such as 'infinity', which JSON has as a text. It
-// must not fail the others of its batch.
 function isEnd(over: unknown, endedAt: unknown): boolean {
   if (endedAt === null) return over === null || isEndReason(over);
-  return ['number', 'string'].includes(typeof endedAt) && (over === null || typeof over === 'string');
+  return Number.isFinite(endedAt) && typeof over === 'string';
 }
-
-/** A reason that a newer version wrote is a reason all the same. */
-const toEndReason = (over: string | null): EndReason => (isEndReason(over) ? over : 'unknown');

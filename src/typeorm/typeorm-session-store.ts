@@ -95,6 +95,7 @@ export class TypeOrmSessionStore extends SessionStore {
     if (entitledBy === null) return true;
     if (onLimit === 'evict') return false;
     const [found] = await this.verify([{ id: entitledBy, limit }]);
+    if (found instanceof Error) throw found;
     return found!.live && found!.userId === identity.id;
   }
 
@@ -108,7 +109,7 @@ export class TypeOrmSessionStore extends SessionStore {
     return records[0]?.id;
   }
 
-  verify(checks: readonly Check[]): Promise<CheckResult[]> {
+  verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
     return this.checking.verify(checks);
   }
 

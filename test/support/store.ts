@@ -14,7 +14,7 @@ import {
 import { singleSessionEntities } from '../../src/typeorm/check-schema.js';
 import { interval } from '../../src/typeorm/liveness.js';
 import { TypeOrmSessionStore, type StoreSettings } from '../../src/typeorm/typeorm-session-store.js';
-import type { EndedSession, EndTarget } from '../../src/session/session.js';
+import type { CheckResult, EndedSession, EndTarget } from '../../src/session/session.js';
 
 type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 
@@ -199,6 +199,14 @@ export const idsOf = (ended: readonly EndedSession[]): string[] => ended.map(({ 
 
 const userOf = (user: unknown): unknown =>
   typeof user === 'string' ? { id: user, username: user, roles: [] } : user;
+
+/** The answers of a store that can read all of its records. */
+export async function readable(answers: Promise<(CheckResult | Error)[]>): Promise<CheckResult[]> {
+  return (await answers).map((answer) => {
+    if (answer instanceof Error) throw answer;
+    return answer;
+  });
+}
 
 /** A name that no other test uses. */
 export const someone = (name = 'user'): string => `${name}-${randomUUID().slice(0, 8)}`;

@@ -7,7 +7,7 @@ import { Policy } from '../../src/session/policy.js';
 import { Sessions } from '../../src/session/sessions.js';
 import { resolveOptions, type SingleSessionOptions } from '../../src/single-session.options.js';
 import { TypeOrmAdministrationStore } from '../../src/typeorm/typeorm-administration-store.js';
-import { StoreBench } from '../support/store.js';
+import { readable, StoreBench } from '../support/store.js';
 import type { StoreSettings } from '../../src/typeorm/typeorm-session-store.js';
 import { NOWHERE } from '../support/store.js';
 
@@ -75,7 +75,7 @@ export class Process {
 
   /** What the check says of each, without writing anything down. */
   async states(ids: readonly string[], limit = LARGEST): Promise<string[]> {
-    const results = await this.bench.store.verify(ids.map((id) => ({ id, limit })));
+    const results = await readable(this.bench.store.verify(ids.map((id) => ({ id, limit }))));
     return results.map((result) => (result.live ? 'live' : result.reason));
   }
 

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Checks } from '../../src/session/checks.js';
+import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { interceptQueries } from '../support/queries.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
@@ -43,18 +45,25 @@ describe('a check', () => {
   });
 
   it.each([
-    ['without a reason', 'now()', expect.any(Date)],
-    ['for ever', "'infinity'", null],
-    ['long before there were sessions', "'-infinity'", null],
+    ['without a reason', 'now()', null],
+    ['for ever', "'infinity'", 'logout'],
   ])(
-    'takes a session that an operator has ended by hand %s for ended, and the others of its batch for live',
-    async (_, time, endedAt) => {
+    'of a session that somebody has ended by hand %s fails, and those beside it do not',
+    async (_, time, reason) => {
+      const { store } = bench;
       const byHand = await bench.sessions().login(someone());
-      await bench.query(`UPDATE user_session SET ended_at = ${time} WHERE id = $1`, [byHand]);
-      expect(await bench.store.verify([checkOf(live), checkOf(byHand)])).toMatchObject([
-        { live: true },
-        { live: false, reason: 'unknown', endedAt, unmarked: false },
+      await bench.query(`UPDATE user_session SET ended_at = ${time}, end_reason = $2 WHERE id = $1`, [
+        byHand,
+        reason,
       ]);
+      const answers = await store.verify([checkOf(byHand), checkOf(live)]);
+      expect(answers).toEqual([expect.any(Error), expect.objectContaining({ live: true })]);
+      const checks = new Checks((all) => store.verify(all));
+      const one = checks.verify(checkOf(byHand));
+      const other = checks.verify(checkOf(live));
+      await expect(one).rejects.toThrow(StoreUnavailableError);
+      await expect(one).rejects.toThrow(new RegExp(`${byHand} is not readable`));
+      expect((await other).live).toBe(true);
     },
   );
 
