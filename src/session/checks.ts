@@ -3,6 +3,7 @@ import type { Check, CheckResult } from './session.js';
 import type { SessionStore } from './session-store.js';
 
 const LARGEST_BATCH = 500;
+
 /** How many queries at once. */
 export interface Pace {
   /** While so many are under way, what arrives waits and goes together. */
