@@ -9,7 +9,7 @@ const LONGEST = 100 * 365 * DAY;
 // A string would become a test for a substring of it.
 export function readStrings(value: unknown, key: string): readonly string[] {
   if (!Array.isArray(value) || !value.every((item) => typeof item === 'string' && item !== ''))
-    throw wrong(key, "an array of strings: ['batch-worker']", value);
+    throw wrong(key, "an array of strings: ['batch-worker'], none of them empty", value);
   return Object.freeze([...(value as string[])]);
 }
 
@@ -67,7 +67,7 @@ export function wrong(key: string, expected: string, value: unknown): Error {
 }
 
 function describe(value: unknown): string {
-  if (Array.isArray(value)) return 'an array';
+  if (Array.isArray(value)) return inspect(value, { depth: 0, maxArrayLength: 5, breakLength: Infinity });
   return typeof value === 'string'
     ? JSON.stringify(value)
     : isPlainObject(value)

@@ -51,7 +51,7 @@ function limitConnecting(pool: Pool): void {
   const { Client } = pool;
   pool.Client = class extends Client {
     constructor(config: ClientConfig) {
-      const connectionTimeoutMillis = config.connectionTimeoutMillis || ANSWER_WITHIN_MS;
+      const connectionTimeoutMillis = config.connectionTimeoutMillis ?? ANSWER_WITHIN_MS;
       super(copyOf(config, { connectionTimeoutMillis }));
     }
   };

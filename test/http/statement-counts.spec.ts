@@ -189,27 +189,23 @@ describe('many checks', () => {
     expect(await quiet()).toEqual(['check', 'check']);
   });
 
-  it('of one turn are one statement when they are fewer than eight', async () => {
-    const service = application.app.get(SingleSessionService);
-    const { body } = await new Browser(application.url).login(user.username);
-    await quiet();
-    const ids = Array.from({ length: 6 }, () => randomUUID());
-    const verdicts = await Promise.all([body.session.id, ...ids].map((id) => service.verify(id)));
-    expect(verdicts.map(({ live }) => live)).toEqual([true, ...ids.map(() => false)]);
-    expect(await quiet()).toEqual(['check']);
-  });
-
-  it('of sessions that nobody knows are no more statements', async () => {
-    const service = application.app.get(SingleSessionService);
-    const { body } = await new Browser(application.url).login(user.username);
-    await quiet();
-    const ids = Array.from({ length: 49 }, () => randomUUID());
-    const verdicts = await Promise.all([body.session.id, ...ids].map((id) => service.verify(id)));
-    expect(verdicts.shift()).toEqual({ live: true, userId: String(user.id) });
-    for (const verdict of verdicts)
-      expect(verdict).toEqual({ live: false, reason: 'unknown', endedAt: null, userId: null });
-    expect(await quiet()).toEqual(['check', 'check']);
-  });
+  it.each([
+    ['six', 6, ['check']],
+    ['49', 49, ['check', 'check']],
+  ])(
+    'of %s sessions that nobody knows are no more statements, and one when they are few',
+    async (_, length, statements) => {
+      const service = application.app.get(SingleSessionService);
+      const { body } = await new Browser(application.url).login(user.username);
+      await quiet();
+      const ids = Array.from({ length }, () => randomUUID());
+      const verdicts = await Promise.all([body.session.id, ...ids].map((id) => service.verify(id)));
+      expect(verdicts.shift()).toEqual({ live: true, userId: String(user.id) });
+      for (const verdict of verdicts)
+        expect(verdict).toEqual({ live: false, reason: 'unknown', endedAt: null, userId: null });
+      expect(await quiet()).toEqual(statements);
+    },
+  );
 
   it('of twenty parallel requests are far fewer than twenty statements', async () => {
     const browsers = Array.from({ length: 20 }, () => new Browser(application.url));

@@ -68,6 +68,7 @@ describe('a database that is reached and says nothing', () => {
   it.each([
     ['five seconds', undefined, 5_000],
     ['as long as the application says', 1_234, 1_234],
+    ['all the time that there is, where the application says so', 0, 0],
   ])('has %s to greet a new connection', async (_, connectTimeoutMS, expected) => {
     const { port, username, password, pathname } = new URL(proxy.url);
     bench = await StoreBench.open(
@@ -80,7 +81,7 @@ describe('a database that is reached and says nothing', () => {
         username,
         password,
         database: pathname.slice(1),
-        ...(connectTimeoutMS && { connectTimeoutMS }),
+        ...(connectTimeoutMS !== undefined && { connectTimeoutMS }),
       },
     );
     const { master } = bench.dataSource.driver as unknown as {
