@@ -8,7 +8,10 @@ export interface Identity {
   roles: string[];
 }
 
-/** What an `identify` function may return: a number or bigint id becomes a string. */
+/**
+ * What an `identify` function may return: a number or bigint id becomes a string. A name has at most 500 characters, an
+ * id 255; none has NUL or lone surrogates, a role no U+001F.
+ */
 export interface IdentityLike {
   id: string | number | bigint;
   username: string;
@@ -41,9 +44,9 @@ export function toIdentity(found: IdentityLike): Identity {
     throw new TypeError(
       `identify() gave a username that is no text of at most ${LONGEST_NAME} characters. ${REMEDY}`,
     );
-  if (!Array.isArray(roles) || !roles.every(isName))
+  if (!Array.isArray(roles) || !roles.every(isRole))
     throw new TypeError(
-      `identify() gave roles that are not an array of strings of at most ${LONGEST_NAME} characters. ${REMEDY}`,
+      `identify() gave roles that are not an array of strings of at most ${LONGEST_NAME} characters without U+001F. ${REMEDY}`,
     );
   return { id, username, roles: [...roles] };
 }
@@ -75,6 +78,9 @@ const isStorable = (text: unknown): text is string =>
   typeof text === 'string' && !text.includes('\0') && text.isWellFormed();
 
 const isName = (text: unknown): text is string => isStorable(text) && text.length <= LONGEST_NAME;
+
+// One that had it would be read back as two roles.
+const isRole = (text: unknown): text is string => isName(text) && !text.includes(BETWEEN_ROLES);
 
 const describe = (id: unknown): string =>
   typeof id === 'string' ? `a string of ${id.length} characters` : `type ${typeof id}`;

@@ -70,6 +70,11 @@ describe('an identity by convention', () => {
     expect(identifyByConvention({ id: 1 })).toEqual({ id: 1, username: '1', roles: [] });
   });
 
+  it('refuses a role that would be read back as two', () => {
+    expect(() => toIdentity({ id: 1, username: 'x', roles: ['guest\u001fadmin'] })).toThrow(/U\+001F/);
+    expect(toIdentity({ id: 1, username: 'x\u001fy', roles: [''] })).toMatchObject({ roles: [''] });
+  });
+
   it('does not keep the array of roles that the application may change', () => {
     const roles = ['a'];
     const identity = toIdentity({ id: 1, username: 'x', roles });
