@@ -171,14 +171,22 @@ describe('the listening connection', () => {
 
   it('proves itself several times within the lease, each time by a question that was sent before', async () => {
     const { ear } = await startSignal();
-    const proofs = new Set<number>();
-    const until_ = performance.now() + MAX_STALENESS_MS;
-    while (performance.now() < until_) {
-      expect(ear.provenAt).toBeLessThan(performance.now());
-      proofs.add(ear.provenAt);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    expect(proofs.size).toBeGreaterThanOrEqual(3);
+    const inOneLease = async (): Promise<number> => {
+      const known = ear.provenAt;
+      const proofs = new Set<number>();
+      const over = performance.now() + MAX_STALENESS_MS;
+      while (performance.now() < over) {
+        expect(ear.provenAt).toBeLessThan(performance.now());
+        proofs.add(ear.provenAt);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      proofs.delete(known);
+      return proofs.size;
+    };
+    // A machine that pauses may make it fewer, never more.
+    let most = 0;
+    for (let lease = 0; lease < 10 && most < 3; lease++) most = Math.max(most, await inOneLease());
+    expect(most).toBeGreaterThanOrEqual(3);
   });
 
   it('that the database ends is known to be deaf at once, and a new one hears again [lesson 24]', async () => {
