@@ -15,19 +15,39 @@ export interface Ask {
   timeoutMs?: number;
 }
 
+/** See https://nodejs.org/api/http.html#requestreusedsocket. */
+class ReusedConnectionClosed extends Error {}
+
 /** A client that costs little, for thousands of requests: node:http on connections that stay open. */
 export class HttpClient {
   // Well before a server hangs up on an idle connection (Node: after 5 s), maybe just when the next request uses it.
   private readonly agent = new http.Agent({ keepAlive: true, timeout: 1_000 });
 
-  send(url: string, { method = 'GET', headers = {}, body, timeoutMs = 20_000 }: Ask = {}): Promise<Reply> {
+  /**
+   * Sends once more, on a connection of its own, what broke on one that was used before: the server was just closing it,
+   * idle for too long on a machine that paused. Where the server is dead, the second says so.
+   */
+  async send(url: string, ask: Ask = {}): Promise<Reply> {
+    try {
+      return await this.sendBy(this.agent, url, ask);
+    } catch (error) {
+      if (!(error instanceof ReusedConnectionClosed)) throw error;
+      return this.sendBy(undefined, url, ask);
+    }
+  }
+
+  private sendBy(
+    agent: http.Agent | undefined,
+    url: string,
+    { method = 'GET', headers = {}, body, timeoutMs = 20_000 }: Ask,
+  ): Promise<Reply> {
     const text = body && JSON.stringify(body);
     return new Promise((resolve, reject) => {
       const request = http.request(
         url,
         {
           method,
-          agent: this.agent,
+          agent: agent ?? false,
           headers: {
             ...(text !== undefined && {
               'content-type': 'application/json',
@@ -46,7 +66,10 @@ export class HttpClient {
           response.on('error', reject);
         },
       );
-      request.on('error', reject).end(text);
+      request.on('error', (error: NodeJS.ErrnoException) =>
+        reject(request.reusedSocket && error.code === 'ECONNRESET' ? new ReusedConnectionClosed() : error),
+      );
+      request.end(text);
     });
   }
 
