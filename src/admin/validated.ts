@@ -19,14 +19,17 @@ const MOST_NESTED = 8;
 
 class StrictValidationPipe extends ValidationPipe {
   override transform(value: unknown, metadata: ArgumentMetadata): Promise<unknown> {
+    // No body is an empty order. Before Nest 11.2.9 and 12.2.0 its pipe takes any list, number or text for one, too.
+    if (value !== undefined && !isObject(value)) throw new BadRequestException(['expected an object']);
     // class-transformer leaves such keys out in silence, so that they would never be refused as unknown.
-    // No body is an empty order; `null`, which some parsers take for JSON of an object, is none.
-    if (value === null) throw new BadRequestException(['expected an object, not null']);
     const key = prototypeKeyIn(value, MOST_NESTED);
     if (key !== undefined) throw new BadRequestException([`property ${key} should not exist`]);
     return super.transform(value, metadata) as Promise<unknown>;
   }
 }
+
+const isObject = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A key, at any depth, that every object has by its prototype. */
 function prototypeKeyIn(value: unknown, mayNest: number): string | undefined {

@@ -827,6 +827,14 @@ describe.each(['plainly', 'under a global pipe that converts'])('bad input, %s',
     expect(await contentOf(application)).toBe(before);
   });
 
+  it('that is a list gets 400 from us: not each Nest of our peers refuses one [S18]', async () => {
+    for (const path of ['/logout', '/logout-everyone'])
+      for (const list of ['[]', '[{}]', '[{"dryRun":true}]'])
+        expect((await sendText(caller, base().url, 'POST', path, list)).body.message).toEqual([
+          'expected an object',
+        ]);
+  });
+
   it('good input at the edge of it is taken: 1,000 users, names of 255, a note of 1,000, an empty list of exceptions', async () => {
     const logout = await caller.send('POST', `${ADMIN}/logout`, {
       usernames: [...many(998), 'x'.repeat(255)],
