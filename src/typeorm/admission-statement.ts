@@ -100,7 +100,6 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const conditions = [
-    inTime($('timeLeft')),
     // Who is in already finds out by the session's id, which is there.
     ...(which.reject
       ? [`(${exempt} OR cardinality(${kept()}) < ${$('limit')} OR ${$('id')} = ANY (u.active))`]
@@ -132,13 +131,14 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
       storm_since = CASE WHEN ${sameWindow} THEN u.storm_since ELSE EXCLUDED.storm_since END,
       storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
       storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
-    WHERE ${conditions.join(' AND ')}
+    ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
     RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, u.storm_logins AS logins)
   INSERT INTO ${sessions}
     (id, logins, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
   SELECT ${$('id')}, ${$('logins')}::uuid[], ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, ruling.exempt,
     slot.cutoff, now(), now(), now() + ${ms(maxAge)},
     ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot, ruling
+  WHERE ${inTime($('timeLeft'))}
   RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.logins FROM slot)`;
   return { sql, names };
 }

@@ -18,7 +18,7 @@ export function endingStatements(settings: EndingSettings) {
 
   // A session in the locked slots row that has no row in this snapshot was admitted while the statement waited for the
   // lock. It is dead like the others, and a second statement says so: see `LateEnds`.
-  const finish = (due: string, all: string, reason: string): string => `due AS (
+  const finish = (due: string, all: string, reason: string, condition = 'true'): string => `due AS (
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
     WHERE ${live('old')} AND (${due})
     ORDER BY s.id FOR NO KEY UPDATE OF s),
@@ -26,10 +26,10 @@ export function endingStatements(settings: EndingSettings) {
     UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
     FROM due WHERE s.id = due.id AND s.ended_at IS NULL
     RETURNING ${endedOf('s')})
-  SELECT *, false AS late FROM ended
+  SELECT *, false AS late FROM ended WHERE ${condition}
   UNION ALL
   SELECT slot.id, old.user_id, NULL, NULL, NULL, NULL, NULL, true FROM old, unnest(old.active) AS slot (id)
-    WHERE ${all} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
+    WHERE ${all} AND ${condition} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
 
   /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
   const endBySession = (
@@ -37,6 +37,7 @@ export function endingStatements(settings: EndingSettings) {
     due: string,
     all: string,
     reason = '$2',
+    condition = 'true',
   ): string => `WITH own AS (
     SELECT s.* FROM ${sessions} s
     WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
@@ -46,7 +47,7 @@ export function endingStatements(settings: EndingSettings) {
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   slot AS (
     UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
-  ${finish(due, all, reason)}`;
+  ${finish(due, all, reason, condition)}`;
 
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
@@ -67,7 +68,7 @@ export function endingStatements(settings: EndingSettings) {
     UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),
   ${finish("s.id = old.own_id AND old.others = '{}'", 'false', '$2')}`;
 
-  /** By the scope of the target. */
+  /** By the scope of the target. What ends others than the session itself has $6, the time left; that of a user, $4. */
   const end: Record<EndTarget['scope'], string> = {
     session: endBySession({ active: withoutOwn, floor: 'old.floor' }, 's.id = old.own_id', 'false'),
     login: endLogin,
@@ -79,6 +80,7 @@ export function endingStatements(settings: EndingSettings) {
       's.id = old.own_id OR NOT old.own_alone',
       'NOT old.own_alone',
       `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
+      inTime('$6'),
     ),
     others: endBySession(
       {
@@ -87,12 +89,13 @@ export function endingStatements(settings: EndingSettings) {
       },
       's.id <> old.own_id',
       'true',
+      '$2',
+      inTime('$6'),
     ),
-    user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
-  old AS (SELECT locked.* FROM locked WHERE ${inTime('$4')}),
+    user: `WITH old AS (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
   slot AS (
     UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
-  ${finish('true', 'true', '$2')}`,
+  ${finish('true', 'true', '$2', inTime('$4'))}`,
   };
 
   return { share, end };

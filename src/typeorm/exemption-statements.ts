@@ -1,5 +1,5 @@
 import { recordAction } from './action-statements.js';
-import { ipv4IfMapped } from './liveness.js';
+import { inTime, ipv4IfMapped } from './liveness.js';
 
 /** Exemptions that are made at run time. */
 export function exemptionStatements({ exemptions, actions }: { exemptions: string; actions: string }) {
@@ -18,7 +18,7 @@ export function exemptionStatements({ exemptions, actions }: { exemptions: strin
       note: '$5::text',
       target: `jsonb_build_object('kind', $1::text, 'value', $2::text)`,
     })} FROM ${from})`;
-  /** $1 kind, $2 value, $3 by, $4 ip, $5 note, $6 expiry. */
+  /** $1 kind, $2 value, $3 by, $4 ip, $5 note, $6 expiry, $7 the time left. */
   const addExemption = `WITH x AS (
     INSERT INTO ${exemptions} AS x (kind, value, note, added_by, added_at, expires_at)
     VALUES ($1, $2, $5, $3, now(), $6::timestamptz)
@@ -26,12 +26,12 @@ export function exemptionStatements({ exemptions, actions }: { exemptions: strin
       added_at = EXCLUDED.added_at, expires_at = EXCLUDED.expires_at
     RETURNING *),
   ${recordExemption('add-exemption', 'x')}
-  SELECT ${exemption} FROM x`;
-  /** $1 kind, $2 value, $3 by, $4 ip, $5 note. One that has expired is gone already. */
+  SELECT ${exemption} FROM x WHERE ${inTime('$7')}`;
+  /** $1 kind, $2 value, $3 by, $4 ip, $5 note, $6 the time left. One that has expired is gone already. */
   const removeExemption = `WITH x AS (
     DELETE FROM ${exemptions} x WHERE x.kind = $1 AND x.value = $2 AND ${inForce} RETURNING x.kind),
   ${recordExemption('remove-exemption', 'x')}
-  SELECT kind FROM x`;
+  SELECT kind FROM x WHERE ${inTime('$6')}`;
 
   return { exemptionsList, exemptionsOf, addExemption, removeExemption };
 }

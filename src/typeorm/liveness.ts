@@ -16,13 +16,16 @@ export const ms = (milliseconds: number): string => `interval '${interval(millis
 /**
  * A condition that holds, or fails the statement when it has waited for locks for longer than its caller waits for it.
  * `timeLeft`: the parameter that is `TIME_LEFT`. What was answered with an error must not be carried out later, on people
- * who have signed in since. To be read after the locks are held: from a materialized CTE that takes them, or in the WHERE
- * of an ON CONFLICT.
+ * who have signed in since. To be read after the locks are held: from a materialized CTE that takes them, in the WHERE
+ * of an ON CONFLICT, or over what the statement gives back.
+ *
+ * Counted from the begin of the transaction, which is this statement's: locks of tables are waited for while it is parsed,
+ * and PostgreSQL sets `statement_timestamp()` anew for each message after that.
  */
 export const inTime = (
   timeLeft: string,
-): string => `CASE WHEN clock_timestamp() < statement_timestamp() + ${timeLeft}::interval THEN true
-    ELSE format('nothing was done: others held a lock for %s', clock_timestamp() - statement_timestamp())::boolean END`;
+): string => `CASE WHEN clock_timestamp() < transaction_timestamp() + ${timeLeft}::interval THEN true
+    ELSE format('nothing was done: others held a lock for %s', clock_timestamp() - transaction_timestamp())::boolean END`;
 
 /** One value for one address, however it is written (RFC 4291, section 2.5.5.2). */
 export const ipv4IfMapped = (ip: string): string =>

@@ -134,12 +134,14 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     { kind, value, expiresAt }: Pick<Exemption, 'kind' | 'value' | 'expiresAt'>,
     { by, ip, note }: Signature,
   ): Promise<Exemption> {
-    const [row] = await this.rows<Exemption>(this.sql.addExemption, [kind, value, by, ip, note, expiresAt]);
+    const parameters = [kind, value, by, ip, note, expiresAt, TIME_LEFT];
+    const [row] = await this.rows<Exemption>(this.sql.addExemption, parameters);
     return toExemption(row!);
   }
 
   async removeExemption(kind: ExemptionKind, value: string, { by, ip, note }: Signature): Promise<boolean> {
-    return (await this.rows(this.sql.removeExemption, [kind, value, by, ip, note])).length > 0;
+    const parameters = [kind, value, by, ip, note, TIME_LEFT];
+    return (await this.rows(this.sql.removeExemption, parameters)).length > 0;
   }
 
   actions({ limit, cursor }: PageQuery): Promise<Page<RecordedAction>> {

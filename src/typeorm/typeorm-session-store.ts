@@ -113,19 +113,9 @@ export class TypeOrmSessionStore extends SessionStore {
     return this.checking.verify(checks);
   }
 
-  async end({ target, reason, by, limit = NO_LIMIT }: EndOrder): Promise<EndedSession[]> {
-    const parameters =
-      target.scope === 'user'
-        ? [target.userId, reason, by, TIME_LEFT]
-        : [
-            target.sessionId,
-            reason,
-            by,
-            target.userId ?? null,
-            limit,
-            ...(target.scope === 'login' ? [target.loginId] : []),
-          ];
-    const { records } = await this.database.run<EndRow>(this.sql.end[target.scope], parameters);
+  async end(order: EndOrder): Promise<EndedSession[]> {
+    const { target, reason, by } = order;
+    const { records } = await this.database.run<EndRow>(this.sql.end[target.scope], parametersOf(order));
     const ended = records.filter(({ late }) => !late);
     const late = records.filter((row) => row.late).map(({ id }) => id);
     const lateReason = target.scope === 'everywhere' ? 'logout-everywhere' : reason;
@@ -153,4 +143,12 @@ export class TypeOrmSessionStore extends SessionStore {
   sweep(): Promise<Sweep> {
     return this.sweeping.batch();
   }
+}
+
+/** As the statements of {@link endingStatements} number them. */
+function parametersOf({ target, reason, by, limit = NO_LIMIT }: EndOrder): unknown[] {
+  if (target.scope === 'user') return [target.userId, reason, by, TIME_LEFT];
+  const own = [target.sessionId, reason, by, target.userId ?? null, limit];
+  if (target.scope === 'session') return own;
+  return [...own, target.scope === 'login' ? target.loginId : TIME_LEFT];
 }

@@ -3,8 +3,8 @@ import { Logger } from '@nestjs/common';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { someone, StoreBench, until } from '../support/store.js';
-import { person, Process } from './administrators.js';
+import { someone, StoreBench, times, until } from '../support/store.js';
+import { person, Process, SIGNATURE } from './administrators.js';
 
 let url: string;
 let one: Process;
@@ -39,32 +39,89 @@ async function waiting(): Promise<number> {
   return row!.count;
 }
 
+/** Takes locks, for as long as `act` takes; what has been given up by then must do nothing afterwards. */
+async function whileLocked(
+  locks: [sql: string, parameters?: unknown[]][],
+  act: () => Promise<void>,
+): Promise<void> {
+  const holder = one.bench.dataSource.createQueryRunner();
+  await holder.startTransaction();
+  try {
+    for (const [sql, parameters] of locks) await holder.query(sql, parameters);
+    await act();
+  } finally {
+    await holder.rollbackTransaction();
+    await holder.release();
+  }
+  await until(async () => !(await underWay()));
+}
+
+const TABLES = ['', '_slots', '_cutoff', '_exemption', '_action'].map((end) => `user_session${end}`);
+// As an index is made, or a table altered. PostgreSQL waits for these while it parses a statement.
+const NOBODY_WRITES: [string][] = [[`LOCK TABLE ${TABLES.join(', ')} IN SHARE MODE`]];
+
+const ROWS = (user: string): [string, unknown[]?][] => [
+  [
+    `SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('"user_session_cutoff"'))`,
+  ],
+  ['SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]],
+  [`SELECT FROM user_session_exemption WHERE value = 'there' FOR UPDATE`],
+];
+
 describe('what an administrator ordered and was answered with an error, since others held a lock for too long', () => {
-  it('is not carried out later: no cut-off, no logout of a user [S17]', async () => {
-    const login = one.logins();
+  const exemption = (value: string) => ({ kind: 'username' as const, value, expiresAt: null });
+
+  it.each([
+    ['of rows', ROWS],
+    ['of tables', () => NOBODY_WRITES],
+  ])(
+    'is not carried out later: no cut-off, no logout of a user, no exemption (%s) [S17]',
+    async (_, locks) => {
+      const user = someone();
+      const before = await one.logins()(person(user));
+      await one.store.addExemption(exemption('there'), SIGNATURE);
+      await whileLocked(locks(user), async () => {
+        const orders = [
+          one.cutOff(),
+          one.endUsers({ userIds: [user] }),
+          one.bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: null }),
+          one.store.addExemption({ ...exemption('there'), expiresAt: new Date(2_100, 1) }, SIGNATURE),
+          one.store.removeExemption('username', 'there', SIGNATURE),
+        ];
+        const outcomes = await Promise.allSettled(orders);
+        expect(outcomes.map(({ status }) => status)).toEqual(times(5, () => 'rejected'));
+      });
+      expect(await one.bench.query('SELECT FROM user_session_cutoff')).toEqual([]);
+      expect(await one.states([before])).toEqual(['live']);
+      expect(await one.store.exemptions()).toMatchObject([exemption('there')]);
+    },
+  );
+});
+
+describe('a logout of all of a user that was answered with an error, since others held a lock for too long', () => {
+  it.each([
+    ['of rows', ROWS],
+    ['of tables', () => NOBODY_WRITES],
+  ])('is not carried out later, on what the user has signed in since (%s)', async (_, locks) => {
     const user = someone();
-    const before = await login(person(user));
-    const holder = one.bench.dataSource.createQueryRunner();
-    await holder.startTransaction();
-    try {
-      await holder.query(
-        `SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:cut-off'), hashtext('"user_session_cutoff"'))`,
-      );
-      await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
-      const orders = [
-        one.cutOff(),
-        one.endUsers({ userIds: [user] }),
-        one.bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: null }),
-      ];
-      const outcomes = await Promise.allSettled(orders);
-      expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
-    } finally {
-      await holder.rollbackTransaction();
-      await holder.release();
-    }
-    await until(async () => !(await underWay()));
-    expect(await one.bench.query('SELECT FROM user_session_cutoff')).toEqual([]);
-    expect(await one.states([before])).toEqual(['live']);
+    const sessions = one.bench.sessions({ maxSessions: 2 });
+    const [own, other] = [await sessions.login(user), await sessions.login(user)];
+    await whileLocked(locks(user), async () => {
+      const outcomes = await Promise.allSettled([
+        one.bench.store.end({
+          target: { scope: 'others', sessionId: own, userId: user },
+          reason: 'logout',
+          by: null,
+        }),
+        one.bench.store.end({
+          target: { scope: 'everywhere', sessionId: own },
+          reason: 'logout',
+          by: null,
+        }),
+      ]);
+      expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    });
+    expect(await sessions.states([own, other])).toEqual(['live', 'live']);
   });
 });
 
@@ -76,31 +133,33 @@ describe('a login that was answered with an error, since others held a lock for 
   afterEach(() => slow.close());
 
   it.each([
-    ['', 0],
-    [', also when it had waited for a connection before', 3],
+    ['of a row', ROWS, 0],
+    ['of a row, also when it had waited for a connection before', ROWS, 3],
+    ['of tables', () => NOBODY_WRITES, 0],
   ])(
-    'is not carried out later, when it would end the session that the user has%s [P5]',
-    async (_, seconds) => {
+    'is not carried out later, when it would end the session that the user has (%s) [P5]',
+    async (_, locks, seconds) => {
       const user = someone();
       const sessions = one.bench.sessions();
       const before = await sessions.login(user);
-      const holder = one.bench.dataSource.createQueryRunner();
-      await holder.startTransaction();
-      try {
-        await holder.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
+      await whileLocked(locks(user), async () => {
         // The only connection is in use for longer than the way back takes: it is time that the statement must count.
         const busy = slow.query('SELECT pg_sleep($1)', [seconds]);
         await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
         await busy;
-      } finally {
-        await holder.rollbackTransaction();
-        await holder.release();
-      }
-      await until(async () => !(await underWay()));
+      });
       expect(await sessions.states([before])).toEqual(['live']);
       expect(await one.bench.rowsOf(user)).toHaveLength(1);
     },
   );
+
+  it('is not carried out later, when it would take the place of a user who has none [P5]', async () => {
+    const user = someone();
+    await whileLocked(NOBODY_WRITES, async () => {
+      await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
+    });
+    expect(await one.bench.rowsOf(user)).toEqual([]);
+  });
 });
 
 describe('a session that was admitted while an order to end its user waited', () => {
