@@ -41,7 +41,9 @@ export interface NodeResponse {
   readonly destroyed: boolean;
   setHeader(name: string, value: string): unknown;
   getHeader(name: string): unknown;
-  once(event: 'close', listener: () => void): unknown;
+  /** Of HTTP/2. */
+  readonly stream?: { readonly destroyed: boolean; readonly aborted: boolean };
+  once(event: 'close' | 'finish', listener: () => void): unknown;
   destroy(): unknown;
   end: (...parts: unknown[]) => unknown;
 }

@@ -23,7 +23,7 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
   // Somebody else may have reported a failure while the login was admitted, a time limit for one.
-  unless((node) => node.writableFinished && node.statusCode < 400, response, undo);
+  unless((node, isDelivered) => isDelivered && node.statusCode < 400, response, undo);
 }
 
 /**
@@ -32,24 +32,33 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
  */
 export function unlessCookieSent(response: SessionResponse, id: string, undo: () => Promise<void>): void {
   const isSent = (): boolean => String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
-  unless((node) => node.writableFinished || (node.headersSent && isSent()), response, undo);
+  unless((node, isDelivered) => isDelivered || (node.headersSent && isSent()), response, undo);
 }
 
 function unless(
-  isReached: (node: NodeResponse) => boolean,
+  isReached: (node: NodeResponse, isDelivered: boolean) => boolean,
   response: SessionResponse,
   undo: () => Promise<void>,
 ): void {
   const node = nodeResponseOf(response);
-  const isOver = node.destroyed;
+  const isOver = isGone(node);
+  // Without a socket, as in `inject()` of Fastify and behind adapters of serverless platforms, only the event says it.
+  let isFinished = false;
+  node.once('finish', () => (isFinished = true));
   onceClosed(response, () => {
-    if (isOver || !isReached(node)) void undo();
+    // HTTP/2 calls an answer finished, too, that its client has cancelled.
+    const isDelivered =
+      node.headersSent && (isFinished || node.writableFinished) && node.stream?.aborted !== true;
+    if (isOver || !isReached(node, isDelivered)) void undo();
   });
 }
 
 /** Calls `act` when the answer is over, whatever became of it: at once where its 'close' has been and gone. */
 export function onceClosed(response: SessionResponse, act: () => void): void {
   const node = nodeResponseOf(response);
-  if (node.destroyed) act();
+  if (isGone(node)) act();
   else node.once('close', act);
 }
+
+/** An answer of HTTP/2 does not say it itself. */
+const isGone = ({ destroyed, stream }: NodeResponse): boolean => destroyed || stream?.destroyed === true;

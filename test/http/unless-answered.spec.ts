@@ -1,29 +1,64 @@
 import { EventEmitter } from 'node:events';
-import { describe, expect, it, jest } from '@jest/globals';
+import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { NodeResponse } from '../../src/http/request.js';
 import { unlessAnswered } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */
-function closing(state: Partial<NodeResponse>): { response: NodeResponse; close: () => void } {
+function closing(state: Partial<NodeResponse>): {
+  response: NodeResponse;
+  say: (event: 'finish' | 'close') => void;
+} {
   const events = new EventEmitter();
-  const response = Object.assign(events, { destroyed: false, end: () => undefined, ...state });
-  return { response: response as unknown as NodeResponse, close: () => void events.emit('close') };
+  const response = Object.assign(events, {
+    destroyed: false,
+    headersSent: true,
+    writableFinished: true,
+    statusCode: 200,
+    end: () => undefined,
+    ...state,
+  });
+  return { response: response as unknown as NodeResponse, say: (event) => void events.emit(event) };
 }
 
+const undo = jest.fn(() => Promise.resolve());
+beforeEach(() => void undo.mockClear());
+
 describe('a login is taken back', () => {
-  it.each([
-    ['not when its answer has reached the client', { writableFinished: true, statusCode: 200 }, 0],
-    ['when the client was gone before', { writableFinished: false, statusCode: 200 }, 1],
+  it.each<[string, Partial<NodeResponse>, number]>([
+    ['not when its answer has reached the client', {}, 0],
+    ['when the client was gone before', { writableFinished: false }, 1],
+    ['when a time limit had answered 408 before it was admitted', { statusCode: 408 }, 1],
     [
-      'when a time limit had answered 408 before it was admitted',
-      { writableFinished: true, statusCode: 408 },
+      'when a client of HTTP/2 cancels before the head has left',
+      { headersSent: false, stream: { destroyed: false, aborted: true } },
       1,
     ],
+    ['when a client of HTTP/2 cancels amid the answer', { stream: { destroyed: false, aborted: true } }, 1],
+    [
+      'not when its answer over HTTP/2 has reached the client',
+      { stream: { destroyed: false, aborted: false } },
+      0,
+    ],
   ])('%s', (_, state, times) => {
-    const undo = jest.fn(() => Promise.resolve());
-    const { response, close } = closing(state);
+    const { response, say } = closing(state);
     unlessAnswered(response, undo);
-    close();
+    say('close');
     expect(undo).toHaveBeenCalledTimes(times);
+  });
+
+  it('not when an answer without a socket is finished, which never says that all is written', () => {
+    const { response, say } = closing({ writableFinished: false });
+    unlessAnswered(response, undo);
+    say('finish');
+    say('close');
+    expect(undo).not.toHaveBeenCalled();
+  });
+
+  it.each<[string, Partial<NodeResponse>]>([
+    ['HTTP/1.1', { destroyed: true }],
+    ['HTTP/2', { stream: { destroyed: true, aborted: true } }],
+  ])("at once when a client of %s has gone, whose 'close' will not come again", (_, state) => {
+    unlessAnswered(closing(state).response, undo);
+    expect(undo).toHaveBeenCalledTimes(1);
   });
 });

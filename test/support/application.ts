@@ -197,6 +197,8 @@ export interface TestApplicationSettings {
   trustProxy?: boolean;
   /** What only Fastify's router has; Express is as lenient by itself. */
   fastifyRouter?: FastifyRouterSettings;
+  /** Fastify without TLS, for clients that know it. */
+  http2?: boolean;
   /** Before it initializes. */
   configure?: (app: INestApplication) => unknown;
 }
@@ -248,6 +250,7 @@ export async function startApplication(
     ...(!settings.build && { logger: false }),
     trustProxy: settings.trustProxy,
     fastifyRouter: settings.fastifyRouter,
+    http2: settings.http2,
   });
   const cookieSessions = settings.session?.store ?? new MemoryStore();
   try {

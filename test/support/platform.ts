@@ -38,6 +38,7 @@ interface ApplicationSettings {
   logger?: false;
   trustProxy?: boolean | undefined;
   fastifyRouter?: FastifyRouterSettings | undefined;
+  http2?: boolean | undefined;
 }
 
 const fastifyRoutes = new WeakMap<INestApplication, string[]>();
@@ -45,7 +46,7 @@ const fastifyRoutes = new WeakMap<INestApplication, string[]>();
 /** A Nest application on this platform. */
 export async function createApplication(
   module: TestingModule,
-  { trustProxy = false, fastifyRouter = {}, ...options }: ApplicationSettings = {},
+  { trustProxy = false, fastifyRouter = {}, http2 = false, ...options }: ApplicationSettings = {},
 ): Promise<INestApplication> {
   if (!isFastify) {
     const app = module.createNestApplication<NestExpressApplication>(options);
@@ -53,7 +54,7 @@ export async function createApplication(
     return app;
   }
   const { FastifyAdapter } = await import('@nestjs/platform-fastify');
-  const adapter = new FastifyAdapter({ trustProxy, routerOptions: fastifyRouter });
+  const adapter = new FastifyAdapter({ trustProxy, routerOptions: fastifyRouter, ...(http2 && { http2 }) });
   const routes: string[] = [];
   adapter.getInstance().addHook('onRoute', ({ method, url }) => {
     routes.push(...[method].flat().map((one) => `${one} ${url}`));
