@@ -1,6 +1,7 @@
 import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { EstablishedLogins } from './established-logins.js';
+import { hasMethods } from './has-methods.js';
 import type { Reply, SessionRequest } from './request.js';
 
 type Done = (error?: unknown) => void;
@@ -48,9 +49,8 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
   onModuleInit(): void {
     // By its shape: the strategies and serializers of @nestjs/passport know the application's copy of Passport.
     for (const { instance } of this.discovery.getProviders()) {
-      const { getPassportInstance } = (instance ?? {}) as { getPassportInstance?: () => unknown };
-      if (typeof getPassportInstance !== 'function') continue;
-      const { _sm: manager } = getPassportInstance.call(instance) as { _sm?: SessionManager };
+      if (!hasMethods(instance, 'getPassportInstance')) continue;
+      const { _sm: manager } = (instance.getPassportInstance() ?? {}) as { _sm?: SessionManager };
       if (typeof manager?.logIn === 'function') this.managers.add(sharedPartOf(manager));
     }
     for (const manager of this.managers) hookOf(manager).watchers.add(this);

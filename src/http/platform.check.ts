@@ -3,6 +3,7 @@ import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { expressComplaint } from './express.check.js';
 import { fastifyComplaint, type FastifyInstance } from './fastify.check.js';
 import { gatewayComplaint } from './gateways.check.js';
+import { hasMethods } from './has-methods.js';
 
 /**
  * Stops the start on a platform that is neither Express nor Fastify, and that of an application that keeps users in
@@ -64,9 +65,7 @@ export class PlatformCheck {
 
   // By its shape (PassportSerializer of @nestjs/passport): Passport is no dependency of ours.
   private usesPassportSessions(): boolean {
-    return this.discovery.getProviders().some(({ instance }) => {
-      const { serializeUser, deserializeUser } = (instance ?? {}) as Record<string, unknown>;
-      return typeof serializeUser === 'function' && typeof deserializeUser === 'function';
-    });
+    const providers = this.discovery.getProviders();
+    return providers.some(({ instance }) => hasMethods(instance, 'serializeUser', 'deserializeUser'));
   }
 }

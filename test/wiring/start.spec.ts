@@ -9,7 +9,7 @@ import {
   type TestApplication,
   type TestApplicationSettings,
 } from '../support/application.js';
-import { Browser } from '../support/client.js';
+import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 
 let databaseUrl: string;
@@ -169,5 +169,34 @@ describe('an application that is fit to hold the limit starts', () => {
       typeorm: { autoLoadEntities: false, entities: [...singleSessionEntities] },
     });
     expect((await new Browser(url).login('bob')).status).toBe(200);
+  });
+
+  // As nestjs-cls provides the request, and as createMock() and mockDeep() make providers of a test.
+  it.each([
+    [
+      'fails when it is asked for what it has not',
+      (name: string) => {
+        throw new Error(`not resolved: ${name}`);
+      },
+    ],
+    ['answers with a function whatever it is asked for', () => () => undefined],
+  ])('with a provider that is a Proxy and %s', async (_, answer: (name: string) => unknown) => {
+    // What Nest itself and `await` look for is as in any object.
+    const isPlain = (name: string): boolean => name in {} || /^(on|before)[A-Z]|^then$/.test(name);
+    const useValue = new Proxy(
+      {},
+      {
+        get: (target, name) =>
+          typeof name === 'symbol' || isPlain(name) ? Reflect.get(target, name) : answer(name),
+      },
+    );
+    const { url } = await start({
+      session: null,
+      serializer: false,
+      providers: [{ provide: 'A_PROXY', useValue }],
+    });
+    const client = new TokenClient(url);
+    expect((await client.login('bob')).status).toBe(200);
+    expect((await client.get()).status).toBe(200);
   });
 });
