@@ -5,9 +5,9 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { catchError, from, mergeMap, throwError, type Observable } from 'rxjs';
+import { catchError, EMPTY, from, mergeMap, throwError, type Observable } from 'rxjs';
 import { Logins } from './logins.js';
-import { requestOf, responseOf } from './request.js';
+import { knownStateOf, requestOf, responseOf } from './request.js';
 import { routeOf } from './route.js';
 
 /** Admits the login of a route after its guards and before its handler. Applied by `@SingleSessionLogin()`. */
@@ -24,6 +24,8 @@ export class SingleSessionLoginInterceptor implements NestInterceptor {
       );
     const response = responseOf(context, request);
     const login = await this.logins.admit(request.user, request, { ...routeOf(context), response });
+    // Its client is gone, and with it the session that the handler would use.
+    if (knownStateOf(request)?.login === undefined) return EMPTY;
     return next
       .handle()
       .pipe(

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, Post, Res, UseGuards } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { DataSource } from 'typeorm';
@@ -100,12 +100,13 @@ describe.each(['/login', '/token'])('a login over HTTP/2 (%s)', (path) => {
     expect(await live()).toHaveLength(1);
   });
 
-  it('leaves nothing when its client is gone before it is admitted', async () => {
+  it('leaves nothing, and calls no handler, when its client is gone before it is admitted', async () => {
+    entered = jest.fn();
     const holder = application.app.get(DataSource).createQueryRunner();
     await holder.startTransaction();
     try {
       await holder.query('LOCK TABLE user_session IN SHARE MODE');
-      const login = post(path);
+      const login = post(`/waits${path}`);
       await eventually(waiting, (count) => count === 1);
       login.close(constants.NGHTTP2_CANCEL);
       await once(login, 'close');
@@ -119,6 +120,7 @@ describe.each(['/login', '/token'])('a login over HTTP/2 (%s)', (path) => {
       async () => [await live(), await statusOf(post(path))] as const,
       ([sessions, status]) => sessions.length === 0 && status === 200,
     );
+    expect(entered).not.toHaveBeenCalled();
   });
 
   it('leaves nothing when its client is gone before it has its answer', async () => {
