@@ -20,7 +20,7 @@ const FROM_HERE = ['same-origin', 'none'];
  * Refuses a change that another site makes in the name of a signed-in browser (CSRF). A browser says itself where a
  * request comes from (Fetch Metadata; before that, Origin), and a page cannot forge it. A client that says neither is
  * no browser of this decade, and must send JSON, which no form can. A bearer token is not sent by a browser on its own;
- * beside a cookie session it proves nothing.
+ * beside cookies it proves nothing: one of them may be what the application goes by, a token in a cookie too.
  *
  * A body that is no JSON, or that no parser has read, is refused to everybody: an order without one may end everything.
  */
@@ -40,7 +40,7 @@ export class SameOriginGuard implements CanActivate {
 }
 
 const isByTokenAlone = (request: Request): boolean =>
-  bearerTokenOf(request) !== undefined && request.session?.singleSession === undefined;
+  bearerTokenOf(request) !== undefined && request.headers['cookie'] === undefined;
 
 function isFromHere({ headers }: Request): boolean {
   const site = headers['sec-fetch-site'];

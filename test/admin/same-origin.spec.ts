@@ -42,6 +42,18 @@ describe('over HTTP/2, which has no Host', () => {
   });
 });
 
+describe('from another site', () => {
+  const ELSEWHERE = { ...JSON_TYPE, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' };
+
+  it.each<[string, Headers, number]>([
+    ['a token alone is let in: no browser sends it on its own', TOKEN, 200],
+    ['a cookie is not', { cookie: 'jwt=x' }, 403],
+    ['a cookie beside a token that anybody can make up is not', { ...TOKEN, cookie: 'jwt=x' }, 403],
+  ])('%s [S5]', (_, headers, status) => {
+    expect(answerTo({ ...ELSEWHERE, ...headers })).toBe(status);
+  });
+});
+
 describe('a body', () => {
   it.each<[string, Headers, More, number]>([
     ['of JSON that a parser read is let in', { ...JSON_TYPE, ...LENGTH }, { body: {} }, 200],
