@@ -28,7 +28,7 @@ export class Shutdown {
 export function openStreams(server: Server): ReadonlySet<ServerResponse> {
   const streams = new Set<ServerResponse>();
   server.on('request', ({ headers }, response) => {
-    if (headers.accept !== 'text/event-stream') return;
+    if (!headers.accept?.includes('text/event-stream')) return;
     streams.add(response);
     response.once('close', () => streams.delete(response));
   });

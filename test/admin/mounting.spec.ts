@@ -1,14 +1,17 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import {
+  Inject,
   Injectable,
   Logger,
   Module,
+  Scope,
   VersioningType,
   type CanActivate,
   type DynamicModule,
   type ExecutionContext,
   type LoggerService,
 } from '@nestjs/common';
+import { REQUEST } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { of, type Observable } from 'rxjs';
@@ -91,6 +94,22 @@ class Unprovided implements CanActivate {
     return of(headers['x-office'] === 'yes');
   }
 }
+
+@Injectable({ scope: Scope.REQUEST })
+class OfRequest extends Passing {}
+
+@Injectable()
+class NeedsRequest implements CanActivate {
+  constructor(@Inject(REQUEST) private readonly request: { headers: object } | undefined) {}
+
+  // Made once, it would have no request, and let everybody pass.
+  canActivate(): boolean {
+    return this.request?.headers === undefined;
+  }
+}
+
+@Injectable({ scope: Scope.TRANSIENT })
+class Transient extends Passing {}
 
 /** What fails this early leaves no application to close: the data source is opened and closed here. */
 async function compile(module: DynamicModule): Promise<void> {
@@ -392,6 +411,26 @@ describe("the application's guards", () => {
 
   it('stop the start when they need what nobody provides [lesson 32; P8]', async () => {
     await expect(start(admin([GateGuard]))).rejects.toThrow(/Gate/);
+  });
+
+  it.each([
+    ['are of it themselves, provided by a module', OfRequest, [OfRequest]],
+    ['need the request, provided by a module', NeedsRequest, [NeedsRequest]],
+    ['are of it themselves, provided by nobody', OfRequest, []],
+    ['need the request, provided by nobody', NeedsRequest, []],
+  ])(
+    'stop the start when they would be made for each request: they %s [lesson 32; P8]',
+    async (_, guard, providers) => {
+      const started = start(admin([guard]), { providers });
+      await expect(started).rejects.toThrow(
+        /is made anew for each request.*switchToHttp\(\)\.getRequest\(\)/,
+      );
+    },
+  );
+
+  it('may be made for each place where they are needed', async () => {
+    await start(admin([Transient]), { providers: [Transient] });
+    expect(await statuses(await someoneNew(application!, ['admin']))).toEqual([200, 200, 200]);
   });
 
   it('give nobody a permission, and no session that has ended a life', async () => {

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import { Browser } from '../support/client.js';
+import { EventStream } from '../support/event-stream.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { HttpClient, login } from '../support/http-client.js';
 import { endAllProcesses, startCluster, startProcess, type RunningProcess } from '../support/processes.js';
@@ -55,6 +56,29 @@ describe('SIGTERM', () => {
 
     const next = await startProcess(settings());
     expect((await browser.copy(next.url).get('/me')).status).toBe(200);
+  });
+
+  it('closes open streams at once, of a client that takes other types too, and waits for answers', async () => {
+    const server = await startProcess(settings());
+    const browser = new Browser(server.url);
+    await browser.login('bob');
+    const stream = await EventStream.open(`${server.url}/sessions/mine/events`, {
+      accept: 'text/event-stream, */*',
+      cookie: browser.cookie!,
+    });
+    await stream.beat();
+    const database = new pg.Client({ connectionString: databaseUrl });
+    await database.connect();
+    await database.query('BEGIN; LOCK TABLE user_session_slots');
+    const underWay = new Browser(server.url).login('alice');
+    await until(async () => (await waiting(database)) > 0);
+
+    const ended = server.stop();
+    await stream.ended;
+    await database.query('COMMIT');
+    await database.end();
+    expect((await underWay).status).toBe(200);
+    expect(await ended).toEqual({ code: 0, signal: null });
   });
 
   it('ends each of three processes with code 0 while clients keep their connections busy', async () => {
