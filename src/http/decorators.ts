@@ -5,6 +5,7 @@ import {
   UseInterceptors,
   type ExecutionContext,
 } from '@nestjs/common';
+import { PARAMTYPES_METADATA } from '@nestjs/common/constants.js';
 import type { CurrentSession as Current } from '../session/session.js';
 import { SingleSessionLoginInterceptor } from './login.interceptor.js';
 import { SingleSessionLogoutInterceptor } from './logout.interceptor.js';
@@ -41,13 +42,21 @@ export const SkipSingleSession = (): MethodDecorator & ClassDecorator =>
 /** What `@CurrentSession()` gives: `{ id, userId }`. */
 export type CurrentSession = Current;
 
-/** The session of the request, `{ id, userId }`; `undefined` for an anonymous one and on a route that is skipped. */
-export const CurrentSession: () => ParameterDecorator = createParamDecorator(
+const currentSession: () => ParameterDecorator = createParamDecorator(
   (_: unknown, context: ExecutionContext): Current | undefined => {
     const request = requestOf(context);
     return request && knownStateOf(request)?.current;
   },
 );
+
+/** The session of the request, `{ id, userId }`; `undefined` for an anonymous one and on a route that is skipped. */
+export const CurrentSession = (): ParameterDecorator => (target, key, index) => {
+  currentSession()(target, key, index);
+  // A compiler that does not know types (SWC, `isolatedModules`) takes this function for the class of the parameter, and
+  // a ValidationPipe with `validateCustomDecorators` would try to make one.
+  const types = Reflect.getMetadata(PARAMTYPES_METADATA, target, key!) as unknown[] | undefined;
+  if (types?.[index] === CurrentSession) types[index] = Object;
+};
 
 // On a class it would take every route of the controller out of the guard.
 function onMethod(name: string, ...decorators: MethodDecorator[]): MethodDecorator {
