@@ -11,25 +11,24 @@ import {
   Req,
   SetMetadata,
   Sse,
-  UnauthorizedException,
   UseGuards,
   UseInterceptors,
   VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
 import { Observable, takeUntil } from 'rxjs';
-import { knownStateOf, type SessionRequest } from '../http/request.js';
+import type { SessionRequest } from '../http/request.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import { END_EVENT } from '../http/stream-end.js';
 import { Administration } from '../session/administration.js';
 import type { ListedSession } from '../session/administration-store.js';
 import { Policy } from '../session/policy.js';
 import { Sessions } from '../session/sessions.js';
-import type { CurrentSession } from '../session/session.js';
 import { Watches } from '../session/watches.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
+import { OwnSessionGuard, ownSessionOf } from './own-session.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 
 const MOST_SHOWN = 200;
@@ -44,7 +43,7 @@ type OwnSession = Pick<
 /** A user's own sessions at a path: see them, end one, end all others, be told when the present one ends. */
 export function selfServiceController({ path, guards }: ControllerSettings): Type {
   @Controller({ path, version: VERSION_NEUTRAL })
-  @UseGuards(applicationGuards(guards), SingleSessionGuard, SameOriginGuard)
+  @UseGuards(applicationGuards(guards), SingleSessionGuard, SameOriginGuard, OwnSessionGuard)
   @UseInterceptors(AnswersInterceptor)
   class SingleSessionSelfServiceController {
     constructor(
@@ -56,7 +55,7 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
 
     @Get()
     async list(@Req() request: SessionRequest): Promise<{ items: OwnSession[] }> {
-      const { id: currentId, userId } = currentOf(request);
+      const { id: currentId, userId } = ownSessionOf(request);
       const { items } = await this.administration.list({ userId, state: 'active', limit: MOST_SHOWN });
       return { items: items.map((session) => own(session, currentId)) };
     }
@@ -64,15 +63,14 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
     /** Nothing but a heartbeat, until the session ends. */
     @Sse('events')
     @SetMetadata(END_EVENT, 'ended')
-    events(@Req() request: SessionRequest): Observable<MessageEvent> {
-      currentOf(request);
+    events(): Observable<MessageEvent> {
       return heartbeat.pipe(takeUntil(this.watches.closed));
     }
 
     @Post('logout-others')
     @HttpCode(200)
     async logoutOthers(@Req() request: SessionRequest): Promise<{ ended: number }> {
-      const { id, userId } = currentOf(request);
+      const { id, userId } = ownSessionOf(request);
       const target = { scope: 'others', sessionId: id, userId } as const;
       const by = this.policy.identityOf(request.user).username;
       const ended = await this.sessions.end({ target, reason: 'logout-everywhere', by }, request.user);
@@ -81,7 +79,7 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
 
     @Delete(':id')
     async end(@Req() request: SessionRequest, @Param('id') id: string): Promise<{ ended: number }> {
-      const { userId } = currentOf(request);
+      const { userId } = ownSessionOf(request);
       const target = { scope: 'session', sessionId: id, userId } as const;
       const by = this.policy.identityOf(request.user).username;
       const ended = await this.sessions.end({ target, reason: 'logout', by }, request.user);
@@ -96,12 +94,6 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
     }
   }
   return SingleSessionSelfServiceController;
-}
-
-function currentOf(request: SessionRequest): CurrentSession {
-  const current = knownStateOf(request)?.current;
-  if (!request.user || current === undefined) throw new UnauthorizedException();
-  return current;
 }
 
 const own = (session: ListedSession, currentId: string): OwnSession => {

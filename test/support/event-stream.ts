@@ -80,7 +80,8 @@ export class EventStream {
     const lines = block.split('\n').filter((line) => line !== '');
     const valueOf = (field: string): string | undefined =>
       lines.find((line) => line.startsWith(`${field}: `))?.slice(field.length + 2);
-    this.comments.push(...lines.filter((line) => line.startsWith(':')));
+    // Before 11.2, Nest knows no comments: an event of nothing but an id, which a browser does not see either.
+    if (lines.every((line) => /^(:|id: )/.test(line))) this.comments.push(...lines);
     const data = valueOf('data');
     if (data !== undefined) this.events.push({ type: valueOf('event') ?? 'message', data: parsed(data) });
   }
