@@ -19,8 +19,17 @@ export class AddCheckFunction1764300000000 implements MigrationInterface {
   }
 
   async down(runner: QueryRunner): Promise<void> {
-    await runner.query(`DROP FUNCTION IF EXISTS ${signature(runner)}`);
+    await runner.query(`DROP FUNCTION IF EXISTS ${await schemaOf(runner)}${signature(runner)}`);
   }
+}
+
+/** Where a name without a schema is created: by name alone, DROP finds that of another application along the search path. */
+async function schemaOf(runner: QueryRunner): Promise<string> {
+  if ((runner.connection.options as { schema?: string }).schema) return '';
+  const [row] = (await runner.query('SELECT quote_ident(current_schema()) AS schema')) as [
+    { schema: string },
+  ];
+  return `${row.schema}.`;
 }
 
 const signature = ({ connection }: QueryRunner): string =>

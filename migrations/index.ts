@@ -1,4 +1,5 @@
-import { MigrationExecutor, type DataSource } from 'typeorm';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MigrationExecutor, type DataSource, type QueryRunner } from 'typeorm';
 import { CreateSingleSession1763700000000 } from './1763700000000-create-single-session.js';
 import { AddAdministration1763900000000 } from './1763900000000-add-administration.js';
 import { AddLogins1764000000000 } from './1764000000000-add-logins.js';
@@ -15,6 +16,7 @@ export const singleSessionMigrations = [
 ];
 
 const LOCK = "hashtext('nestjs-single-session:run-migrations')";
+const LOOK_AGAIN_MS = 100;
 
 /**
  * Runs all pending migrations of an initialized data source, yours and ours, under an advisory lock of the database, so
@@ -24,12 +26,25 @@ const LOCK = "hashtext('nestjs-single-session:run-migrations')";
 export async function runMigrationsOnce(dataSource: DataSource): Promise<void> {
   const runner = dataSource.createQueryRunner('master');
   try {
-    await runner.query(`SELECT pg_advisory_lock(${LOCK})`);
+    await lock(runner);
     // Over the connection that holds the lock: a pool may have no second one.
-    await new MigrationExecutor(dataSource, runner).executePendingMigrations();
+    const executor = new MigrationExecutor(dataSource, runner);
+    executor.transaction = dataSource.options.migrationsTransactionMode ?? 'all';
+    await executor.executePendingMigrations();
   } finally {
     // A connection that is gone has let go of the lock, and must not hide what failed.
     await runner.query(`SELECT pg_advisory_unlock(${LOCK})`).catch(() => undefined);
     await runner.release();
   }
+}
+
+// Who waited in a statement would hold a snapshot, and CREATE INDEX CONCURRENTLY of a migration waits until that is gone.
+async function lock(runner: QueryRunner): Promise<void> {
+  const isLocked = async (): Promise<boolean> => {
+    const [row] = (await runner.query(`SELECT pg_try_advisory_lock(${LOCK}) AS locked`)) as [
+      { locked: boolean },
+    ];
+    return row.locked;
+  };
+  while (!(await isLocked())) await sleep(LOOK_AGAIN_MS);
 }

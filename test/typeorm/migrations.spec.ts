@@ -148,6 +148,22 @@ describe('the drift check itself', () => {
   });
 });
 
+it('another application in the search path keeps its function, and stays with it', async () => {
+  const ours = await connected();
+  await ours.query('CREATE SCHEMA other');
+  const theirs = await connected({ extra: { options: '-c search_path=other,public' } });
+  const functions = (): Promise<unknown> =>
+    ours.query(
+      `SELECT pronamespace::regnamespace::text AS schema FROM pg_proc WHERE proname = 'user_session_check_1' ORDER BY 1`,
+    );
+  await ours.runMigrations();
+  await theirs.query('CREATE TABLE other.migrations (LIKE public.migrations INCLUDING ALL)');
+  await theirs.runMigrations();
+  expect(await functions()).toEqual([{ schema: 'other' }, { schema: 'public' }]);
+  for (const _ of singleSessionMigrations) await theirs.undoLastMigration();
+  expect(await functions()).toEqual([{ schema: 'public' }]);
+});
+
 describe('processes that start at the same moment', () => {
   it('all come up on an empty database with runMigrationsOnce', async () => {
     const processes = await Promise.all(times(4, () => connected()));
@@ -190,6 +206,33 @@ describe('runMigrationsOnce', () => {
     const locks = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
     expect(await second.query(locks)).toEqual([]);
   });
+
+  it.each(['each', 'none'] as const)(
+    'runs what needs no transaction, as the mode %s of the data source allows, also on processes at once',
+    async (migrationsTransactionMode) => {
+      class Filled {
+        readonly name = 'Filled1763700000004';
+        async up(runner: { query: (sql: string) => Promise<unknown> }): Promise<void> {
+          await runner.query('CREATE TABLE filled AS SELECT generate_series(1, 10000) AS id');
+        }
+        async down(): Promise<void> {}
+      }
+      class Concurrently {
+        readonly name = 'Concurrently1763700000005';
+        readonly transaction = false;
+        async up(runner: { query: (sql: string) => Promise<unknown> }): Promise<void> {
+          await runner.query('CREATE INDEX CONCURRENTLY ON filled (id)');
+        }
+        async down(): Promise<void> {}
+      }
+      const migrations = [...singleSessionMigrations, Filled, Concurrently];
+      const processes = await Promise.all(
+        times(3, () => connected({ migrations, migrationsTransactionMode })),
+      );
+      await Promise.all(processes.map((process) => runMigrationsOnce(process)));
+      expect(await processes[0]!.query('SELECT FROM migrations')).toHaveLength(migrations.length);
+    },
+  );
 
   it('lets go of its lock when a migration fails, and throws what failed', async () => {
     class Failing {
