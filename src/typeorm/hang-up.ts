@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { timeLimit } from '../session/time-limit.js';
+import { cancel } from './cancel.js';
 
 /**
  * Runs a query on a client of `pg` and hangs up when the deadline passes. A query that nobody waits for any more must not
@@ -13,7 +14,10 @@ export async function hangingUpAt<Result>(
 ): Promise<Result> {
   const timeLeft = deadline - performance.now();
   if (timeLeft <= 0) throw new Error('no connection of the pool became free in time');
-  const callOff = timeLimit(timeLeft, () => hangUp(client));
+  const callOff = timeLimit(timeLeft, () => {
+    cancel(client);
+    hangUp(client);
+  });
   try {
     return await query();
   } finally {

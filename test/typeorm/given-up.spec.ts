@@ -153,6 +153,15 @@ describe('a login that was answered with an error, since others held a lock for 
     },
   );
 
+  it('waits no longer: it would keep a connection of the server as long as they hold the lock', async () => {
+    const user = someone();
+    await one.bench.sessions().login(user);
+    await whileLocked(ROWS(user), async () => {
+      await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
+      await until(async () => (await waiting()) === 0);
+    });
+  });
+
   it('is not carried out later, when it would take the place of a user who has none [P5]', async () => {
     const user = someone();
     await whileLocked(NOBODY_WRITES, async () => {
