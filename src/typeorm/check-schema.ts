@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
+import { PrimaryDatabase } from './primary-database.js';
 import { tableNames, type TableName, type TableNames } from './table-names.js';
 import { toDate } from './to-date.js';
 import { UserSession } from './user-session.entity.js';
@@ -29,6 +30,7 @@ export async function checkSchema(dataSource: DataSource): Promise<void> {
   const names = tableNames(dataSource);
   for (const [table, entity] of Object.entries(ENTITIES))
     await checkTable(dataSource, entity, names[table as keyof TableNames]);
+  await checkPrimary(dataSource);
   await checkTimes(dataSource);
   await checkIsolation(dataSource);
 }
@@ -54,14 +56,11 @@ async function checkTable(dataSource: DataSource, entity: Function, table: Table
   const names = columns.map(
     ({ givenDatabaseName, propertyName }) => `"${givenDatabaseName ?? propertyName}"`,
   );
-  const runner = dataSource.createQueryRunner('master');
-  try {
-    await runner.query(`SELECT ${names.join(', ')} FROM ${table.sql} LIMIT 0`);
-  } catch (error) {
-    throw explained(error, table.path);
-  } finally {
-    await runner.release();
-  }
+  await onPrimary(dataSource, `SELECT ${names.join(', ')} FROM ${table.sql} LIMIT 0`).catch(
+    (error: unknown) => {
+      throw explained(error, table.path);
+    },
+  );
 }
 
 function explained(error: unknown, table: string): unknown {
@@ -75,25 +74,44 @@ function explained(error: unknown, table: string): unknown {
   );
 }
 
+// A replica shows for as long as it lags what was ended; a process that only checks would never notice.
+async function checkPrimary(dataSource: DataSource): Promise<void> {
+  const [row] = await onPrimary<{ transaction_read_only: string }>(dataSource, 'SHOW transaction_read_only');
+  if (row!.transaction_read_only === 'off') return;
+  throw new Error(
+    'nestjs-single-session needs the primary, and this data source is read-only: it is a replica, or default_transaction_read_only is on. A replica would accept sessions that were ended. ' +
+      "Give TypeOrmModule.forRoot() the address of the primary, as the `master` of `replication` where there are replicas; or name a data source that has it: SingleSessionModule.forRoot({ dataSource: '<its name>' }).",
+  );
+}
+
 // At the start, and not when something was written already: what cannot be told then has happened all the same.
 async function checkTimes(dataSource: DataSource): Promise<void> {
-  const [row] = (await dataSource.query(
+  const [row] = await onPrimary<{ time: unknown; milliseconds: string }>(
+    dataSource,
     'SELECT now() AS time, (extract(epoch FROM now()) * 1000)::bigint::text AS milliseconds',
-  )) as [{ time: unknown; milliseconds: string }];
-  const seconds = Math.trunc((toDate(row.time).getTime() - Number(row.milliseconds)) / 1_000);
+  );
+  const seconds = Math.trunc((toDate(row!.time).getTime() - Number(row!.milliseconds)) / 1_000);
   if (seconds === 0) return;
   throw new Error(
-    `The parser that pg.types.setTypeParser() was given for timestamptz makes times that are ${seconds} s off. Let it give a Date, or the text as it is.`,
+    `Times are read ${seconds} s off. Was pg.types.setTypeParser() given a parser for timestamptz? Let it give a Date, or the text as it is. ` +
+      "If not, set DateStyle to 'ISO, MDY' for this database and its role: the driver reads no other.",
   );
 }
 
 async function checkIsolation(dataSource: DataSource): Promise<void> {
-  const [row] = (await dataSource.query('SHOW default_transaction_isolation')) as [
-    { default_transaction_isolation: string },
-  ];
-  if (row.default_transaction_isolation === 'read committed') return;
+  const [row] = await onPrimary<{ default_transaction_isolation: string }>(
+    dataSource,
+    'SHOW default_transaction_isolation',
+  );
+  const isolation = row!.default_transaction_isolation;
+  if (isolation === 'read committed') return;
   new Logger('SingleSession').warn(
-    `default_transaction_isolation is "${row.default_transaction_isolation}". The limit holds, but logins of one account at the same time will fail with 503. ` +
+    `default_transaction_isolation is "${isolation}". The limit holds, but what happens at the same time may fail with 503: logins, orders, checks. ` +
       "Set it to 'read committed' for this data source.",
   );
+}
+
+async function onPrimary<Row>(dataSource: DataSource, sql: string): Promise<Row[]> {
+  const { records } = await new PrimaryDatabase(dataSource).run<Row>(sql, []);
+  return records;
 }

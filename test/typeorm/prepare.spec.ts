@@ -1,0 +1,64 @@
+import { afterAll, afterEach, beforeAll, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { dataSourceOf, StoreBench } from '../support/store.js';
+
+// What the start finds out about the database.
+
+const SETTINGS = { idleTimeout: 60_000, maxAge: 1_000_000, retention: 1, seenInterval: 1, stormWindow: 1 };
+
+let url: string;
+let migrated: StoreBench;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  migrated = await StoreBench.open(url);
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+afterAll(async () => {
+  await migrated?.close();
+  await dropDatabase(url);
+});
+
+/** Prepares a store whose connections have these settings. */
+async function prepare(settings: string): Promise<void> {
+  const dataSource = await dataSourceOf(url, { extra: { options: settings } }).initialize();
+  const store = new TypeOrmSessionStore(dataSource, SETTINGS);
+  await store.prepare().finally(() => dataSource.destroy());
+}
+
+it('a database that is read-only, as a replica is, stops the start: it may show what was ended [P4, P8]', async () => {
+  await expect(prepare('-c default_transaction_read_only=on')).rejects.toThrow(
+    /needs the primary.*`master` of `replication`/,
+  );
+});
+
+it('times that the driver does not read stop the start, which names the setting', async () => {
+  await expect(prepare('-c DateStyle=German')).rejects.toThrow(/set DateStyle to 'ISO, MDY'/);
+});
+
+it.each(['serializable', 'repeatable read'])('%s draws a warning', async (isolation) => {
+  const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+  await prepare(`-c default_transaction_isolation=${isolation.replace(' ', '\\ ')}`);
+  expect(warn.mock.calls).toEqual([
+    [expect.stringMatching(new RegExp(`"${isolation}".*may fail with 503.*read committed`))],
+  ]);
+});
+
+it('a table that others hold does not hold up the start for ever', async () => {
+  const holder = migrated.dataSource.createQueryRunner();
+  await holder.startTransaction();
+  try {
+    await holder.query('LOCK TABLE user_session');
+    await expect(migrated.store.prepare()).rejects.toThrow(/did not answer in time/);
+  } finally {
+    await holder.rollbackTransaction();
+    await holder.release();
+  }
+  await migrated.store.prepare();
+});
