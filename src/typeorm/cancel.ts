@@ -10,6 +10,12 @@ interface Connection {
   on(event: 'connect' | 'sslconnect' | 'error', listener: () => void): unknown;
 }
 
+/** One that a client has made, whose class and settings another one takes. */
+interface Known {
+  constructor: new (config: object) => Connection;
+  sslNegotiation?: string;
+}
+
 interface Client {
   readonly host: string;
   readonly port: number;
@@ -18,10 +24,7 @@ interface Client {
   readonly processID: number | null;
   readonly secretKey: unknown;
   /** The driver in C has none. */
-  readonly connection?: Connection & {
-    constructor: new (config: object) => Connection;
-    sslNegotiation?: string;
-  };
+  readonly connection?: Known;
 }
 
 /**
@@ -31,18 +34,28 @@ interface Client {
  * waits for it, and where it fails, nothing else does. `Client.cancel()` of `pg` does the same, without TLS.
  */
 export function cancel(client: unknown): void {
-  const { host, port, ssl, processID, secretKey, connection } = client as Client;
+  const { connection, processID } = client as Client;
   if (connection === undefined || processID === null) return;
-  const { sslNegotiation } = connection;
-  const own = new connection.constructor({ ssl, sslNegotiation });
+  try {
+    send(client as Client, connection, processID);
+  } catch {
+    // It is tried for the server's sake, and in a timer: an error would end the process.
+  }
+}
+
+function send(
+  { host, port, ssl, secretKey }: Client,
+  { constructor: Own, sslNegotiation }: Known,
+  processId: number,
+): void {
+  const own = new Own({ ssl, sslNegotiation });
   const impatience = setTimeout(() => own.stream.destroy(), ANSWER_WITHIN_MS).unref();
-  const send = (): void => own.cancel(processID, secretKey);
   own.on('error', () => undefined);
   own.on('connect', () => {
-    if (!ssl) send();
+    if (!ssl) own.cancel(processId, secretKey);
     else if (sslNegotiation !== 'direct') own.requestSsl();
   });
-  own.on('sslconnect', send);
+  own.on('sslconnect', () => own.cancel(processId, secretKey));
   own.stream.once('close', () => clearTimeout(impatience));
   if (host.startsWith('/')) own.connect(`${host}/.s.PGSQL.${port}`);
   else own.connect(port, host);

@@ -15,8 +15,8 @@ export async function hangingUpAt<Result>(
   const timeLeft = deadline - performance.now();
   if (timeLeft <= 0) throw new Error('no connection of the pool became free in time');
   const callOff = timeLimit(timeLeft, () => {
-    cancel(client);
     hangUp(client);
+    cancel(client);
   });
   try {
     return await query();

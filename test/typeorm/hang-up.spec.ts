@@ -4,6 +4,7 @@ import pg from 'pg';
 import { answered } from '../../src/session/answered.js';
 import { hangingUpAt } from '../../src/typeorm/hang-up.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { until } from '../support/store.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 
 let databaseUrl: string;
@@ -80,5 +81,18 @@ describe('a query with a deadline', () => {
     client.release(late as Error);
     watch.unfreeze();
     expect((await pool.query('SELECT 3 AS three')).rows).toEqual([{ three: 3 }]);
+  });
+
+  it('fails also where PostgreSQL cannot be told to give it up, which ends no process', async () => {
+    const client = await pool.connect();
+    client.on('error', () => undefined);
+    Object.assign(client, { host: undefined });
+    const late = await hangingUpAt(soon(), client, () => client.query('SELECT pg_sleep(1)')).catch(
+      (error: Error) => error,
+    );
+    expect(String(late)).toMatch(/did not answer in time/);
+    client.release(late as Error);
+    const asleep = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(1)'`;
+    await until(async () => (await pool.query(asleep)).rowCount === 0);
   });
 });
