@@ -90,7 +90,7 @@ describe('a query with a deadline', () => {
     const late = await hangingUpAt(soon(), client, () => client.query('SELECT pg_sleep(1)')).catch(
       (error: Error) => error,
     );
-    expect(String(late)).toMatch(/did not answer in time/);
+    expect((late as Error).message).toMatch(/did not answer in time/);
     client.release(late as Error);
     const asleep = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(1)'`;
     await until(async () => (await pool.query(asleep)).rowCount === 0);
