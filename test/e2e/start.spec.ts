@@ -110,16 +110,21 @@ describe('SIGTERM', () => {
   });
 });
 
-/** Starts processes that meet the empty database in the same moment: their first statements wait until all have come. */
+/** Starts processes that meet the empty database in the same moment: they wait for the lock of the migrations until all have come. */
 async function startTogether(size: number): Promise<RunningProcess[]> {
   const gate = new pg.Client({ connectionString: databaseUrl });
   await gate.connect();
-  await gate.query('BEGIN; LOCK TABLE pg_namespace');
+  await gate.query(`SELECT pg_advisory_lock(hashtext('nestjs-single-session:run-migrations'))`);
   const starting = startCluster(size, settings());
+  const asking = async (): Promise<number | null> =>
+    (
+      await gate.query(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock(%' AND pid <> pg_backend_pid()",
+      )
+    ).rowCount;
   try {
-    await Promise.race([starting, until(async () => (await waiting(gate)) === size)]);
+    await Promise.race([starting, until(async () => (await asking()) === size)]);
   } finally {
-    await gate.query('COMMIT');
     await gate.end();
   }
   return starting;
