@@ -1,11 +1,13 @@
 const SSL_REQUEST = 80877103;
 const GSS_ENCRYPTION_REQUEST = 80877104;
+const CANCEL_REQUEST = 80877102;
 const UNTYPED_HEADER = 4;
 const TYPED_HEADER = 5;
 
 /** What a client says to PostgreSQL, as far as counting statements needs it. */
 export type FrontendMessage =
   | { kind: 'encryption-request' }
+  | { kind: 'cancel-request' }
   | { kind: 'query'; text: string }
   | { kind: 'parse'; statement: string; text: string }
   | { kind: 'bind'; portal: string; statement: string }
@@ -40,7 +42,7 @@ export class FrontendMessages {
     const code = bytes.readInt32BE(UNTYPED_HEADER);
     if (code === SSL_REQUEST || code === GSS_ENCRYPTION_REQUEST) return { kind: 'encryption-request' };
     this.started = true;
-    return { kind: 'other' };
+    return { kind: code === CANCEL_REQUEST ? 'cancel-request' : 'other' };
   }
 }
 

@@ -19,8 +19,11 @@ export interface StatementWatch {
   readonly entries: readonly Statement[];
   /** Forgets what was recorded. */
   clear(): void;
-  /** Makes the link dead: nothing comes through in either direction, and nobody is told. New connections hang too. */
-  freeze(): void;
+  /**
+   * Makes the link dead: nothing comes through in either direction, and nobody is told. New connections hang too.
+   * `losesCancels`: a request to cancel a statement is not among what unfreeze() delivers.
+   */
+  freeze(how?: { losesCancels: boolean }): void;
   /** Ends freeze(): what was held back is delivered. */
   unfreeze(): void;
   /** Destroys all connections and refuses new ones, until restore(). */
@@ -43,14 +46,16 @@ class StatementProxy extends DatabaseProxy<Link> implements StatementWatch {
   readonly statements: string[] = [];
   readonly entries: Statement[] = [];
   private frozen = false;
+  private losesCancels = false;
 
   clear(): void {
     this.statements.length = 0;
     this.entries.length = 0;
   }
 
-  freeze(): void {
+  freeze({ losesCancels } = { losesCancels: false }): void {
     this.frozen = true;
+    this.losesCancels = losesCancels;
     for (const link of this.links) link.freeze();
   }
 
@@ -66,7 +71,10 @@ class StatementProxy extends DatabaseProxy<Link> implements StatementWatch {
   protected open(client: net.Socket, database: net.Socket, onGone: () => void): Link {
     const link = new Link(client, database, onGone);
     link.onStatement = (text) => this.record(text);
-    if (this.frozen) link.freeze();
+    if (this.frozen) {
+      link.losesCancels = this.losesCancels;
+      link.freeze();
+    }
     return link;
   }
 
@@ -78,10 +86,12 @@ class StatementProxy extends DatabaseProxy<Link> implements StatementWatch {
 
 class Link extends DatabaseLink {
   onStatement: (text: string) => void = () => {};
+  losesCancels = false;
   private readonly texts = new Map<string, string>();
   private readonly portals = new Map<string, string>();
 
   protected asked(message: FrontendMessage): void {
+    if (message.kind === 'cancel-request' && this.losesCancels) this.destroy();
     if (message.kind === 'query') this.onStatement(message.text);
     if (message.kind === 'parse') this.texts.set(message.statement, message.text);
     if (message.kind === 'bind') this.portals.set(message.portal, this.texts.get(message.statement) ?? '');
