@@ -5,7 +5,7 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { catchError, EMPTY, from, mergeMap, throwError, type Observable } from 'rxjs';
+import { catchError, from, mergeMap, of, throwError, type Observable } from 'rxjs';
 import { Logins } from './logins.js';
 import { knownStateOf, requestOf, responseOf } from './request.js';
 import { routeOf } from './route.js';
@@ -25,7 +25,7 @@ export class SingleSessionLoginInterceptor implements NestInterceptor {
     const response = responseOf(context, request);
     const login = await this.logins.admit(request.user, request, { ...routeOf(context), response });
     // Its client is gone, and with it the session that the handler would use.
-    if (knownStateOf(request)?.login === undefined) return EMPTY;
+    if (knownStateOf(request)?.login === undefined) return of(undefined);
     return next
       .handle()
       .pipe(

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, Post, Res, UseGuards } from '@nestjs/common';
+import { Controller, Logger, Post, Res, UseGuards } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { DataSource } from 'typeorm';
 import { SingleSessionLogin } from '../../src/index.js';
@@ -60,7 +60,10 @@ beforeEach(() => {
   client = connect(application.url).on('error', () => undefined);
 });
 
-afterEach(() => client.destroy());
+afterEach(() => {
+  client.destroy();
+  jest.restoreAllMocks();
+});
 
 afterAll(async () => {
   await application?.close();
@@ -102,6 +105,7 @@ describe.each(['/login', '/token'])('a login over HTTP/2 (%s)', (path) => {
 
   it('leaves nothing, and calls no handler, when its client is gone before it is admitted', async () => {
     entered = jest.fn();
+    const errors = jest.spyOn(Logger.prototype, 'error').mockReturnValue();
     const holder = application.app.get(DataSource).createQueryRunner();
     await holder.startTransaction();
     try {
@@ -122,6 +126,7 @@ describe.each(['/login', '/token'])('a login over HTTP/2 (%s)', (path) => {
     );
     expect(await live()).toHaveLength(1);
     expect(entered).not.toHaveBeenCalled();
+    expect(errors.mock.calls).toEqual([]);
   });
 
   it('leaves nothing when its client is gone before it has its answer', async () => {
