@@ -10,8 +10,8 @@ interface Connection {
   on(event: 'connect' | 'sslconnect' | 'error', listener: () => void): unknown;
 }
 
-/** One that a client has made, whose class and settings another one takes. */
-interface Known {
+/** A client's own connection, whose class and settings another one takes. */
+interface Template {
   constructor: new (config: object) => Connection;
   sslNegotiation?: string;
 }
@@ -24,7 +24,7 @@ interface Client {
   readonly processID: number | null;
   readonly secretKey: unknown;
   /** The driver in C has none. */
-  readonly connection?: Known;
+  readonly connection?: Template;
 }
 
 /**
@@ -45,7 +45,7 @@ export function cancel(client: unknown): void {
 
 function send(
   { host, port, ssl, secretKey }: Client,
-  { constructor: Own, sslNegotiation }: Known,
+  { constructor: Own, sslNegotiation }: Template,
   processId: number,
 ): void {
   const own = new Own({ ssl, sslNegotiation });

@@ -18,7 +18,7 @@ export function endingStatements(settings: EndingSettings) {
 
   // A session in the locked slots row that has no row in this snapshot was admitted while the statement waited for the
   // lock. It is dead like the others, and a second statement says so: see `LateEnds`.
-  const finish = (due: string, all: string, reason: string, condition = 'true'): string => `due AS (
+  const finish = (due: string, all: string, reason: string): string => `due AS (
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
     WHERE ${live('old')} AND (${due})
     ORDER BY s.id FOR NO KEY UPDATE OF s),
@@ -26,10 +26,10 @@ export function endingStatements(settings: EndingSettings) {
     UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
     FROM due WHERE s.id = due.id AND s.ended_at IS NULL
     RETURNING ${endedOf('s')})
-  SELECT *, false AS late FROM ended WHERE ${condition}
+  SELECT *, false AS late FROM ended
   UNION ALL
   SELECT slot.id, old.user_id, NULL, NULL, NULL, NULL, NULL, true FROM old, unnest(old.active) AS slot (id)
-    WHERE ${all} AND ${condition} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
+    WHERE ${all} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
 
   /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
   const endBySession = (
@@ -41,13 +41,14 @@ export function endingStatements(settings: EndingSettings) {
   ): string => `WITH own AS (
     SELECT s.* FROM ${sessions} s
     WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
-  old AS (
+  locked AS MATERIALIZED (
     SELECT u.*, s.id AS own_id, s.exempt AS own_exempt,
       s.exempt OR ${exemptNow(exemptions, 's.username', 's.roles')} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
+  old AS (SELECT locked.* FROM locked WHERE ${condition}),
   slot AS (
     UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
-  ${finish(due, all, reason, condition)}`;
+  ${finish(due, all, reason)}`;
 
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
@@ -92,10 +93,11 @@ export function endingStatements(settings: EndingSettings) {
       '$2',
       inTime('$6'),
     ),
-    user: `WITH old AS (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
+    user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
+  old AS (SELECT locked.* FROM locked WHERE ${inTime('$4')}),
   slot AS (
     UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
-  ${finish('true', 'true', '$2', inTime('$4'))}`,
+  ${finish('true', 'true', '$2')}`,
   };
 
   return { share, end };

@@ -62,6 +62,7 @@ const lastSeen = async (who: TestUser): Promise<number> =>
 /** As many as there may be since then: one, but where the machine made a second and more of the requests. */
 const mostWrites = (since: number): number =>
   Math.max(1, Math.ceil((performance.now() - since) / WRITTEN_MS));
+/** No event tells that nothing is written. */
 const writesWouldHaveCome = (): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, WRITTEN_MS + 300));
 
@@ -171,6 +172,7 @@ describe('an idle timeout', () => {
   });
 });
 
+/** The pauses between requests are what a person makes: no event is waited for. */
 async function useFor(
   ms: number,
   client: TokenClient,

@@ -157,7 +157,8 @@ describe('with a database that says nothing any more', () => {
     const other = newUser(application);
     const settled = new Browser(application.url);
     await settled.login(other.username);
-    watch.freeze({ losesCancels: true });
+    watch.loseCancels();
+    watch.freeze();
     expectUnavailable(await new Browser(application.url).login(other.username, '/token'));
     watch.unfreeze();
     // Both are allowed: only that it was taken back makes it dead.

@@ -19,13 +19,12 @@ export interface StatementWatch {
   readonly entries: readonly Statement[];
   /** Forgets what was recorded. */
   clear(): void;
-  /**
-   * Makes the link dead: nothing comes through in either direction, and nobody is told. New connections hang too.
-   * `losesCancels`: a request to cancel a statement is not among what unfreeze() delivers.
-   */
-  freeze(how?: { losesCancels: boolean }): void;
+  /** Makes the link dead: nothing comes through in either direction, and nobody is told. New connections hang too. */
+  freeze(): void;
   /** Ends freeze(): what was held back is delivered. */
   unfreeze(): void;
+  /** From now on no request to cancel a statement reaches PostgreSQL: what has been given up goes on. */
+  loseCancels(): void;
   /** Destroys all connections and refuses new ones, until restore(). */
   cut(): Promise<void>;
   restore(): Promise<void>;
@@ -53,9 +52,12 @@ class StatementProxy extends DatabaseProxy<Link> implements StatementWatch {
     this.entries.length = 0;
   }
 
-  freeze({ losesCancels } = { losesCancels: false }): void {
+  loseCancels(): void {
+    this.losesCancels = true;
+  }
+
+  freeze(): void {
     this.frozen = true;
-    this.losesCancels = losesCancels;
     for (const link of this.links) link.freeze();
   }
 
@@ -71,10 +73,8 @@ class StatementProxy extends DatabaseProxy<Link> implements StatementWatch {
   protected open(client: net.Socket, database: net.Socket, onGone: () => void): Link {
     const link = new Link(client, database, onGone);
     link.onStatement = (text) => this.record(text);
-    if (this.frozen) {
-      link.losesCancels = this.losesCancels;
-      link.freeze();
-    }
+    link.losesCancels = this.losesCancels;
+    if (this.frozen) link.freeze();
     return link;
   }
 

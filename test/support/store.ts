@@ -19,7 +19,7 @@ import type { CheckResult, EndedSession, EndTarget } from '../../src/session/ses
 type PostgresOptions = Extract<DataSourceOptions, { type: 'postgres' }>;
 
 const DAY = 86_400_000;
-const SETTINGS: StoreSettings = {
+export const STORE_SETTINGS: StoreSettings = {
   idleTimeout: undefined,
   maxAge: 14 * DAY,
   retention: 30 * DAY,
@@ -71,7 +71,7 @@ export class StoreBench {
     options: Partial<PostgresOptions> = {},
   ): Promise<StoreBench> {
     const dataSource = await dataSourceOf(url, { migrationsRun: true, ...options }).initialize();
-    const store = new TypeOrmSessionStore(dataSource, { ...SETTINGS, ...settings });
+    const store = new TypeOrmSessionStore(dataSource, { ...STORE_SETTINGS, ...settings });
     await store.prepare();
     return new StoreBench(dataSource, store);
   }

@@ -1,17 +1,27 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import type { QueryRunner } from 'typeorm';
+import type { EndTarget } from '../../src/session/session.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, StoreBench, times, until } from '../support/store.js';
+import { watchStatements, type StatementWatch } from '../support/statements.js';
 import { person, Process, SIGNATURE } from './administrators.js';
 
 let url: string;
+let watch: StatementWatch;
 let one: Process;
+/** One whose requests to cancel are lost: what it gives up goes on waiting for its lock. */
+let uncancelled: Process;
 
 beforeAll(async () => {
   url = await freshDatabase();
+  watch = await watchStatements(url);
+  watch.loseCancels();
   one = await Process.open(url);
+  uncancelled = await Process.open(watch.url);
 });
 
 afterEach(() => {
@@ -19,7 +29,9 @@ afterEach(() => {
 });
 
 afterAll(async () => {
+  await uncancelled?.close();
   await one?.close();
+  await watch?.stop();
   await dropDatabase(url);
 });
 
@@ -42,15 +54,15 @@ async function waiting(): Promise<number> {
 /** Takes locks, for as long as `act` takes; what has been given up by then must do nothing afterwards. */
 async function whileLocked(
   locks: [sql: string, parameters?: unknown[]][],
-  act: () => Promise<void>,
+  act: (holder: QueryRunner) => Promise<void>,
 ): Promise<void> {
   const holder = one.bench.dataSource.createQueryRunner();
   await holder.startTransaction();
   try {
     for (const [sql, parameters] of locks) await holder.query(sql, parameters);
-    await act();
+    await act(holder);
   } finally {
-    await holder.rollbackTransaction();
+    if (holder.isTransactionActive) await holder.rollbackTransaction();
     await holder.release();
   }
   await until(async () => !(await underWay()));
@@ -82,11 +94,11 @@ describe('what an administrator ordered and was answered with an error, since ot
       await one.store.addExemption(exemption('there'), SIGNATURE);
       await whileLocked(locks(user), async () => {
         const orders = [
-          one.cutOff(),
-          one.endUsers({ userIds: [user] }),
-          one.bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: null }),
-          one.store.addExemption({ ...exemption('there'), expiresAt: new Date(2_100, 1) }, SIGNATURE),
-          one.store.removeExemption('username', 'there', SIGNATURE),
+          uncancelled.cutOff(),
+          uncancelled.endUsers({ userIds: [user] }),
+          endUser(user),
+          uncancelled.store.addExemption({ ...exemption('there'), expiresAt: new Date(2_100, 1) }, SIGNATURE),
+          uncancelled.store.removeExemption('username', 'there', SIGNATURE),
         ];
         const outcomes = await Promise.allSettled(orders);
         expect(outcomes.map(({ status }) => status)).toEqual(times(5, () => 'rejected'));
@@ -98,6 +110,27 @@ describe('what an administrator ordered and was answered with an error, since ot
   );
 });
 
+const logout = (process: Process, target: EndTarget): Promise<unknown> =>
+  process.bench.store.end({ target, reason: 'logout', by: null });
+const endOthers = (sessionId: string, userId: string) =>
+  logout(uncancelled, { scope: 'others', sessionId, userId });
+const endEverywhere = (sessionId: string) => logout(uncancelled, { scope: 'everywhere', sessionId });
+const endUser = (userId: string) => logout(uncancelled, { scope: 'user', userId });
+
+/** What the login of someone exempt does, in the transaction that holds the lock. */
+async function admitExempt(holder: QueryRunner, id: string, like: string): Promise<void> {
+  await holder.query(
+    `WITH slot AS (
+       UPDATE user_session_slots u SET generation = u.generation + 1 FROM user_session s
+       WHERE s.id = $2 AND u.user_id = s.user_id RETURNING u.generation),
+     changed AS (
+       SELECT jsonb_build_object('id', $1::uuid, 'logins', ARRAY[$1::uuid], 'exempt', true, 'generation', generation,
+         'ended_at', NULL, 'end_reason', NULL) AS columns FROM slot)
+     INSERT INTO user_session SELECT (jsonb_populate_record(s, columns)).* FROM user_session s, changed WHERE s.id = $2`,
+    [id, like],
+  );
+}
+
 describe('a logout of all of a user that was answered with an error, since others held a lock for too long', () => {
   it.each([
     ['of rows', ROWS],
@@ -107,28 +140,39 @@ describe('a logout of all of a user that was answered with an error, since other
     const sessions = one.bench.sessions({ maxSessions: 2 });
     const [own, other] = [await sessions.login(user), await sessions.login(user)];
     await whileLocked(locks(user), async () => {
-      const outcomes = await Promise.allSettled([
-        one.bench.store.end({
-          target: { scope: 'others', sessionId: own, userId: user },
-          reason: 'logout',
-          by: null,
-        }),
-        one.bench.store.end({
-          target: { scope: 'everywhere', sessionId: own },
-          reason: 'logout',
-          by: null,
-        }),
-      ]);
+      const orders = [endOthers(own, user), endEverywhere(own)];
+      const outcomes = await Promise.allSettled(orders);
       expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     });
     expect(await sessions.states([own, other])).toEqual(['live', 'live']);
   });
+
+  // An exempt session has no place, which would tell the statement that it has ended something.
+  it.each([
+    ['others', (own: string, user: string) => endOthers(own, user), true],
+    ['user', (_: string, user: string) => endUser(user), false],
+  ])(
+    'is not carried out later, on an exempt session that nothing else tells of (scope %s)',
+    async (_, order, signedIn) => {
+      const user = someone();
+      const sessions = one.bench.sessions();
+      const own = await sessions.login(user);
+      if (!signedIn) await logout(one, { scope: 'session', sessionId: own });
+      const exempt = randomUUID();
+      await whileLocked(ROWS(user), async (holder) => {
+        await expect(order(own, user)).rejects.toThrow('did not answer in time');
+        await admitExempt(holder, exempt, own);
+        await holder.commitTransaction();
+      });
+      expect(await sessions.states([exempt])).toEqual(['live']);
+    },
+  );
 });
 
 describe('a login that was answered with an error, since others held a lock for too long', () => {
   let slow: StoreBench;
   beforeEach(async () => {
-    slow = await StoreBench.open(url, {}, { poolSize: 1 });
+    slow = await StoreBench.open(watch.url, {}, { poolSize: 1 });
   });
   afterEach(() => slow.close());
 
@@ -157,7 +201,7 @@ describe('a login that was answered with an error, since others held a lock for 
     const user = someone();
     await one.bench.sessions().login(user);
     await whileLocked(ROWS(user), async () => {
-      await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
+      await expect(one.bench.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
       await until(async () => (await waiting()) === 0);
     });
   });

@@ -6,7 +6,7 @@ import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js'
 import { tableNames } from '../../src/typeorm/table-names.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { PluralSnakeNaming, SnakeNaming } from '../support/snake-naming.js';
-import { dataSourceOf, NOWHERE, readable, times } from '../support/store.js';
+import { dataSourceOf, NOWHERE, readable, STORE_SETTINGS, times } from '../support/store.js';
 
 type Options = Partial<Extract<DataSourceOptions, { type: 'postgres' }>>;
 
@@ -47,7 +47,7 @@ async function shape(dataSource: DataSource): Promise<unknown> {
   return Promise.all([columns, indices, constraints].map((sql) => dataSource.query(sql)));
 }
 
-const SETTINGS = { idleTimeout: 60_000, maxAge: 1_000_000, retention: 1, seenInterval: 1, stormWindow: 1 };
+const SETTINGS = { ...STORE_SETTINGS, idleTimeout: 60_000, retention: 1 };
 
 /** Everything that the store can say to the database, once. */
 async function useAll(dataSource: DataSource): Promise<void> {

@@ -178,6 +178,7 @@ describe('the listening connection', () => {
       while (performance.now() < over) {
         expect(ear.provenAt).toBeLessThan(performance.now());
         proofs.add(ear.provenAt);
+        // No event tells of a proof.
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
       proofs.delete(known);

@@ -2,11 +2,9 @@ import { afterAll, afterEach, beforeAll, expect, it, jest } from '@jest/globals'
 import { Logger } from '@nestjs/common';
 import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { dataSourceOf, StoreBench } from '../support/store.js';
+import { dataSourceOf, STORE_SETTINGS, StoreBench } from '../support/store.js';
 
 // What the start finds out about the database.
-
-const SETTINGS = { idleTimeout: 60_000, maxAge: 1_000_000, retention: 1, seenInterval: 1, stormWindow: 1 };
 
 let url: string;
 let migrated: StoreBench;
@@ -28,7 +26,7 @@ afterAll(async () => {
 /** Prepares a store whose connections have these settings. */
 async function prepare(settings: string): Promise<void> {
   const dataSource = await dataSourceOf(url, { extra: { options: settings } }).initialize();
-  const store = new TypeOrmSessionStore(dataSource, SETTINGS);
+  const store = new TypeOrmSessionStore(dataSource, STORE_SETTINGS);
   await store.prepare().finally(() => dataSource.destroy());
 }
 
