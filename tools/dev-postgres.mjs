@@ -14,6 +14,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const KEEPER = fileURLToPath(new URL('./dev-postgres-keeper.mjs', import.meta.url));
+/** A replica takes only what reads. */
+const READY = /ready to accept (read.only )?connections/;
 const NOBODY = { uid: 65534, gid: 65534 };
 const SETTINGS = [
   'fsync=off',
@@ -225,7 +227,7 @@ function ready(keeper) {
     keeper.once('close', () => reject(new Error(`postgres ended before it was ready\n${log}`)));
     keeper.stderr.setEncoding('utf8').on('data', function collect(text) {
       log += text;
-      if (!log.includes('ready to accept connections')) return;
+      if (!READY.test(log)) return;
       keeper.stderr.off('data', collect).resume();
       resolve();
     });

@@ -23,7 +23,8 @@ type Row = [
 ];
 
 interface Answer {
-  answer: string;
+  /** `null` from a replica. */
+  answer: string | null;
 }
 
 /** What PostgreSQL answers when a function is not there, or must not be called by this role. */
@@ -88,7 +89,12 @@ export class Checking {
 
 /** @throws Error when it is not whole: what is missing must not read as "nobody knows this session" */
 function rowsOf([record]: readonly Answer[], count: number): unknown[] {
-  const rows: unknown = JSON.parse(record!.answer);
+  const { answer } = record!;
+  if (answer === null)
+    throw new Error(
+      'it is a replica, which may still show what was ended; give the data source the address of the primary',
+    );
+  const rows: unknown = JSON.parse(answer);
   if (Array.isArray(rows) && rows.length === count) return rows;
   throw new Error('the answer is not whole');
 }

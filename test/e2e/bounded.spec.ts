@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
 import type { DevPostgres } from '../../tools/dev-postgres.mjs';
+import { startOwnPostgres } from '../support/own-postgres.js';
 import { endAllProcesses, startProcess, type RunningProcess } from '../support/processes.js';
 import { SignalLink } from '../support/signal-link.js';
 import { contradictions } from './history.js';
@@ -56,16 +57,6 @@ afterAll(async () => {
   await observer?.end();
   await postgres?.stop();
 }, 30_000);
-
-/** The one of the other specs must not crash. */
-async function startOwnPostgres(): Promise<DevPostgres> {
-  const { startDevPostgres } = await import('../../tools/dev-postgres.mjs');
-  const given = process.env['DATABASE_URL'];
-  delete process.env['DATABASE_URL'];
-  const starting = startDevPostgres();
-  process.env['DATABASE_URL'] = given;
-  return starting;
-}
 
 const start = (databaseUrl: string): Promise<RunningProcess> =>
   startProcess({

@@ -6,8 +6,8 @@ import { checkFunctionName, quotedTableNames } from '../src/typeorm/table-names.
  * with the rights of whoever calls it. Its text is that of `checkStatement()` in src/typeorm, and stays as it is: another
  * text is another function, in another migration, so that processes of two versions can run side by side.
  */
-export class AddCheckFunction1764300000000 implements MigrationInterface {
-  readonly name = 'AddCheckFunction1764300000000';
+export class AddCheckFunction1764400000000 implements MigrationInterface {
+  readonly name = 'AddCheckFunction1764400000000';
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query("SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:migrate'))");
@@ -38,13 +38,13 @@ const signature = ({ connection }: QueryRunner): string =>
 function body({ connection }: QueryRunner): string {
   const { sessions, slots, cutoffs } = quotedTableNames(connection);
   return `BEGIN
-  RETURN (SELECT to_json(ARRAY(SELECT (SELECT json_build_array(s.id, s.user_id, extract(epoch FROM s.ended_at) * 1000,
+  RETURN (SELECT CASE WHEN NOT pg_is_in_recovery() THEN to_json(ARRAY(SELECT (SELECT json_build_array(s.id, s.user_id, extract(epoch FROM s.ended_at) * 1000,
       CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE CASE WHEN s.expires_at <= now() THEN 'expired' WHEN s.last_seen_at + $2::interval <= now() THEN 'idle'
         WHEN EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND NOT (COALESCE(s.held_roles, s.roles) && c.roles OR (c.administrators AND s.administrator)
           OR s.user_id = ANY(c.user_ids) OR s.username = ANY(c.usernames))) THEN 'cut-off' END END,
       (SELECT CASE WHEN s.exempt THEN (s.generation > u.floor)::int ELSE array_position(u.active, s.id) END
         FROM ${slots} u WHERE u.user_id = s.user_id),
       s.last_seen_at <= now() - $3::interval, array_to_string(s.roles, chr(31)), s.administrator)
-    FROM ${sessions} s WHERE s.id = asked.id) FROM unnest((SELECT $1::uuid[])) AS asked (id)))::text AS answer);
+    FROM ${sessions} s WHERE s.id = asked.id) FROM unnest((SELECT $1::uuid[])) AS asked (id)))::text END AS answer);
 END`;
 }
