@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Spared } from '../../src/session/events.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -157,6 +158,24 @@ describe('a cut-off that covers nothing any more', () => {
     const second = await one.cutOff();
     expect(Number(second.id)).toBeGreaterThan(Number(first.id));
     expect(await one.states([old, next])).toEqual(['cut-off', 'cut-off']);
+  });
+});
+
+describe('a cut-off in a database whose sequences were left behind', () => {
+  it('ends everyone after what the README says', async () => {
+    const user = person('a');
+    await one.logins()(user);
+    for (let n = 0; n < 2; n++) await one.cutOff();
+    const live = await one.logins()(user);
+    await one.sweepAll();
+    await ageCutOffs(20 * MINUTE);
+    await one.sweepAll();
+    for (const table of ['user_session_cutoff', 'user_session_action'])
+      await one.bench.query(`ALTER TABLE ${table} ALTER COLUMN id RESTART WITH 1`);
+    const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+    await one.bench.query(/```sql\n(SELECT setval.*?)```/s.exec(readme)![1]!);
+    await one.cutOff();
+    expect(await one.states([live])).toEqual(['cut-off']);
   });
 });
 
