@@ -1,5 +1,11 @@
+import { answered } from '../session/answered.js';
 import { isSessionId } from '../session/session-id.js';
-import type { CookieSession, SessionRequest } from './request.js';
+import { responseTo, sessionIdOf, type CookieSession, type SessionRequest } from './request.js';
+import { isGone } from './unless-answered.js';
+import { nodeResponseOf } from './response.js';
+
+/** How long an answer waits until a cookie session is destroyed, in milliseconds. */
+const DESTROYED_WITHIN_MS = 2_000;
 
 /** Writes the session's id into the cookie session and saves it, so that an answer is never ahead of the store. */
 export async function stamp(cookieSession: CookieSession, id: string): Promise<void> {
@@ -7,11 +13,25 @@ export async function stamp(cookieSession: CookieSession, id: string): Promise<v
   await called((done) => cookieSession.save(done));
 }
 
-/** Removes the cookie session, so that the browser's next request is anonymous. Hygiene: the session in it is dead already. */
+/**
+ * Removes the cookie session, so that the browser's next request is anonymous. Hygiene: the session in it is dead already,
+ * so a store that does not do it is not waited for.
+ */
 export async function destroyCookieSession(request: SessionRequest): Promise<void> {
   const { session } = request;
-  if (session) await called((done) => session.destroy(done)).catch(() => undefined);
+  if (!session) return;
+  const response = responseTo(request);
+  const goesOn = response !== undefined && isGone(nodeResponseOf(response));
+  // The handler does not know that its client is gone: in a callback, a cookie session that is not there would end the process.
+  const stay = (): void => void (goesOn && (request.session = session));
+  const destroyed = called((done) => session.destroy(done)).finally(stay);
+  stay();
+  await answered(destroyed, DESTROYED_WITHIN_MS).catch(() => undefined);
 }
+
+/** The id of the cookie session, if that carries this session. */
+export const carrierOf = (request: SessionRequest, id: string): string | undefined =>
+  stampOf(request) === id ? sessionIdOf(request) : undefined;
 
 /** What the cookie session is stamped with; a stamp that cannot be ours is still a stamp. */
 export function stampOf({ session }: SessionRequest): string | undefined {

@@ -3,13 +3,14 @@ import type { Policy } from '../session/policy.js';
 import type { Sessions } from '../session/sessions.js';
 import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
-import { responseTo } from './login-request.js';
+import { carrierOf, stampOf } from './cookie-session.js';
 import type { Logins } from './logins.js';
 import {
   arriveAtLogin,
   forgetLogin,
-  sessionIdOf,
+  responseTo,
   stateOf,
+  sessionIdOf,
   type AdmittedLogin,
   type SessionRequest,
   type SessionResponse,
@@ -50,8 +51,33 @@ export class EstablishedLogins {
     if (await this.tryToCarryOn(user, request)) return;
     // Its interceptor admits it after all guards: the next may ask for a second factor.
     if (route?.kind === 'login' && login?.route !== route) return this.leaveOpen(request, route, response);
-    const { takeBack } = await this.logins.admitNew(user, request, 'cookie', response);
-    if (response) unlessCookieSent(response, sessionIdOf(request)!, takeBack);
+    const { session, takeBack } = await this.logins.admitNew(user, request, 'cookie', response);
+    if (response) unlessCookieSent(response, () => carrierOf(request, session.id), takeBack);
+  }
+
+  /** To be called with the error that Passport met on the way to a login. With a new id, the cookie session of before is gone. */
+  async fail(error: unknown, request: SessionRequest): Promise<void> {
+    if (stateOf(request).arrivedSessionId !== sessionIdOf(request))
+      await this.logins.discardCookieSession(request, error);
+  }
+
+  /** To be called before Passport logs out, and what it gives afterwards. */
+  beginLogout(request: SessionRequest): (error: unknown) => Promise<void> {
+    const stamp = stampOf(request);
+    let over: () => void;
+    stateOf(request).loggedOut = new Promise((resolve) => (over = resolve));
+    return async (error) => {
+      if (!error && stamp !== undefined) await this.leave(request, stamp);
+      over();
+    };
+  }
+
+  /** Nobody holds a credential for the session any more; with `keepSessionInfo` Passport has copied it to somebody anonymous. */
+  private async leave(request: SessionRequest, stamp: string): Promise<void> {
+    if (stampOf(request) === stamp) delete request.session!.singleSession;
+    forgetLogin(request);
+    // It has been ended before that route's handler.
+    if (stateOf(request).route?.kind !== 'logout') await this.sessions.giveUp(stamp, 'logout');
   }
 
   private async refuseLate(request: SessionRequest): Promise<never> {

@@ -2,12 +2,8 @@ import type { Replaced } from '../session/admissions.js';
 import { isSessionId } from '../session/session-id.js';
 import { mayHaveSent } from './browser.js';
 import { stampOf } from './cookie-session.js';
-import { knownStateOf, sessionIdOf, sidOf, type SessionRequest, type SessionResponse } from './request.js';
+import { knownStateOf, sessionIdOf, sidOf, type SessionRequest } from './request.js';
 import type { Credential } from './route.js';
-
-/** The response to a request that may not have met a guard yet. */
-export const responseTo = (request: SessionRequest): SessionResponse | undefined =>
-  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 export function givenUp(request: SessionRequest): Replaced | undefined {

@@ -7,19 +7,15 @@ import { StoreUnavailableError } from '../session/session-store.js';
 import type { Sessions } from '../session/sessions.js';
 import { browserOf, learnCookieName } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
-import { destroyCookieSession, stamp, stampOf } from './cookie-session.js';
+import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
-import {
-  exchanged,
-  givenUp,
-  requireFreshCookieSession,
-  responseTo,
-  takenForPassword,
-} from './login-request.js';
+import { exchanged, givenUp, requireFreshCookieSession, takenForPassword } from './login-request.js';
+import { once } from './once.js';
 import { originOf } from './origin.js';
 import {
   forgetLogin,
   knownStateOf,
+  responseTo,
   setChecked,
   sessionIdOf,
   stateOf,
@@ -29,7 +25,7 @@ import {
 } from './request.js';
 import type { Credential } from './route.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { unlessAnswered } from './unless-answered.js';
+import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
@@ -73,8 +69,13 @@ export class Logins {
 
   /** The same for a login that Passport has established once more. */
   async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
-    await this.carry(request, current, () => this.sessions.giveUp(current.id));
+    const giveUp = (): Promise<void> => this.sessions.giveUp(current.id);
+    await this.carry(request, current, giveUp);
     setChecked(request, current, user);
+    const response = responseTo(request);
+    // Otherwise the browser has the cookie already.
+    if (response && stateOf(request).arrivedSessionId !== sessionIdOf(request))
+      unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);
   }
 
   // The request may have been admitted before its handler says so once more.
@@ -174,9 +175,4 @@ export class Logins {
       );
     if (credential === 'cookie') await destroyCookieSession(request);
   }
-}
-
-function once(action: () => Promise<void>): () => Promise<void> {
-  let done: Promise<void> | undefined;
-  return () => (done ??= action());
 }

@@ -6,18 +6,30 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { concatMap, type Observable } from 'rxjs';
+import { concatMap, tap, type Observable } from 'rxjs';
+import { answered } from '../session/answered.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { destroyCookieSession, stampOf } from './cookie-session.js';
+import { once } from './once.js';
 import {
   bearerTokenOf,
   requestOf,
   responseOf,
+  stateOf,
   type SessionRequest,
   type SessionResponse,
 } from './request.js';
+import { nodeResponseOf } from './response.js';
 import { toException } from './to-exception.js';
+import { beforeAnswer } from './unless-answered.js';
+
+/** The handler may have done it, or have begun an anonymous session that is none of ours. */
+async function leaveCookieSession(request: SessionRequest, stamp: string): Promise<void> {
+  const { loggedOut } = stateOf(request);
+  if (loggedOut !== undefined) await answered(loggedOut).catch(() => undefined);
+  if (stampOf(request) === stamp) await destroyCookieSession(request);
+}
 
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
 @Injectable()
@@ -33,13 +45,15 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     const response = responseOf(context, request);
     const stamp = stampOf(request);
     await this.endClaimed(request, response);
-    return next.handle().pipe(
-      concatMap(async (value: unknown) => {
-        // The handler may have done it, or have begun an anonymous session that is none of ours.
-        if (stamp !== undefined && stampOf(request) === stamp) await destroyCookieSession(request);
-        return value;
-      }),
-    );
+    if (stamp === undefined) return next.handle();
+    const leave = once(() => leaveCookieSession(request, stamp));
+    // A handler may be at work with it until it answers, and its callbacks longer than it says.
+    if (response !== undefined && !nodeResponseOf(response).headersSent) {
+      let failed = false;
+      beforeAnswer(response, () => (failed ? undefined : leave()));
+      return next.handle().pipe(tap({ error: () => (failed = true) }));
+    }
+    return next.handle().pipe(concatMap((value: unknown) => leave().then(() => value)));
   }
 
   // The client believes to be signed out.

@@ -9,6 +9,7 @@ type Done = (error?: unknown) => void;
 /** The part of Passport's session manager (0.6 and later) that we touch: every login that establishes a session goes through it. */
 interface SessionManager {
   logIn: (this: SessionManager, request: SessionRequest, user: unknown, options: object, done: Done) => void;
+  logOut: (this: SessionManager, request: SessionRequest, options: object | Done, done?: Done) => void;
   [HOOK]?: Hook;
 }
 
@@ -93,6 +94,14 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
   admit(user: unknown, request: SessionRequest): Promise<unknown> {
     return this.logins.admit(user, request);
   }
+
+  fail(error: unknown, request: SessionRequest): Promise<void> {
+    return this.logins.fail(error, request);
+  }
+
+  beginLogout(request: SessionRequest): (error: unknown) => Promise<void> {
+    return this.logins.beginLogout(request);
+  }
 }
 
 /** What all instances of Passport share: an application may sign people in through one of its own. */
@@ -106,22 +115,32 @@ function hookOf(manager: SessionManager): Hook {
   const known = manager[HOOK];
   if (known !== undefined) return known;
   const watchers = new Set<PassportLogins>();
-  const { logIn } = manager;
-  const watched: SessionManager['logIn'] = function (request, user, options, done) {
-    const watcher = [...watchers].find((one) => one.serves(request));
+  const { logIn, logOut } = manager;
+  const watcherOf = (request: SessionRequest) => [...watchers].find((one) => one.serves(request));
+  const watchedLogIn: SessionManager['logIn'] = function (request, user, options, done) {
+    const watcher = watcherOf(request);
     if (watcher === undefined) return logIn.call(this, request, user, options, done);
     watcher.begin(request);
     logIn.call(this, request, user, options, (error) => {
-      if (error) return done(error);
-      watcher.admit(user, request).then(() => done(), done);
+      if (error) watcher.fail(error, request).then(() => done(error), done);
+      else watcher.admit(user, request).then(() => done(), done);
+    });
+  };
+  const watchedLogOut: SessionManager['logOut'] = function (request, options, done) {
+    const watcher = watcherOf(request);
+    const callback = typeof options === 'function' ? (options as Done) : done;
+    if (watcher === undefined || callback === undefined) return logOut.call(this, request, options, done!);
+    const end = watcher.beginLogout(request);
+    logOut.call(this, request, typeof options === 'function' ? {} : options, (error) => {
+      end(error).then(() => callback(error), callback);
     });
   };
   const remove = (): void => {
     // Somebody may have put another around it since; with nobody who watches it lets all pass.
-    if (manager.logIn !== watched) return;
-    manager.logIn = logIn;
+    if (manager.logIn !== watchedLogIn || manager.logOut !== watchedLogOut) return;
+    Object.assign(manager, { logIn, logOut });
     delete manager[HOOK];
   };
-  manager.logIn = watched;
+  Object.assign(manager, { logIn: watchedLogIn, logOut: watchedLogOut });
   return (manager[HOOK] = { watchers, remove });
 }

@@ -91,6 +91,8 @@ export interface RequestState {
   route: Route | undefined;
   /** What Express's request knows by itself. */
   response: SessionResponse | undefined;
+  /** The end of Passport's `logout()`, which is under way or over. */
+  loggedOut: Promise<void> | undefined;
 }
 
 // Beside the request and not on it: a request has so many properties that V8 takes longer for each one more.
@@ -118,6 +120,7 @@ function arrivalOf(request: SessionRequest): RequestState {
     login: undefined,
     route: undefined,
     response: undefined,
+    loggedOut: undefined,
   };
 }
 
@@ -132,6 +135,10 @@ export function arriveAtLogin(request: SessionRequest): void {
 
 /** The state, unless nothing of ours has seen the request. */
 export const knownStateOf = (request: SessionRequest): RequestState | undefined => states.get(request);
+
+/** The response to a request that may not have met a guard yet. */
+export const responseTo = (request: SessionRequest): SessionResponse | undefined =>
+  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
 
 /** Whether the request has been checked as it is now: with this user and this cookie session. */
 export function isChecked({ user, session }: SessionRequest, { checked }: RequestState): boolean {
@@ -150,7 +157,7 @@ export function setChecked(
   state.checked = { user, stamp };
 }
 
-/** To be called when the login of the request is taken back. */
+/** To be called when the login of the request is taken back, or its session is over. */
 export function forgetLogin(request: SessionRequest): void {
   const state = stateOf(request);
   state.current = undefined;

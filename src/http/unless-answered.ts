@@ -9,29 +9,44 @@ type Door = (...parts: unknown[]) => unknown;
  * the serialization of the body come later.
  */
 export function unlessAnswered(response: SessionResponse, undo: () => Promise<void>): void {
+  beforeAnswer(response, (status) => (status < 400 ? undefined : undo()));
+  // Somebody else may have reported a failure while the login was admitted, a time limit for one.
+  unless((node, isDelivered) => isDelivered && node.statusCode < 400, response, undo);
+}
+
+/** Calls `work` when the answer is about to leave, with its status. It leaves when the work is done, which may be asked for more than once. */
+export function beforeAnswer(
+  response: SessionResponse,
+  work: (status: number) => Promise<void> | undefined,
+): void {
   const node = nodeResponseOf(response);
   const holdBack = (answer: { readonly statusCode: number }, door: Door): Door => {
     return (...parts) => {
-      if (answer.statusCode < 400) return door.apply(answer, parts);
-      void undo()
-        .then(() => door.apply(answer, parts))
-        .catch(() => node.destroy());
+      const working = work(answer.statusCode);
+      if (working === undefined) return door.apply(answer, parts);
+      void working.then(() => door.apply(answer, parts)).catch(() => node.destroy());
       return answer;
     };
   };
   node.end = holdBack(node, node.end);
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
-  // Somebody else may have reported a failure while the login was admitted, a time limit for one.
-  unless((node, isDelivered) => isDelivered && node.statusCode < 400, response, undo);
 }
 
 /**
- * Calls `undo` unless the browser gets the cookie with this id, which comes with the head: the client can be gone before.
- * What writes to Node's own response past Fastify, as `@Sse()` does, brings none.
+ * Calls `undo` unless the browser gets the cookie of the cookie session that `carrier` has the id of in the end, which
+ * comes with the head: the client can be gone before. What writes to Node's own response past Fastify, as `@Sse()` does,
+ * brings none.
  */
-export function unlessCookieSent(response: SessionResponse, id: string, undo: () => Promise<void>): void {
-  const isSent = (): boolean => String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
+export function unlessCookieSent(
+  response: SessionResponse,
+  carrier: () => string | undefined,
+  undo: () => Promise<void>,
+): void {
+  const isSent = (): boolean => {
+    const id = carrier();
+    return id !== undefined && String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
+  };
   unless((node, isDelivered) => isDelivered || (node.headersSent && isSent()), response, undo);
 }
 
@@ -60,5 +75,6 @@ export function onceClosed(response: SessionResponse, act: () => void): void {
   else node.once('close', act);
 }
 
-/** An answer of HTTP/2 does not say it itself. */
-const isGone = ({ destroyed, stream }: NodeResponse): boolean => destroyed || stream?.destroyed === true;
+/** Whether nobody waits for the answer any more. An answer of HTTP/2 does not say it itself. */
+export const isGone = ({ destroyed, stream }: NodeResponse): boolean =>
+  destroyed || stream?.destroyed === true;

@@ -1,0 +1,161 @@
+import { EventEmitter, once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Body, Controller, Post, Req, Res } from '@nestjs/common';
+import { MemoryStore, type SessionData } from 'express-session';
+import { SingleSessionService, SkipSingleSession } from '../../src/index.js';
+import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { Browser } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
+import { eventually, liveSessionsOf, newUser } from '../support/sessions.js';
+import { ImpatientBrowser, logIn, type UserRequest } from '../support/ways-in.js';
+
+type Visit = UserRequest & { session: { visited?: boolean } };
+
+/** Tells when a handler has signed in, with what it does afterwards; and then what came of that. */
+const handlers = new EventEmitter();
+
+function goOn(request: Visit, response: PlatformResponse): void {
+  nodeResponseOf(response).once('close', () => handlers.emit('left'));
+  handlers.emit('signed in', () => {
+    try {
+      request.session.visited = true;
+      response.status(302).redirect('/me');
+      handlers.emit('over', 'answered');
+    } catch (error) {
+      handlers.emit('over', error);
+    }
+  });
+}
+
+@Controller('broken')
+class BrokenController {
+  constructor(
+    private readonly people: Users,
+    private readonly sessions: SingleSessionService,
+  ) {}
+
+  @SkipSingleSession()
+  @Post('callback')
+  callback(
+    @Req() request: Visit,
+    @Res() response: PlatformResponse,
+    @Body() form: { username: string },
+  ): void {
+    request.logIn(this.people.get(form.username)!, (error) => {
+      if (error) throw error as Error;
+      goOn(request, response);
+    });
+  }
+
+  @Post('step-up')
+  async stepUp(@Req() request: Visit, @Res() response: PlatformResponse): Promise<void> {
+    await logIn(request, request.user!);
+    goOn(request, response);
+  }
+
+  @Post('rebind')
+  async rebind(@Req() request: Visit, @Res() response: PlatformResponse): Promise<void> {
+    const { passport } = request.session as { passport?: unknown };
+    await new Promise((resolve) => request.session.regenerate(resolve));
+    Object.assign(request.session, { passport });
+    await this.sessions.rebind(request);
+    goOn(request, response);
+  }
+}
+
+/** Fails once when it is told to. */
+class FailingStore extends MemoryStore {
+  fails = false;
+
+  override set(id: string, data: SessionData, done?: (error?: unknown) => void): void {
+    if (!this.fails) return super.set(id, data, done);
+    this.fails = false;
+    done?.(new Error('the store is full'));
+  }
+}
+
+const users = new Users();
+const store = new FailingStore();
+let databaseUrl: string;
+let application: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  const options = { onLimit: 'reject' as const, idleTimeout: 60_000 };
+  application = await startApplication(databaseUrl, {
+    users,
+    controllers: [BrokenController],
+    options,
+    session: { store },
+  });
+});
+
+afterAll(async () => {
+  await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+/** The browser leaves when the handler has signed in. Resolves to what lets the handler go on. */
+async function leaveAt(browser: ImpatientBrowser, path: string, body: object = {}): Promise<() => void> {
+  const signedIn = once(handlers, 'signed in') as Promise<[() => void]>;
+  const answer = browser.post(path, body).catch(() => 'gone');
+  const [handler] = await signedIn;
+  const left = once(handlers, 'left');
+  browser.leave();
+  await left;
+  expect(await answer).toBe('gone');
+  return handler;
+}
+
+describe('a login whose browser has left', () => {
+  it('is taken back, and its handler goes on to its end: an error in its callback would end the process', async () => {
+    const user = newUser({ users });
+    const handler = await leaveAt(new ImpatientBrowser(application.url), '/broken/callback', user);
+    await eventually(
+      () => liveSessionsOf(application, user),
+      (live) => live.length === 0,
+    );
+    const over = once(handlers, 'over');
+    handler();
+    expect(await over).toEqual(['answered']);
+    expect((await new Browser(application.url).login(user.username)).status).toBe(200);
+  });
+
+  it.each(['step-up', 'rebind'])(
+    'takes the session with it that the new cookie session was to carry on (%s): nobody holds it any more',
+    async (name) => {
+      const user = newUser({ users });
+      const browser = new ImpatientBrowser(application.url);
+      expect((await browser.login(user.username)).status).toBe(200);
+      const handler = await leaveAt(browser, `/broken/${name}`);
+      handler();
+      await eventually(
+        () => liveSessionsOf(application, user),
+        (live) => live.length === 0,
+      );
+      expect((await new Browser(application.url).login(user.username)).status).toBe(200);
+    },
+  );
+
+  it.each(['step-up', 'rebind'])('carries the session on when it has not left (%s)', async (name) => {
+    const user = newUser({ users });
+    const browser = new Browser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    const before = await liveSessionsOf(application, user);
+    handlers.once('signed in', (handler: () => void) => handler());
+    expect((await browser.post(`/broken/${name}`)).status).toBe(302);
+    expect((await browser.get('/me')).body.session.id).toBe(before[0]);
+  });
+});
+
+it('a login that Passport could not establish takes the session with it whose cookie session it has taken away', async () => {
+  const user = newUser({ users });
+  const browser = new Browser(application.url);
+  expect((await browser.login(user.username)).status).toBe(200);
+  store.fails = true;
+  expect((await browser.login(user.username)).status).toBe(500);
+  expect((await browser.get('/me')).body.user ?? null).toBeNull();
+  expect(await liveSessionsOf(application, user)).toEqual([]);
+  expect((await browser.login(user.username)).status).toBe(200);
+});

@@ -1,0 +1,128 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Controller, Post, Redirect, Req, Res } from '@nestjs/common';
+import { MemoryStore, type SessionData } from 'express-session';
+import { CurrentSession, SingleSessionLogout } from '../../src/index.js';
+import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { Browser, type Answer } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import type { PlatformResponse } from '../support/platform.js';
+import { liveSessionsOf, newUser } from '../support/sessions.js';
+import type { UserRequest } from '../support/ways-in.js';
+
+// Passport's `request.logout()` is at work for some turns of the event loop, and needs the cookie session until its end.
+
+type Cart = UserRequest & { session: { cart?: string } };
+
+/** A store over a network: each of its answers takes some turns. */
+class DistantStore extends MemoryStore {
+  override set(id: string, data: SessionData, done?: (error?: unknown) => void): void {
+    super.set(id, data, (error) => later(() => done?.(error)));
+  }
+
+  override destroy(id: string, done?: (error?: unknown) => void): void {
+    later(() => super.destroy(id, done));
+  }
+}
+
+function later(act: () => void, turns = 20): void {
+  setImmediate(() => (turns > 0 ? later(act, turns - 1) : act()));
+}
+
+@Controller('out')
+class OutController {
+  /** https://www.passportjs.org/concepts/authentication/logout/ */
+  @SingleSessionLogout()
+  @Post('callback')
+  callback(@Req() request: UserRequest, @Res() response: PlatformResponse): void {
+    request.logout((error) => {
+      if (error) throw error as Error;
+      response.status(302).redirect('/me');
+    });
+  }
+
+  @SingleSessionLogout()
+  @Post('unheeded')
+  @Redirect('/me')
+  unheeded(@Req() request: UserRequest): void {
+    request.logout((error) => {
+      if (error) throw error as Error;
+    });
+  }
+
+  @SingleSessionLogout()
+  @Post('ours')
+  ours(@Res() response: PlatformResponse): void {
+    response.status(302).redirect('/me');
+  }
+
+  @SingleSessionLogout()
+  @Post('kept')
+  kept(@Req() request: Cart, @Res() response: PlatformResponse): void {
+    request.session.cart = 'kept';
+    request.logout({ keepSessionInfo: true }, () => void response.status(302).redirect('/me'));
+  }
+
+  @Post('unmarked')
+  unmarked(@Req() request: Cart, @Res() response: PlatformResponse): void {
+    request.session.cart = 'kept';
+    request.logout({ keepSessionInfo: true }, () => void response.status(302).redirect('/me'));
+  }
+
+  @Post('cart')
+  cart(@Req() { session, user }: Cart, @CurrentSession() current?: CurrentSession): object {
+    return { cart: session.cart ?? null, user: user ?? null, session: current ?? null };
+  }
+}
+
+const users = new Users();
+let databaseUrl: string;
+let applications: Record<string, TestApplication>;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  const settings = { users, controllers: [OutController], options: { maxSessions: 2 } };
+  applications = {
+    'in memory': await startApplication(databaseUrl, settings),
+    distant: await startApplication(databaseUrl, { ...settings, session: { store: new DistantStore() } }),
+  };
+});
+
+afterAll(async () => {
+  for (const application of Object.values(applications ?? {})) await application.close();
+  await dropDatabase(databaseUrl);
+});
+
+async function signedIn(store: string) {
+  const application = applications[store]!;
+  const user = newUser({ users });
+  const browser = new Browser(application.url);
+  expect((await browser.login(user.username)).status).toBe(200);
+  return { application, user, browser };
+}
+
+const ANONYMOUS = { status: 200, body: { user: null, session: null } };
+
+describe.each(['in memory', 'distant'])('a logout with cookie sessions in a store that is %s', (store) => {
+  it.each(['callback', 'unheeded', 'ours'])(
+    'leaves the browser anonymous from the next request on (%s)',
+    async (name) => {
+      for (let round = 0; round < 5; round++) {
+        const { application, user, browser } = await signedIn(store);
+        const out: Answer = await browser.post(`/out/${name}`);
+        expect(out.status).toBe(302);
+        expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+        expect(await liveSessionsOf(application, user)).toEqual([]);
+      }
+    },
+  );
+
+  it.each(['kept', 'unmarked'])(
+    'that keeps what is in the cookie session keeps it without our session (%s)',
+    async (name) => {
+      const { application, user, browser } = await signedIn(store);
+      expect((await browser.post(`/out/${name}`)).status).toBe(302);
+      expect((await browser.post('/out/cart')).body).toEqual({ cart: 'kept', user: null, session: null });
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+    },
+  );
+});
