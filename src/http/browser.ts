@@ -15,9 +15,11 @@ const SHORTEST_ID = 16;
  */
 export function browserOf(request: SessionRequest): Browser | undefined {
   const cookies = cookiesOf(request);
-  const sent = cookies.find(([name]) => names.has(name))?.[1];
-  if (sent) return { secret: sent, perhaps: [] };
   const secret = knownStateOf(request)?.arrivedSessionId;
+  const sent = cookies.filter(([name]) => names.has(name)).map(([, value]) => value);
+  // What is short is no secret: a client that has lost its id may send a word.
+  const id = sent.find((value) => value === secret) ?? sent.find((value) => value.length >= SHORTEST_ID);
+  if (id !== undefined) return { secret: id, perhaps: [] };
   if (secret === undefined) return undefined;
   const values = cookies.map(([, value]) => value).filter((value) => value.length >= SHORTEST_ID);
   return { secret, perhaps: values.includes(secret) ? [] : values.slice(0, MOST_GUESSES) };

@@ -1,4 +1,7 @@
+import { EventEmitter } from 'node:events';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import { browserOf, learnCookieName } from '../../src/http/browser.js';
+import { stateOf, type NodeResponse, type SessionRequest } from '../../src/http/request.js';
 import { startApplication, type TestApplication } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -42,4 +45,35 @@ it('nobody teaches by what he sends that another cookie names the browser: two b
   const [first, second] = [await signIn(alice, 'lang=en'), await signIn(alice, 'lang=en')];
   expect((await first.get('/me')).status).toBe(401);
   expect((await second.get('/me')).body.user?.username).toBe(alice);
+});
+
+it.each(['null', 'undefined', 'j:null'])(
+  'clients that send a word in place of an id have nothing in common (%s) [P1]',
+  async (word) => {
+    const { cookie } = await signIn(newUser(application).username);
+    const name = cookie!.slice(0, cookie!.indexOf('='));
+    const alice = newUser(application).username;
+    const [first, second] = [await signIn(alice, `${name}=${word}`), await signIn(alice, `${name}=${word}`)];
+    expect((await first.get('/me')).status).toBe(401);
+    expect((await second.get('/me')).body.user?.username).toBe(alice);
+  },
+);
+
+it('of two cookies with ids, that of the cookie session names the browser', () => {
+  const [own, other] = ['a', 'b'].map((letter) => letter.repeat(32)) as [string, string];
+  for (const [name, id] of [
+    ['own.sid', own],
+    ['other.sid', other],
+  ]) {
+    const answer = Object.assign(new EventEmitter(), { getHeader: () => `${name}=${id}` });
+    learnCookieName(answer as unknown as NodeResponse, id!);
+    answer.emit('close');
+  }
+  const request = {
+    headers: { cookie: `other.sid=${other}; own.sid=${own}` },
+    sessionID: own,
+    session: {},
+  } as unknown as SessionRequest;
+  stateOf(request);
+  expect(browserOf(request)).toEqual({ secret: own, perhaps: [] });
 });
