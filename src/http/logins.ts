@@ -30,6 +30,7 @@ import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
   private readonly logger = new Logger('SingleSession');
+  private explained = false;
 
   constructor(
     private readonly sessions: Sessions,
@@ -44,7 +45,7 @@ export class Logins {
     request: SessionRequest,
     given: { credential?: Credential; response?: SessionResponse } = {},
   ): Promise<AdmittedLogin> {
-    const credential = given.credential ?? (request.session ? 'cookie' : 'token');
+    const credential = given.credential ?? (cameWithCookies(request) ? 'cookie' : 'token');
     const response = given.response ?? responseTo(request);
     const login = this.admitted(user, request) ?? (await this.admitNew(user, request, credential, response));
     if (response) unlessAnswered(response, login.takeBack);
@@ -142,8 +143,19 @@ export class Logins {
     challengeBearer(request, response);
     const verdict = await this.sessions.verify({ id: sessionId, limit: LARGEST_LIMIT });
     if (verdict.live) return new SessionEndedException('unknown', null);
+    if (verdict.reason === 'unknown') this.explain();
     if (stampOf(request) === sessionId) await destroyCookieSession(request);
     return new SessionEndedException(verdict.reason, verdict.endedAt);
+  }
+
+  // Whoever has just signed in is told that their session has ended, and nothing that they can do helps.
+  private explain(): void {
+    if (this.explained) return;
+    this.explained = true;
+    this.logger.warn(
+      'A login was refused because its user has a `sid` that is no session here. A user with a `sid` takes that session in place of a password, as the user of a token does. ' +
+        'Where it is a claim of somebody else, such as an OpenID provider, let validate() return it by another name.',
+    );
   }
 
   private async carry(
@@ -176,3 +188,7 @@ export class Logins {
     if (credential === 'cookie') await destroyCookieSession(request);
   }
 }
+
+// A login that was taken back has no cookie session any more, and must not become one with a token when it is tried again.
+const cameWithCookies = (request: SessionRequest): boolean =>
+  Boolean(request.session) || knownStateOf(request)?.arrivedSessionId !== undefined;

@@ -41,7 +41,11 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
 
   async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
     const request = requestOf(context);
-    if (request === undefined) return next.handle();
+    if (request === undefined)
+      throw new Error(
+        `@SingleSessionLogout() on ${context.getClass().name}.${context.getHandler().name} found no request, so it cannot know which session to end. ` +
+          'Take it off, and call SingleSessionService.end(sessionId) in the handler.',
+      );
     const response = responseOf(context, request);
     const stamp = stampOf(request);
     await this.endClaimed(request, response);

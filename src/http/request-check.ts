@@ -32,6 +32,9 @@ const REMEDY_FOR_COOKIES =
   "put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()). To record such sessions instead: unregistered: 'adopt'.";
 const REMEDY_FOR_SIDS =
   'A token was refused because its `sid` is no id of a session. Sign `sid: session.id` of @CurrentSession(), or the `id` that SingleSessionService.admit() resolves to, and nothing else.';
+const REMEDY_FOR_FOREIGN_TOKENS =
+  'A token was refused because its `sid` belongs to another user than request.user. If it happens right after each login, the two have different ids: ' +
+  'let the strategy of the login and that of the token return the same id, or write `identify` in the options so that they do.';
 
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
 export class RequestCheck {
@@ -143,7 +146,10 @@ export class RequestCheck {
     request: SessionRequest,
   ): Promise<never> {
     const dead: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
-    if (credential === 'token') return refuseEnded(dead, credential, request);
+    if (credential === 'token') {
+      this.explain('foreign token', REMEDY_FOR_FOREIGN_TOKENS);
+      return refuseEnded(dead, credential, request);
+    }
     if (tells(request, user, this.policy.userIdOf(user))) {
       await this.sessions.giveUp(id);
       return refuseEnded(dead, credential, request);

@@ -1,9 +1,22 @@
 import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Body, Controller, Post, Req, Res } from '@nestjs/common';
+import {
+  Body,
+  Controller,
+  Injectable,
+  Post,
+  Req,
+  Res,
+  UseGuards,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { APP_INTERCEPTOR } from '@nestjs/core';
 import { MemoryStore, type SessionData } from 'express-session';
-import { SingleSessionService, SkipSingleSession } from '../../src/index.js';
-import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { retry, type Observable } from 'rxjs';
+import { SingleSessionLogin, SingleSessionService, SkipSingleSession } from '../../src/index.js';
+import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
@@ -30,6 +43,8 @@ function goOn(request: Visit, response: PlatformResponse): void {
 
 @Controller('broken')
 class BrokenController {
+  private tries = 0;
+
   constructor(
     private readonly people: Users,
     private readonly sessions: SingleSessionService,
@@ -54,6 +69,15 @@ class BrokenController {
     goOn(request, response);
   }
 
+  /** Whose first try fails. */
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('retried')
+  retried(): object {
+    if (this.tries++ === 0) throw new Error('the first try');
+    return {};
+  }
+
   @Post('rebind')
   async rebind(@Req() request: Visit, @Res() response: PlatformResponse): Promise<void> {
     const { passport } = request.session as { passport?: unknown };
@@ -61,6 +85,13 @@ class BrokenController {
     Object.assign(request.session, { passport });
     await this.sessions.rebind(request);
     goOn(request, response);
+  }
+}
+
+@Injectable()
+class Retrying implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(retry(1));
   }
 }
 
@@ -86,6 +117,7 @@ beforeAll(async () => {
   application = await startApplication(databaseUrl, {
     users,
     controllers: [BrokenController],
+    providers: [{ provide: APP_INTERCEPTOR, useClass: Retrying }],
     options,
     session: { store },
   });
@@ -158,4 +190,12 @@ it('a login that Passport could not establish takes the session with it whose co
   expect((await browser.get('/me')).body.user ?? null).toBeNull();
   expect(await liveSessionsOf(application, user)).toEqual([]);
   expect((await browser.login(user.username)).status).toBe(200);
+});
+
+it('a login that an interceptor tries again is no login with a token in place of the cookie', async () => {
+  const user = newUser({ users });
+  const browser = new Browser(application.url);
+  expect((await browser.login(user.username, '/broken/retried')).status).toBe(500);
+  expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+  expect(await liveSessionsOf(application, user)).toEqual([]);
 });

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, HttpCode, Logger, Post } from '@nestjs/common';
 import { SingleSessionLogout } from '../../src/index.js';
@@ -62,6 +63,25 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
     expect(warnings()).toEqual([
       expect.stringMatching(/`sid` is no id of a session\. Sign `sid: session\.id`/),
     ]);
+  });
+
+  it('a token that names another user than its login did', async () => {
+    const [alice, bob] = [newUser({ users }), newUser({ users })];
+    const login = new TokenClient(application.url);
+    await login.login(alice.username);
+    const [sid] = await liveSessionsOf(application, alice);
+    const token = new TokenClient(application.url, application.sign(bob, { sid }));
+    for (let n = 0; n < 2; n++) expect((await token.get()).body.reason).toBe('unknown');
+    expect(warnings()).toEqual([expect.stringMatching(/its `sid` belongs to another user.*same id/)]);
+  });
+
+  it('a login whose user brings a sid of somebody else, as the claims of OpenID Connect may', async () => {
+    const user = Object.assign(newUser({ users }), { sid: randomUUID() });
+    for (let n = 0; n < 2; n++) {
+      const answer = await new Browser(application.url).login(user.username);
+      expect(answer.body).toMatchObject({ code: 'SESSION_ENDED', reason: 'unknown' });
+    }
+    expect(warnings()).toEqual([expect.stringMatching(/a login was refused.*`sid`.*another name/i)]);
   });
 
   it('a logout with a token that no guard of its route reads, and which ends nothing', async () => {

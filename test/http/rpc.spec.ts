@@ -19,6 +19,7 @@ import {
   CurrentSession,
   SessionEndedException,
   SingleSessionGuard,
+  SingleSessionLogout,
   SingleSessionService,
 } from '../../src/index.js';
 import type { SessionRequest } from '../../src/index.js';
@@ -57,6 +58,13 @@ class OrderController {
   guarded(@Payload() { user }: Order): object {
     this.handled++;
     return { done: user?.id ?? 'nobody' };
+  }
+
+  @UseGuards(MessageGuard)
+  @SingleSessionLogout()
+  @MessagePattern('logout')
+  logout(): object {
+    return { loggedOut: true };
   }
 
   /** No guard of its own; the global one finds no request. */
@@ -115,4 +123,10 @@ it("a message that names another's session is refused", async () => {
 it('a message that says nothing of a session passes, by the global guard and by one that is told of nobody', async () => {
   expect(await send('open', {})).toEqual({ session: null });
   expect(await send('guarded', {})).toEqual({ done: 'nobody' });
+});
+
+it('a logout by message, which would end nothing, is refused', async () => {
+  const { user, sessionId } = await someoneNew(application, ['user'], 'token');
+  const order = { user: { id: String(user.id), sid: sessionId, roles: user.roles } };
+  await expect(send('logout', order)).rejects.toThrow('Internal server error');
 });
