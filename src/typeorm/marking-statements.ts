@@ -31,7 +31,7 @@ export function marking(settings: Omit<MarkingSettings, 'seenInterval'>) {
 /** What is written down of sessions, and decides nothing. */
 export function markingStatements(settings: MarkingSettings) {
   const { sessions, seenInterval } = settings;
-  const { over, held, deadBecause } = liveness(settings);
+  const { over, timedOut, held, deadBecause } = liveness(settings);
   const mark = marking(settings);
 
   // What an admission displaced is not in the slots row any more, whatever the limit. The newest session is displaced by
@@ -55,10 +55,13 @@ export function markingStatements(settings: MarkingSettings) {
     held_roles = ARRAY(SELECT held FROM unnest(${HELD_ROLES}) AS held WHERE held = ANY($2))
   WHERE s.id = $1::uuid AND s.ended_at IS NULL`;
 
-  /** $1 ids. Waits for nobody: what is locked is being written anyway. */
+  /**
+   * $1 ids. Waits for nobody: what is locked is being written anyway. A process may stand still between the request and
+   * this, and what timed out meanwhile, others may have refused or shown as ended.
+   */
   const seen = `WITH due AS (
     SELECT s.id FROM ${sessions} s
-    WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL AND s.last_seen_at <= now() - ${ms(seenInterval)}
+    WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL AND NOT ${timedOut} AND s.last_seen_at <= now() - ${ms(seenInterval)}
     ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
   UPDATE ${sessions} s SET last_seen_at = now() FROM due WHERE s.id = due.id`;
 

@@ -352,6 +352,17 @@ describe('what expires', () => {
     await idling.store.seen([id]);
     expect(await sessions.state(id)).toBe('idle');
   });
+
+  it('is not brought back by a last-seen time that was written late, also when nobody has met it meanwhile [P2]', async () => {
+    const sessions = idling.sessions();
+    const [used, idle] = [await sessions.login(someone()), await sessions.login(someone())];
+    await idling.age(used, HOUR - 20_000);
+    await idling.age(idle, HOUR + 1);
+    // As a process writes it that stood still after the request.
+    await idling.store.seen([used, idle]);
+    await idling.age(used, 60_000);
+    expect(await sessions.states([used, idle])).toEqual(['live', 'idle']);
+  });
 });
 
 describe('what is recorded of a login', () => {
