@@ -79,14 +79,18 @@ export class Sessions {
     return result.unmarked ? this.recorded(check, result, this.checks) : result;
   }
 
-  /** As {@link verify}, of a session that nobody is using at the moment: it does not postpone the idle timeout. */
+  /**
+   * As {@link verify}, of a session that nobody is using at the moment: it does not postpone the idle timeout. What is dead
+   * only by the limit is not recorded: the limit may be that of the user as long ago as when a watch began, and requests
+   * are judged by the present one.
+   */
   async look(check: Check): Promise<CheckResult> {
     if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.looks.verify(check);
     if (!result.unmarked || result.userId === null) return result;
     // Many may have ended at once, as at a cut-off: they are recorded together.
     await this.bookkeeper.markLater(result.userId);
-    return this.recorded(check, await this.looks.verify(check), this.looks);
+    return this.recorded(check, await this.looks.verify(check), this.looks, LARGEST_LIMIT);
   }
 
   /** Whether the session is live, as far as can be told: the database is asked. */
@@ -129,9 +133,14 @@ export class Sessions {
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
   }
 
-  private async recorded(check: Check, result: CheckResult, checks: Checks): Promise<CheckResult> {
+  private async recorded(
+    check: Check,
+    result: CheckResult,
+    checks: Checks,
+    limit = check.limit,
+  ): Promise<CheckResult> {
     if (!result.unmarked || result.userId === null) return result;
-    await answered(this.store.markChecked(check));
+    await answered(this.store.markChecked({ id: check.id, limit }));
     return checks.verify(check);
   }
 

@@ -9,7 +9,7 @@ import { topicOf } from './verdicts.js';
 /** How a session came to its end. */
 export interface SessionEnd {
   reason: EndReason;
-  /** `null` for a session that nobody knows. */
+  /** `null` for a session that nobody knows, and for one that is over only by the limit that the watch asked for. */
   endedAt: Date | null;
 }
 
