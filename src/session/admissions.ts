@@ -147,7 +147,8 @@ export class Admissions {
       replaces: isSessionId(replaces?.id) ? replaces.id : null,
     });
     const result = await answered(answer).catch((error: unknown) => {
-      void this.takeBackLater(id, loginId, answer);
+      // The credential of an adopted session was good before, comes again, and would find its session ended for good.
+      if (login.id === undefined) void this.takeBackLater(id, loginId, answer);
       throw error;
     });
     if (result.outcome === 'not-entitled') throw new NotEntitledError(entitledBy!);

@@ -6,7 +6,7 @@ import type { EndTarget } from '../../src/session/session.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { someone, StoreBench, times, until } from '../support/store.js';
+import { NOWHERE, someone, StoreBench, times, until } from '../support/store.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 import { person, Process, SIGNATURE } from './administrators.js';
 
@@ -212,6 +212,35 @@ describe('a login that was answered with an error, since others held a lock for 
       await expect(slow.sessions().login(user)).rejects.toThrow(StoreUnavailableError);
     });
     expect(await one.bench.rowsOf(user)).toEqual([]);
+  });
+});
+
+describe('an admission that is carried out, and whose answer is lost', () => {
+  /** The same for the next one only. */
+  function loseAnswer({ store }: StoreBench): void {
+    const admit = store.admit.bind(store);
+    jest.spyOn(store, 'admit').mockImplementationOnce(async (admission) => {
+      await admit(admission);
+      throw new Error('the connection is gone');
+    });
+  }
+
+  it('is taken back when it is a login, and not when it adopts a credential, which was good before and cannot be adopted again', async () => {
+    const { bench } = one;
+    const sessions = bench.sessions();
+    const ends = jest.spyOn(bench.store, 'end');
+    const [user, other] = [person(someone()), person(someone())];
+    const adopt = () => sessions.admissions.adopt(`cookie session of ${user.id}`, user, NOWHERE);
+    loseAnswer(bench);
+    await expect(adopt()).rejects.toThrow(StoreUnavailableError);
+    loseAnswer(bench);
+    await expect(sessions.login(other)).rejects.toThrow(StoreUnavailableError);
+    const [login] = (await bench.rowsOf(other.id)).map(({ id }) => id);
+    // Whatever else is taken back began before.
+    await until(async () => (await sessions.state(login!)) === 'logout');
+    expect(ends.mock.calls.map(([{ target }]) => target)).toMatchObject([{ sessionId: login }]);
+    expect((await adopt()).live).toBe(true);
+    expect(await bench.rowsOf(user.id)).toHaveLength(1);
   });
 });
 
