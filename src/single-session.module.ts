@@ -13,6 +13,7 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { adminController } from './admin/admin.controller.js';
 import { pageController } from './admin/page.controller.js';
 import { selfServiceController } from './admin/self-service.controller.js';
+import { BackstopModule } from './http/backstop.js';
 import { PlatformCheck } from './http/platform.check.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
@@ -128,6 +129,7 @@ function compose(definition: DynamicModule, given: SingleSessionModuleExtras): D
     ...definition,
     imports: [
       ...(definition.imports ?? []),
+      BackstopModule,
       DiscoveryModule,
       TypeOrmModule.forFeature(singleSessionEntities, extras.dataSource),
     ],

@@ -4,7 +4,6 @@ import { getDataSourceToken } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { EventEmitterBridge } from './event-emitter.bridge.js';
 import { ArrivalGuard } from './http/arrival.guard.js';
-import { Backstop } from './http/backstop.js';
 import { CarriedSessions } from './http/carried-sessions.js';
 import { EstablishedLogins } from './http/established-logins.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
@@ -134,7 +133,6 @@ const HTTP_PROVIDERS: Provider[] = [
   SingleSessionLogoutInterceptor,
   PlatformCheck,
   PassportLogins,
-  Backstop,
 ];
 
 /** For a class that does not say by decorators what it is made of: that, in the order of its constructor. */

@@ -1,7 +1,14 @@
-import { Inject, Injectable, type CanActivate, type ExecutionContext, type Type } from '@nestjs/common';
+import {
+  Inject,
+  Module,
+  type CanActivate,
+  type ExecutionContext,
+  type NestModule,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
 import { GUARDS_METADATA, INTERCEPTORS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
-import { DiscoveryService } from '@nestjs/core';
-import { handlersOf } from './handlers.js';
+import { DiscoveryModule, DiscoveryService } from '@nestjs/core';
+import { handlersOf, isOperation } from './handlers.js';
 import { isChecked, knownStateOf, requestOf } from './request.js';
 import { STREAM_END } from './stream-end.js';
 
@@ -21,24 +28,67 @@ const LAST_GUARD: CanActivate = {
 };
 
 /**
- * Puts {@link LAST_GUARD} behind the guards of every route, resolver and handler of messages, and {@link STREAM_END} around every `@Sse()` handler. In its constructor: Nest reads them before any
- * hook of a module runs. A global interceptor would come after them, too, but also after interceptors that answer from a
- * cache and after the head of an `@Sse()` answer, and costs each request several times as much.
+ * Puts {@link LAST_GUARD} behind the guards of every route, resolver and handler of messages, and {@link STREAM_END}
+ * around every `@Sse()` handler. A global interceptor would come after them, too, but also after interceptors that answer
+ * from a cache and after the head of an `@Sse()` answer, and costs each request several times as much.
+ *
+ * A module, for `configure()`: nothing else runs after the last instance is made and before the first hook of any module.
  */
-@Injectable()
-export class Backstop {
-  constructor(@Inject(DiscoveryService) discovery: DiscoveryService) {
+@Module({ imports: [DiscoveryModule] })
+export class BackstopModule implements NestModule, OnApplicationBootstrap {
+  private hasLooked = false;
+
+  /** Gateways are read before `configure()`; they and controllers are found by their class. */
+  constructor(@Inject(DiscoveryService) private readonly discovery: DiscoveryService) {
     for (const { metatype } of [...discovery.getControllers(), ...discovery.getProviders()])
-      if (typeof metatype === 'function')
-        for (const handler of handlersOf(metatype as Type)) standBehind(handler);
+      if (typeof metatype === 'function') standBehindAll(metatype.prototype);
+  }
+
+  /** Resolvers are found by their instance, whose class Nest does not know where a factory or a value gives it. */
+  configure(): void {
+    this.hasLooked = true;
+    for (const { instance } of this.discovery.getProviders()) standBehindAll(prototypeOf(instance));
+  }
+
+  /** Stops the start when a resolver has come since, whose guards may have been read without ours. */
+  onApplicationBootstrap(): void {
+    // Nest configures nothing in an application context, which serves no operations.
+    if (!this.hasLooked) return;
+    for (const { instance, host } of this.discovery.getProviders())
+      for (const handler of handlersOf(prototypeOf(instance)))
+        if (isOperation(handler) && !hasLastGuard(handler))
+          throw new Error(tooLate(instance as object, host?.name));
   }
 }
 
+/** Of a Proxy that fails when it is asked, as @nestjs/graphql asks too: nothing. */
+function prototypeOf(instance: unknown): unknown {
+  if (!instance) return undefined;
+  try {
+    return Object.getPrototypeOf(instance);
+  } catch {
+    return undefined;
+  }
+}
+
+const tooLate = (resolver: object, module = 'its module'): string =>
+  `${resolver.constructor.name} was not there when nestjs-single-session looked for resolvers, which is before onModuleInit() of any module, so operations of ended sessions might pass to it. ` +
+  `Write @Module({ imports: [${module}] }) in place of LazyModuleLoader.load(() => ${module}).`;
+
+function standBehindAll(prototype: unknown): void {
+  for (const handler of handlersOf(prototype)) standBehind(handler);
+}
+
 function standBehind(handler: object): void {
-  const guards = (Reflect.getMetadata(GUARDS_METADATA, handler) ?? []) as unknown[];
-  if (!guards.includes(LAST_GUARD)) Reflect.defineMetadata(GUARDS_METADATA, [...guards, LAST_GUARD], handler);
+  if (!hasLastGuard(handler))
+    Reflect.defineMetadata(GUARDS_METADATA, [...guardsOf(handler), LAST_GUARD], handler);
   if (Reflect.getMetadata(SSE_METADATA, handler)) standAround(handler);
 }
+
+const hasLastGuard = (handler: object): boolean => guardsOf(handler).includes(LAST_GUARD);
+
+const guardsOf = (handler: object): unknown[] =>
+  (Reflect.getMetadata(GUARDS_METADATA, handler) ?? []) as unknown[];
 
 function standAround(handler: object): void {
   const interceptors = (Reflect.getMetadata(INTERCEPTORS_METADATA, handler) ?? []) as unknown[];

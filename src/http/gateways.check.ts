@@ -25,7 +25,7 @@ export function gatewayComplaint(classes: readonly unknown[], isNest12 = IS_NEST
 const isClass = (item: unknown): item is Type => typeof item === 'function' && item.prototype !== undefined;
 
 const isGuarded = (gateway: Type): boolean =>
-  isCovered(gateway) || [...handlersOf(gateway)].filter(isMessageHandler).every(isCovered);
+  isCovered(gateway) || [...handlersOf(gateway.prototype)].filter(isMessageHandler).every(isCovered);
 
 const isCovered = (target: object): boolean =>
   Reflect.hasMetadata(ROUTE, target) ||

@@ -1,8 +1,10 @@
-import type { Type } from '@nestjs/common';
 import { PATH_METADATA } from '@nestjs/common/constants.js';
 
-/** The methods of a class and of what it extends that Nest calls for a request, a message or an operation. */
-export function* handlersOf({ prototype }: Type): Generator<object> {
+/**
+ * The methods of a prototype and of what it extends that Nest calls for a request, a message or an operation; and the
+ * classes themselves, which may have handlers that only another library knows.
+ */
+export function* handlersOf(prototype: unknown): Generator<object> {
   const isOver = (level: unknown): boolean => level === null || level === Object.prototype;
   for (
     let level = prototype as object | null;
@@ -14,9 +16,12 @@ export function* handlersOf({ prototype }: Type): Generator<object> {
 }
 
 const isHandler = (method: object): boolean =>
-  isMessageHandler(method) ||
-  Reflect.getMetadataKeys(method).some((key) => key === PATH_METADATA || String(key).startsWith('graphql:'));
+  isMessageHandler(method) || isOperation(method) || Reflect.hasMetadata(PATH_METADATA, method);
 
 /** Whether it is called for a message on a WebSocket. */
 export const isMessageHandler = (method: object): boolean =>
   Reflect.getMetadataKeys(method).some((key) => String(key).startsWith('websockets:message_mapping'));
+
+/** Whether it is called for an operation of GraphQL. */
+export const isOperation = (method: object): boolean =>
+  Reflect.getMetadataKeys(method).some((key) => String(key).startsWith('graphql:'));

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Injectable, UseGuards, type ExecutionContext } from '@nestjs/common';
+import { Injectable, Module, UseGuards, type ExecutionContext } from '@nestjs/common';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { GqlExecutionContext, GraphQLModule, Int, Query, Resolver, Subscription } from '@nestjs/graphql';
 import { JwtService } from '@nestjs/jwt';
@@ -47,6 +47,26 @@ class SessionsResolver {
   }
 }
 
+@Resolver()
+class ByFactory {
+  @UseGuards(TokenGuard)
+  @Query(() => String)
+  byFactory(): string {
+    return 'a secret';
+  }
+}
+
+abstract class Inherited {
+  @UseGuards(TokenGuard)
+  @Query(() => String)
+  byValue(): string {
+    return 'a secret';
+  }
+}
+
+@Resolver()
+class ByValue extends Inherited {}
+
 interface Upgrade {
   request: IncomingMessage & { user?: unknown };
 }
@@ -61,24 +81,37 @@ function authenticate({ connectionParams = {}, extra }: { connectionParams?: obj
 let databaseUrl: string;
 let application: TestApplication;
 
+// Deep enough that its hooks run before ours: those of the modules that are farther from the root come first.
+@Module({
+  imports: [
+    GraphQLModule.forRoot<ApolloDriverConfig>({
+      driver: ApolloDriver,
+      autoSchemaFile: true,
+      graphiql: false,
+      context: (first: { req?: object; extra?: Upgrade }, reply: object) =>
+        first.extra
+          ? { req: first.extra.request }
+          : platform === 'fastify'
+            ? { req: first, reply }
+            : { req: first.req },
+      subscriptions: { 'graphql-ws': { onConnect: authenticate } },
+    }),
+  ],
+})
+class Api {}
+
+@Module({ imports: [Api] })
+class Feature {}
+
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
   application = await startApplication(databaseUrl, {
-    imports: [
-      GraphQLModule.forRoot<ApolloDriverConfig>({
-        driver: ApolloDriver,
-        autoSchemaFile: true,
-        graphiql: false,
-        context: (first: { req?: object; extra?: Upgrade }, reply: object) =>
-          first.extra
-            ? { req: first.extra.request }
-            : platform === 'fastify'
-              ? { req: first, reply }
-              : { req: first.req },
-        subscriptions: { 'graphql-ws': { onConnect: authenticate } },
-      }),
+    imports: [Feature],
+    providers: [
+      SessionsResolver,
+      { provide: ByFactory, useFactory: () => Promise.resolve(new ByFactory()) },
+      { provide: 'BY_VALUE', useValue: new ByValue() },
     ],
-    providers: [SessionsResolver],
   });
 });
 
@@ -124,6 +157,21 @@ describe('a GraphQL operation', () => {
     });
     expect((await ask(current, 'sessionOfToken')).body.errors).toBeUndefined();
   });
+
+  it.each(['byFactory', 'byValue'])(
+    'of a token is checked on a resolver that Nest has not made itself: %s',
+    async (field) => {
+      const { username } = newUser(application);
+      const [old, current] = [new TokenClient(application.url), new TokenClient(application.url)];
+      await old.login(username);
+      expect((await ask(old, field)).body).toEqual({ data: { [field]: 'a secret' } });
+      await current.login(username);
+      const refused = await ask(old, field);
+      expect(refused.body.data).toBeNull();
+      expect(refusalOf(refused)).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+      expect((await ask(current, field)).body).toEqual({ data: { [field]: 'a secret' } });
+    },
+  );
 
   it('of nobody passes where nobody has to be signed in, and an ended session passes where it is skipped', async () => {
     const { username } = newUser(application);

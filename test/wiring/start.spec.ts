@@ -1,8 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Inject, Injectable, Module, type ModuleMetadata } from '@nestjs/common';
+import { Inject, Injectable, Module, type ModuleMetadata, type OnModuleInit } from '@nestjs/common';
+import { LazyModuleLoader } from '@nestjs/core';
+import { Query, Resolver } from '@nestjs/graphql';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { DataSource } from 'typeorm';
+import { singleSessionMigrations } from '../../migrations/index.js';
 import { SingleSessionModule, SingleSessionService, singleSessionEntities } from '../../src/index.js';
 import {
   startApplication,
@@ -40,6 +43,25 @@ async function compile(...imports: NonNullable<ModuleMetadata['imports']>): Prom
     await Test.createTestingModule({ imports: [database, ...imports] }).compile();
   } finally {
     await dataSource.destroy();
+  }
+}
+
+@Resolver()
+class LateResolver {
+  @Query(() => String)
+  late(): string {
+    return 'a secret';
+  }
+}
+
+@Module({ providers: [{ provide: LateResolver, useFactory: () => new LateResolver() }] })
+class LateModule {}
+
+@Module({})
+class LoadingLate implements OnModuleInit {
+  constructor(@Inject(LazyModuleLoader) private readonly loader: LazyModuleLoader) {}
+  async onModuleInit(): Promise<void> {
+    await this.loader.load(() => LateModule);
   }
 }
 
@@ -156,6 +178,13 @@ describe('an application that cannot hold the limit does not start, and is told 
     await expect(started).rejects.toThrow(/called more than once.*Call it once, in your root module/);
   });
 
+  it('when a resolver comes so late that its guards may have been read already', async () => {
+    const started = start({ imports: [LoadingLate] });
+    await expect(started).rejects.toThrow(
+      /LateResolver was not there when .* @Module\(\{ imports: \[LateModule\] \}\) in place of/,
+    );
+  });
+
   it('and leaves no connection behind', async () => {
     const url = await freshDatabase();
     await expect(start({ session: null }, url)).rejects.toThrow(/PassportSerializer is provided/);
@@ -168,6 +197,25 @@ describe('an application that is fit to hold the limit starts', () => {
     const { url } = await start({
       typeorm: { autoLoadEntities: false, entities: [...singleSessionEntities] },
     });
+    expect((await new Browser(url).login('bob')).status).toBe(200);
+  });
+
+  it('with a resolver in an application context, which serves no operations', async () => {
+    const migrations = { migrations: singleSessionMigrations, migrationsRun: true };
+    const database = { type: 'postgres', url: databaseUrl, autoLoadEntities: true, ...migrations } as const;
+    const context = await Test.createTestingModule({
+      imports: [TypeOrmModule.forRoot(database), SingleSessionModule.forRoot(), LateModule],
+    }).compile();
+    await context.init();
+    await context.close();
+  });
+
+  it('with a provider that is a Proxy and does not tell its prototype', async () => {
+    const getPrototypeOf = (): never => {
+      throw new Error('not resolved');
+    };
+    const useFactory = (): object => new Proxy({}, { getPrototypeOf });
+    const { url } = await start({ providers: [{ provide: 'A_PROXY', useFactory }] });
     expect((await new Browser(url).login('bob')).status).toBe(200);
   });
 
