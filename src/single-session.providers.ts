@@ -14,6 +14,7 @@ import { PlatformCheck } from './http/platform.check.js';
 import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
+import { ScopeCheck } from './scope.check.js';
 import { Administration } from './session/administration.js';
 import { AdministrationStore } from './session/administration-store.js';
 import { Admissions } from './session/admissions.js';
@@ -52,6 +53,7 @@ export const providersOf = (extras: ResolvedExtras): Provider[] => [
     ? { provide: APP_GUARD, useExisting: SingleSessionGuard }
     : { provide: APP_GUARD, useClass: ArrivalGuard },
   EventEmitterBridge,
+  ScopeCheck,
 ];
 
 const sessionProviders = ({ dataSource }: ResolvedExtras): Provider[] => [

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Inject, Injectable, Module, type ModuleMetadata, type OnModuleInit } from '@nestjs/common';
-import { LazyModuleLoader } from '@nestjs/core';
+import { Inject, Injectable, Module, Scope, type ModuleMetadata, type OnModuleInit } from '@nestjs/common';
+import { LazyModuleLoader, REQUEST } from '@nestjs/core';
 import { Query, Resolver } from '@nestjs/graphql';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
@@ -44,6 +44,23 @@ async function compile(...imports: NonNullable<ModuleMetadata['imports']>): Prom
   } finally {
     await dataSource.destroy();
   }
+}
+
+type AsyncOptions = Parameters<typeof SingleSessionModule.forRootAsync>[0];
+
+@Injectable({ scope: Scope.REQUEST })
+class OfRequest {
+  create(): object {
+    return {};
+  }
+}
+
+@Injectable({ scope: Scope.REQUEST, durable: true })
+class OfTenant {}
+
+@Injectable({ scope: Scope.TRANSIENT })
+class OfWhoNeedsIt {
+  readonly maxSessions = 2;
 }
 
 @Resolver()
@@ -185,6 +202,33 @@ describe('an application that cannot hold the limit does not start, and is told 
     );
   });
 
+  // Nest stops the start itself where the guard is global, or as of an older version says nothing and runs no guard.
+  it.each<[string, AsyncOptions]>([
+    ['by useFactory', { inject: [REQUEST], useFactory: () => ({}) }],
+    [
+      'by useFactory, of a tenant',
+      { inject: [OfTenant], useFactory: () => ({}), provideInjectionTokensFrom: [OfTenant] },
+    ],
+    ['by useClass', { useClass: OfRequest }],
+  ])('when the options are made anew for each request %s', async (_, options) => {
+    const module = SingleSessionModule.forRootAsync({ enforceGlobally: false, ...options });
+    await expect(start({ module })).rejects.toThrow(
+      /options of SingleSessionModule\.forRootAsync\(\) .* for each request.*Leave the scope out/,
+    );
+  });
+
+  it('when the data source is made anew for each request', async () => {
+    const ofRequest = TypeOrmModule.forRootAsync({
+      name: 'tenants',
+      inject: [REQUEST],
+      useFactory: () => ({ type: 'postgres', url: databaseUrl, entities: singleSessionEntities }),
+    });
+    const options = { enforceGlobally: false, dataSource: 'tenants' };
+    await expect(start({ imports: [ofRequest], options })).rejects.toThrow(
+      /data source .* for each request.*dataSource: 'sessions'/,
+    );
+  });
+
   it('and leaves no connection behind', async () => {
     const url = await freshDatabase();
     await expect(start({ session: null }, url)).rejects.toThrow(/PassportSerializer is provided/);
@@ -197,6 +241,16 @@ describe('an application that is fit to hold the limit starts', () => {
     const { url } = await start({
       typeorm: { autoLoadEntities: false, entities: [...singleSessionEntities] },
     });
+    expect((await new Browser(url).login('bob')).status).toBe(200);
+  });
+
+  it('with options from what is made anew for each who needs it', async () => {
+    const module = SingleSessionModule.forRootAsync({
+      inject: [OfWhoNeedsIt],
+      useFactory: ({ maxSessions }: OfWhoNeedsIt) => ({ maxSessions }),
+      provideInjectionTokensFrom: [OfWhoNeedsIt],
+    });
+    const { url } = await start({ module });
     expect((await new Browser(url).login('bob')).status).toBe(200);
   });
 
