@@ -172,7 +172,7 @@ export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | un
 export function requestOf(context: ExecutionContext): SessionRequest | undefined {
   const type = context.getType<string>();
   // What `switchToHttp()` gives, without the three functions that it makes each time.
-  if (type === 'http') return context.getArgByIndex<SessionRequest>(0);
+  if (type === 'http') return asRequest(context.getArgByIndex(0));
   if (type === 'ws') return requestOfClient(context.getArgByIndex(0));
   if (type !== 'graphql') return undefined;
   const request = context.getArgByIndex<{ req?: SessionRequest } | undefined>(2)?.req;
@@ -181,6 +181,12 @@ export function requestOf(context: ExecutionContext): SessionRequest | undefined
       'nestjs-single-session finds no request in the GraphQL context. Write GraphQLModule.forRoot({ context: ({ req }) => ({ req }) }), on Fastify context: (req, reply) => ({ req, reply }).',
     );
   return request;
+}
+
+// What names no type is HTTP to Nest, such as a handler that a library calls through it, with whatever argument.
+function asRequest(argument: unknown): SessionRequest | undefined {
+  const headers = (argument as Partial<SessionRequest> | null | undefined)?.headers;
+  return typeof headers === 'object' && headers !== null ? (argument as SessionRequest) : undefined;
 }
 
 /** The response to a request, of which a GraphQL context knows through the request, or on Fastify by a `reply`. */

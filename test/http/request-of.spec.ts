@@ -24,6 +24,21 @@ describe('requestOf()', () => {
     expect(requestOf(contextOf('http', [request, {}]))).toBe(request);
   });
 
+  // A library that calls a handler through Nest may name no type, which is HTTP then, and pass what it likes.
+  it.each([
+    'hello',
+    7,
+    null,
+    undefined,
+    () => ({}),
+    {},
+    { user: { id: 1 } },
+    { headers: null },
+    { headers: 'none' },
+  ])('is undefined for what is no HTTP request: %p', (argument) => {
+    expect(requestOf(contextOf('http', [argument]))).toBeUndefined();
+  });
+
   it('is `req` of the context, the third argument, of a GraphQL resolver', () => {
     expect(requestOf(contextOf('graphql', [{}, {}, { req: request }, {}]))).toBe(request);
   });
