@@ -13,7 +13,7 @@ export type SweepStatements = ReturnType<typeof sweepStatements>;
 
 export const BATCH = 1_000;
 
-/** The sweeper's, which waits for nobody. */
+/** The sweeper's, which waits for no session that somebody holds. */
 export function sweepStatements(settings: SweepSettings) {
   const { sessions, slots, cutoffs, exemptions, retention } = settings;
   const { spared, deadBecause } = liveness(settings);
@@ -46,20 +46,25 @@ export function sweepStatements(settings: SweepSettings) {
   const dropExemptions = `DELETE FROM ${exemptions} x WHERE x.expires_at <= now()`;
   // An adopted session (its id is of UUID version 8) must stay known: its credential would be adopted again.
   const swept = `get_byte(uuid_send(s.id), 6) >> 4 <> 8`;
-  // Their slots go with them: without a row nothing would say any more that they are over.
+  // Their slots go with them: without a row nothing would say any more that they are over. All slots rows come first, in
+  // the order in which many users are ended, and only then the sessions: a login holds the one and may wait for the other.
   const sweepEnded = `WITH due AS (
-    SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at < now() - ${ms(retention)} AND ${swept}
-    LIMIT ${BATCH} FOR UPDATE SKIP LOCKED),
-  gone AS (
-    DELETE FROM ${sessions} s USING due WHERE s.id = due.id RETURNING s.id, s.user_id),
+    SELECT s.id, s.user_id FROM ${sessions} s WHERE ${elected} AND s.ended_at < now() - ${ms(retention)} AND ${swept}
+    LIMIT ${BATCH}),
   held AS (
-    SELECT u.user_id, g.ids FROM ${slots} u JOIN (SELECT user_id, array_agg(id) AS ids FROM gone GROUP BY user_id) g
-      ON u.user_id = g.user_id AND u.active && g.ids ORDER BY u.user_id FOR NO KEY UPDATE OF u),
+    SELECT u.user_id FROM ${slots} u JOIN (SELECT user_id, array_agg(id) AS ids FROM due GROUP BY user_id) d
+      ON u.user_id = d.user_id AND u.active && d.ids ORDER BY u.user_id FOR NO KEY UPDATE OF u),
+  taken AS (
+    SELECT s.id FROM ${sessions} s JOIN due ON s.id = due.id
+    WHERE (SELECT count(*) FROM held) >= 0 FOR UPDATE OF s SKIP LOCKED),
+  gone AS (
+    DELETE FROM ${sessions} s USING taken WHERE s.id = taken.id RETURNING s.id, s.user_id),
   freed AS (
     UPDATE ${slots} u SET active = ARRAY(SELECT slot.id FROM unnest(u.active) WITH ORDINALITY AS slot (id, place)
       WHERE slot.id <> ALL (g.ids) ORDER BY slot.place)
-    FROM held g WHERE u.user_id = g.user_id)
-  SELECT count(*)::int AS gone FROM gone`;
+    FROM (SELECT held.user_id, array_agg(gone.id) AS ids FROM held JOIN gone ON gone.user_id = held.user_id GROUP BY held.user_id) g
+    WHERE u.user_id = g.user_id)
+  SELECT (SELECT count(*)::int FROM due) AS due, (SELECT count(*)::int FROM gone) AS gone`;
 
   return {
     markIds,

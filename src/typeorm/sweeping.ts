@@ -24,6 +24,12 @@ interface NewestCutOff {
   unswept: boolean;
 }
 
+interface Swept {
+  due: number;
+  /** Less, where somebody holds what else is due. */
+  gone: number;
+}
+
 /** Whether anything is left takes a look at all sessions that are not marked. */
 const LOOK_WITHIN_MS = 60_000;
 const START = { expiresAt: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
@@ -56,8 +62,9 @@ export class Sweeping {
     const { records: expired } = await this.database.run<{ id: string }>(this.sql.nextExpired, []);
     await this.mark(expired, ended);
     const walking = await this.walk(ended);
-    const { records } = await this.database.run<{ gone: number }>(this.sql.sweepEnded, []);
-    const more = expired.length === BATCH || walking || records[0]?.gone === BATCH;
+    const { records } = await this.database.run<Swept>(this.sql.sweepEnded, []);
+    const { due, gone } = records[0]!;
+    const more = expired.length === BATCH || walking || (due === BATCH && gone > 0);
     if (!more) await this.database.run(this.sql.dropExemptions, []);
     return more;
   }

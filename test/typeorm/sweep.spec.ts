@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { QueryRunner } from 'typeorm';
 import { interval } from '../../src/typeorm/liveness.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { readable, someone, StoreBench, times, type TestSessions } from '../support/store.js';
+import { readable, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
 const DAY = 86_400_000;
 const MINUTE = 60_000;
@@ -45,6 +46,36 @@ const count = async (condition = 'true'): Promise<number> => {
   );
   return row!.count;
 };
+
+/** A session that ended long ago and has kept its place: nobody has signed in since. */
+async function overLongAgo(user: string): Promise<string> {
+  const id = await sessions.login(user);
+  await bench.age(id, 60 * DAY);
+  await sessions.state(id);
+  expect(await bench.activeOf(user)).toEqual([id]);
+  return id;
+}
+
+/** Holds these rows, as a statement does that is under way. */
+async function whileHeld(which: string, act: (holder: QueryRunner) => Promise<void>): Promise<void> {
+  const holder = bench.dataSource.createQueryRunner();
+  await holder.startTransaction();
+  try {
+    await holder.query(`SELECT FROM ${which} FOR UPDATE`);
+    await act(holder);
+  } finally {
+    if (holder.isTransactionActive) await holder.rollbackTransaction();
+    await holder.release();
+  }
+}
+
+/** How many statements wait for a lock. */
+async function waiting(): Promise<number> {
+  const [row] = await bench.query<{ count: number }>(
+    "SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+  );
+  return row!.count;
+}
 
 describe('a sweep', () => {
   it('removes what ended longer ago than the retention, and nothing else', async () => {
@@ -154,6 +185,40 @@ describe('a sweep', () => {
       await holder.rollbackTransaction();
       await holder.release();
     }
+  });
+
+  it('goes on after a full batch of which it could not take all', async () => {
+    await rows(2_500, 'ended', 31 * DAY);
+    await whileHeld(`user_session WHERE user_id IN ('u1', 'u2')`, async () => {
+      expect((await other.store.sweep()).more).toBe(true);
+      while ((await other.store.sweep()).more);
+      expect(await count()).toBe(2);
+    });
+  });
+
+  it('has no more to do for now after a full batch of which somebody holds all', async () => {
+    await rows(1_500, 'ended', 31 * DAY);
+    await whileHeld('user_session', async () => {
+      expect((await other.store.sweep()).more).toBe(false);
+      expect(await count()).toBe(1_500);
+    });
+  });
+
+  it('and a login that brings the id of a session that goes never wait for each other', async () => {
+    const user = someone();
+    const id = await overLongAgo(user);
+    let login: Promise<unknown>;
+    await whileHeld(`user_session_slots WHERE user_id = '${user}'`, async (holder) => {
+      login = sessions.login(user, { id });
+      await until(async () => (await waiting()) === 1);
+      let done = false;
+      const sweep = other.store.sweep().finally(() => (done = true));
+      await until(async () => done || (await waiting()) === 2);
+      await holder.rollbackTransaction();
+      await sweep;
+    });
+    await login!;
+    expect(await sessions.state(id)).toBe('unknown');
   });
 
   it('is not needed for anything: what should be swept is dead without it', async () => {
