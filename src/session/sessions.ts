@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { answered } from './answered.js';
+import { answered, unavailable } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks, type Pace } from './checks.js';
 import type { Freshness } from './freshness.js';
@@ -71,12 +71,16 @@ export class Sessions {
     return result;
   }
 
-  /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised. */
+  /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised or others end. */
   async verify(check: Check): Promise<CheckResult> {
     if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.checks.verify(check);
     if (result.unseen) this.bookkeeper.seen(check.id);
-    return result.unmarked ? this.recorded(check, result, this.checks) : result;
+    if (!result.unmarked) return result;
+    const recorded = await this.recorded(check, result, this.checks);
+    // Live when it was to be recorded, and beyond the limit again: its place may still come back.
+    if (recorded.unmarked) throw unavailable('sessions came and went while one was recorded as ended');
+    return recorded;
   }
 
   /**

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { NoRoomError } from '../../src/session/admissions.js';
+import { StoreUnavailableError } from '../../src/session/session-store.js';
 import type { SingleSessionOptions } from '../../src/single-session.options.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
@@ -17,6 +18,10 @@ beforeAll(async () => {
   url = await freshDatabase();
   bench = await StoreBench.open(url);
   idling = await StoreBench.open(url, { idleTimeout: HOUR });
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
 });
 
 afterAll(async () => {
@@ -91,6 +96,22 @@ describe('a limit that is lowered', () => {
     const lower = bench.sessions({ maxSessions: 2 });
     const last = await lower.login(user);
     expect(await lower.liveOf([...ids, last])).toEqual([ids[4], last]);
+  });
+
+  it('refuses nobody whom it could not record, since others came and went meanwhile: that is no answer, and asked again [P2, P5]', async () => {
+    const user = someone();
+    const sessions = bench.sessions({ maxSessions: 3 });
+    const [first, , third] = await logins(sessions, user, 3);
+    const mark = bench.store.markChecked.bind(bench.store);
+    jest.spyOn(bench.store, 'markChecked').mockImplementationOnce(async (check) => {
+      await sessions.ends({ scope: 'session', sessionId: third! });
+      const marked = await mark(check);
+      await sessions.login(user);
+      return marked;
+    });
+    await expect(sessions.verify({ id: first!, limit: 2 })).rejects.toThrow(StoreUnavailableError);
+    expect(await sessions.verify({ id: first!, limit: 2 })).toMatchObject({ live: false, unmarked: false });
+    expect(await sessions.state(first!)).toBe('superseded');
   });
 
   it('does not let one refused session take the place of a new one when it is raised [lesson 5]', async () => {
