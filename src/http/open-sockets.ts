@@ -7,36 +7,72 @@ import {
   SessionUnknownException,
 } from './exceptions.js';
 import type { RequestCheck } from './request-check.js';
-import { knownStateOf, type SessionRequest } from './request.js';
+import { forgetLogin, isAnonymous, knownStateOf, type SessionRequest } from './request.js';
 import { rememberRequest, requestOfClient, socketOf, type Farewell, type Socket } from './sockets.js';
+
+/** One call of closeWhenEnded(). */
+interface Call {
+  /** As it was given, or as socket.io keeps it. */
+  readonly request: SessionRequest;
+}
 
 /** Sockets that are closed when the session ends that opened them. */
 export class OpenSockets {
   private readonly logger = new Logger('SingleSession');
   private readonly watches = new WeakMap<object, Subscription>();
+  private readonly latestCalls = new WeakMap<object, Call>();
+  private readonly ownRequests = new WeakMap<SessionRequest, SessionRequest>();
 
   constructor(private readonly requestCheck: RequestCheck) {}
 
   /** The session; `undefined` when there is none that is live, and the socket is closed. */
   async closeWhenEnded(client: unknown, given?: object): Promise<CurrentSession | undefined> {
     const socket = socketOf(client);
-    const request = (given ?? requestOfClient(client)) as SessionRequest | undefined;
-    if (request === undefined)
-      throw new TypeError(
-        'A WebSocket of ws does not keep its request. Write handleConnection(client, request) { return sessions.closeWhenEnded(client, request); }.',
-      );
+    const call = { request: given ?? this.requestOf(client as object) } as Call;
+    this.latestCalls.set(client as object, call);
     // At once: messages come while the session is being checked, and are checked by this request themselves.
+    const request = socket.sharesRequest ? this.ownRequestOf(call.request) : call.request;
     rememberRequest(client as object, request);
     try {
-      await this.requestCheck.check(request, undefined);
-      const current = knownStateOf(request)?.current;
-      if (current === undefined) throw new SessionUnknownException();
-      if (socket.isOpen) this.watch(client as object, socket, request);
+      const current = await this.sessionOf(request);
+      // Who signed in anew meanwhile may have been answered first.
+      const isLatest = this.latestCalls.get(client as object) === call;
+      if (socket.isOpen && isLatest) this.watch(client as object, socket, request);
       return current;
     } catch (error) {
       this.refuse(socket, error);
       return undefined;
     }
+  }
+
+  private requestOf(client: object): object {
+    const request = this.latestCalls.get(client)?.request ?? requestOfClient(client);
+    if (request !== undefined) return request;
+    throw new TypeError(
+      'A WebSocket of ws does not keep its request. Write handleConnection(client, request) { return sessions.closeWhenEnded(client, request); }.',
+    );
+  }
+
+  // A shared request has the user who was set last, for whichever socket. While that is the same, its sockets have one
+  // request in common: a second check of the same user would bring back roles that were lost since the first.
+  private ownRequestOf(shared: SessionRequest): SessionRequest {
+    const { user, session, sessionID } = shared;
+    const known = this.ownRequests.get(shared);
+    if (known !== undefined && known.user === user && known.session === session) return known;
+    // Of a connection that begins by polling, socket.io has made the response null.
+    const properties = Object.getOwnPropertyDescriptors({ user, session, sessionID, res: undefined });
+    const own = Object.create(shared, properties) as SessionRequest;
+    this.ownRequests.set(shared, own);
+    return own;
+  }
+
+  private async sessionOf(request: SessionRequest): Promise<CurrentSession> {
+    // A check of nobody would pass, and leave in place whose the request was before.
+    if (isAnonymous(request)) forgetLogin(request);
+    else await this.requestCheck.checkAgain(request);
+    const current = knownStateOf(request)?.current;
+    if (current === undefined) throw new SessionUnknownException();
+    return current;
   }
 
   private watch(client: object, socket: Socket, request: SessionRequest): void {

@@ -12,6 +12,7 @@ import { SessionEndedException, SessionUnknownException } from './exceptions.js'
 import { originOf } from './origin.js';
 import {
   bearerTokenOf,
+  isAnonymous,
   isChecked,
   knownStateOf,
   setChecked,
@@ -52,7 +53,7 @@ export class RequestCheck {
 
   /** `true`, at once for an anonymous request and for one that was checked already; fails for a request that is refused. */
   check(request: SessionRequest, response: SessionResponse | undefined): true | Promise<true> {
-    if (!request.user && request.session?.singleSession === undefined) return true;
+    if (isAnonymous(request)) return true;
     if (isChecked(request, stateOf(request))) return true;
     return this.sessions.remembers ? this.checkInTurn(request, response) : this.ask(request, response);
   }
@@ -222,9 +223,15 @@ async function refuseEnded(
 // Only what is sure to be the credential of the user, who came with it: no guard has put somebody else there. Another one
 // beside it, such as a fresh cookie or an invented token, would let an ended session come back as a new one, again and again.
 function loggedInCookieSession(request: SessionRequest): CookieSession | undefined {
-  const { session, headers } = request;
+  const { session, headers }: Partial<SessionRequest> = request;
   const id = sessionIdOf(request);
-  if (!session || !id || headers.authorization !== undefined || session.passport?.user === undefined)
+  if (
+    !session ||
+    !id ||
+    !headers ||
+    headers.authorization !== undefined ||
+    session.passport?.user === undefined
+  )
     return undefined;
   return mayHaveSent(request, id) ? session : undefined;
 }

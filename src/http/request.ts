@@ -140,6 +140,10 @@ export const knownStateOf = (request: SessionRequest): RequestState | undefined 
 export const responseTo = (request: SessionRequest): SessionResponse | undefined =>
   knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
 
+/** Whether the request is nobody's, as far as it says: it has neither a user nor a cookie session of ours. */
+export const isAnonymous = ({ user, session }: SessionRequest): boolean =>
+  !user && session?.singleSession === undefined;
+
 /** Whether the request has been checked as it is now: with this user and this cookie session. */
 export function isChecked({ user, session }: SessionRequest, { checked }: RequestState): boolean {
   return checked !== undefined && checked.user === user && checked.stamp === session?.singleSession;
@@ -200,9 +204,9 @@ export function responseOf(context: ExecutionContext, request: SessionRequest): 
 /** The `sid` of a user that came from a JWT, whatever its type. */
 export const sidOf = (user: unknown): unknown => (user as { sid?: unknown } | null | undefined)?.sid;
 
-/** The token of a bearer request (RFC 6750, section 2.1). */
-export function bearerTokenOf({ headers }: SessionRequest): string | undefined {
-  const header = headers.authorization;
+/** The token of a bearer request (RFC 6750, section 2.1). What is given in place of a request may have no headers. */
+export function bearerTokenOf({ headers }: Partial<SessionRequest>): string | undefined {
+  const header = headers?.authorization;
   return typeof header === 'string' && header.slice(0, 7).toLowerCase() === 'bearer '
     ? header.slice(7).trim()
     : undefined;

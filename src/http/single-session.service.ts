@@ -111,7 +111,8 @@ export class SingleSessionService {
    * For `handleConnection(client, request)` of a gateway, with socket.io or `ws`: closes the socket when its session ends,
    * on whatever process, and at once when the request has no live session. Resolves to the session, or to `undefined`
    * when the socket is closed; never fails because of a client. The request must be authenticated before, as for HTTP: its
-   * `user`, or its cookie session. socket.io keeps the request itself, so it need not be given.
+   * `user`, or its cookie session. socket.io keeps the request itself, so it need not be given; but keeps one for all
+   * sockets of a connection, so what it says at the moment of the call counts, for this socket alone. `{ user }` will do.
    *
    * socket.io: the event `session-ended` with `{ reason, endedAt }`, then a disconnect; `ws`: close code 4401 with the
    * reason. When the session cannot be verified: `session-unavailable`, or close code 1013.

@@ -4,8 +4,10 @@ import type { EndReason } from '../session/session.js';
 interface SocketIoSocket {
   readonly connected: boolean;
   readonly request?: object;
+  /** Its connection, with the sockets of all namespaces: not documented, so it may be missing. */
+  readonly client?: { readonly sockets?: { readonly size?: number } };
   emit(event: string, ...data: unknown[]): unknown;
-  disconnect(close: true): unknown;
+  disconnect(close: boolean): unknown;
   once(event: 'disconnect', listener: () => void): unknown;
 }
 
@@ -22,6 +24,8 @@ export type Farewell = { reason: EndReason; endedAt: Date | null } | 'unavailabl
 /** A socket of a client, of whatever library. */
 export interface Socket {
   readonly isOpen: boolean;
+  /** Whether its request is the same object for other sockets: those of other namespaces on one connection. */
+  readonly sharesRequest: boolean;
   close(farewell: Farewell): void;
   onceClosed(listener: () => void): void;
 }
@@ -66,19 +70,24 @@ const isWs = (client: object): client is WsSocket =>
   'readyState' in client &&
   typeof client.readyState === 'number';
 
+const isAloneOnConnection = ({ client }: SocketIoSocket): boolean => (client?.sockets?.size ?? 1) <= 1;
+
 const ofSocketIo = (client: SocketIoSocket): Socket => ({
+  sharesRequest: true,
   get isOpen() {
     return client.connected;
   },
   close(farewell) {
     if (farewell === 'unavailable') client.emit('session-unavailable');
     else client.emit('session-ended', { reason: farewell.reason, endedAt: farewell.endedAt });
-    client.disconnect(true);
+    // Other sockets of the connection may be somebody else's, and would be closed without a reason.
+    client.disconnect(isAloneOnConnection(client));
   },
   onceClosed: (listener) => void client.once('disconnect', listener),
 });
 
 const ofWs = (client: WsSocket): Socket => ({
+  sharesRequest: false,
   get isOpen() {
     return client.readyState === WS_OPEN;
   },

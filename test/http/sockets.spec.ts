@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import {
   Injectable,
@@ -14,12 +15,19 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { RequestHandler } from 'express';
 import session, { MemoryStore } from 'express-session';
 import passport from 'passport';
-import type { Server, Socket } from 'socket.io';
+import type { Namespace, Server, Socket } from 'socket.io';
+import { WebSocket } from 'ws';
 import { CurrentSession, SingleSessionService, SkipSingleSession } from '../../src/index.js';
 import { Client, someoneNew, sql, type Kind } from '../support/administration.js';
 import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { openSocket, SOCKET_PATH, type Library, type LiveSocket } from '../support/live-sockets.js';
+import {
+  LiveConnection,
+  openSocket,
+  SOCKET_PATH,
+  type Library,
+  type LiveSocket,
+} from '../support/live-sockets.js';
 import { platform } from '../support/platform.js';
 import { eventually } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
@@ -123,6 +131,53 @@ class ForgetfulGateway {
   }
 }
 
+/** Authenticates each socket by the token of its own handshake, as socket.io does it, or leaves it to the cookie session. */
+@Injectable()
+abstract class HandshakeGateway {
+  constructor(
+    private readonly sessions: SingleSessionService,
+    private readonly jwt: JwtService,
+  ) {}
+
+  async handleConnection(client: Socket): Promise<void> {
+    const isByCookie = client.request.headers.cookie !== undefined;
+    const request = isByCookie ? undefined : this.authenticated(client, 'token');
+    const session = await this.sessions.closeWhenEnded(client, request);
+    client.emit('opened', session ?? null);
+  }
+
+  @SubscribeMessage('who')
+  who(@CurrentSession() current?: CurrentSession): object {
+    handled++;
+    return { event: 'answer', data: current ?? null };
+  }
+
+  @SkipSingleSession()
+  @SubscribeMessage('again')
+  async again(client: Socket): Promise<object> {
+    this.authenticated(client, 'other');
+    return { event: 'answer', data: await this.sessions.closeWhenEnded(client) };
+  }
+
+  /** Before it waits for anything: the request is the same for all sockets of the connection. */
+  private authenticated(client: Socket, name: 'token' | 'other'): object {
+    const token = client.handshake.auth[name] as string | undefined;
+    const { sub, ...claims } = token === undefined ? {} : this.jwt.verify<{ sub?: string }>(token);
+    return Object.assign(client.request, { user: sub === undefined ? undefined : { id: sub, ...claims } });
+  }
+}
+
+@WebSocketGateway({ path: SOCKET_PATH, namespace: 'a' })
+class GatewayA extends HandshakeGateway {
+  afterInit({ server }: Namespace): void {
+    server.engine.use(cookieMiddleware);
+    server.engine.use(passport.session());
+  }
+}
+
+@WebSocketGateway({ path: SOCKET_PATH, namespace: 'b' })
+class GatewayB extends HandshakeGateway {}
+
 let databaseUrl: string;
 let log: StatementWatch;
 const sockets: LiveSocket[] = [];
@@ -147,19 +202,21 @@ afterAll(async () => {
   await dropDatabase(databaseUrl);
 });
 
+type Gateway = new (...parts: never[]) => object;
+
 const ADAPTERS = { 'socket.io': IoAdapter, ws: WsAdapter } as const;
 
 async function start(
   library: Library,
   url = databaseUrl,
-  { gateway = LiveGateway as new (...parts: never[]) => object, options = {} } = {},
+  { gateways = [LiveGateway] as Gateway[], options = {} } = {},
 ): Promise<TestApplication> {
   const Adapter = ADAPTERS[library];
   const application = await startApplication(url, {
     users,
     options,
     session: { store: cookieSessions },
-    providers: [gateway],
+    providers: gateways,
     configure: (app: INestApplication) => app.useWebSocketAdapter(new Adapter(app)),
   });
   started.push(application);
@@ -172,6 +229,9 @@ async function connect(library: Library, { url }: TestApplication, client?: Clie
   sockets.push(socket);
   return socket;
 }
+
+const someoneByToken = (application: TestApplication): Promise<Client> =>
+  someoneNew(application, ['user'], 'token');
 
 const end = ({ app }: TestApplication, client: Client) => app.get(SingleSessionService).end(client.sessionId);
 
@@ -296,7 +356,7 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
 
 describe('a gateway that does not say who connects', () => {
   it('with ws passes no message: enforcement is not silently absent [lesson 32]', async () => {
-    const place = await start('ws', databaseUrl, { gateway: ForgetfulGateway });
+    const place = await start('ws', databaseUrl, { gateways: [ForgetfulGateway] });
     const socket = await connect('ws', place, await someoneNew(place, ['user'], 'token'));
     expect(await socket.ask('who')).toMatchObject({ status: 'error' });
     expect(handled).toBe(0);
@@ -304,14 +364,14 @@ describe('a gateway that does not say who connects', () => {
   });
 
   it('with socket.io passes anonymous messages, as an anonymous request passes', async () => {
-    const place = await start('socket.io', databaseUrl, { gateway: ForgetfulGateway });
+    const place = await start('socket.io', databaseUrl, { gateways: [ForgetfulGateway] });
     const socket = await connect('socket.io', place);
     expect(await socket.ask('who')).toBe('passed');
     expect(await socket.ask('skipped')).toBe('passed');
   });
 
   it('with socket.io checks whom a guard of the handler has authenticated, and closes the socket [lesson 18]', async () => {
-    const place = await start('socket.io', databaseUrl, { gateway: ForgetfulGateway });
+    const place = await start('socket.io', databaseUrl, { gateways: [ForgetfulGateway] });
     const client = await someoneNew(place, ['user'], 'token');
     const socket = await connect('socket.io', place, client);
     expect(await socket.ask('late')).toMatchObject({ id: client.sessionId });
@@ -321,6 +381,177 @@ describe('a gateway that does not say who connects', () => {
     expect(handled).toBe(1);
   });
 });
+
+describe('sockets of several namespaces on one connection of socket.io', () => {
+  /** Two processes of one cluster, as far as our module can tell. */
+  let here: TestApplication;
+  let there: TestApplication;
+
+  beforeAll(async () => {
+    [here, there] = [
+      await start('socket.io', databaseUrl, { gateways: [GatewayA, GatewayB] }),
+      await start('socket.io'),
+    ];
+  });
+
+  const told = (reason: string, endedAt: unknown = ISO): object => ({ told: { reason, endedAt } });
+  const tokenOf = ({ headers }: Client): string => headers['authorization']!.replace('Bearer ', '');
+
+  async function open(
+    connection: LiveConnection,
+    namespace: string,
+    token?: string,
+  ): ReturnType<LiveConnection['open']> {
+    const socket = await connection.open(namespace, { token });
+    sockets.push(socket);
+    return socket;
+  }
+
+  it.each(['strong', { maxStalenessMs: 60_000 }] as const)(
+    'are each their own user, who sign in at the same moment: freshness %j',
+    async (freshness) => {
+      const options = { freshness };
+      const place = await start('socket.io', databaseUrl, { gateways: [GatewayA, GatewayB], options });
+      const [alice, bob] = [await someoneByToken(here), await someoneByToken(here)];
+      const connection = new LiveConnection(place.url);
+      const [a, b] = await Promise.all([
+        open(connection, '/a', tokenOf(alice)),
+        open(connection, '/b', tokenOf(bob)),
+      ]);
+      expect(await Promise.all([a.opened, b.opened])).toMatchObject([
+        { id: alice.sessionId },
+        { id: bob.sessionId },
+      ]);
+      expect(await a.ask('who')).toMatchObject({ id: alice.sessionId });
+      await end(place, alice);
+      expect(await a.closed).toEqual(told('admin'));
+      expect(await b.ask('who')).toMatchObject({ id: bob.sessionId });
+    },
+  );
+
+  it('are closed at once where nobody is signed in, whoever is on another, who stays', async () => {
+    const alice = await someoneByToken(here);
+    const connection = new LiveConnection(here.url);
+    const a = await open(connection, '/a', tokenOf(alice));
+    expect(await a.ask('who')).toMatchObject({ id: alice.sessionId });
+    const b = await open(connection, '/b');
+    expect(await b.closed).toEqual(told('unknown', null));
+    expect(await a.ask('who')).toMatchObject({ id: alice.sessionId });
+  });
+
+  it.each(['nobody', 'somebody else'])(
+    'bring no message of an ended session to a handler, where %s came on another after it [P2]',
+    async (who) => {
+      const [alice, bob] = [await someoneByToken(here), await someoneByToken(here)];
+      const connection = new LiveConnection(here.url);
+      const a = await open(connection, '/a', tokenOf(alice));
+      await a.ask('who');
+      const b = await open(connection, '/b', who === 'nobody' ? undefined : tokenOf(bob));
+      await (who === 'nobody' ? b.closed : b.ask('who'));
+      handled = 0;
+      await end(there, alice);
+      const since = performance.now();
+      void a.ask('who').catch(() => undefined);
+      expect(await a.closed).toEqual(told('admin'));
+      expect(handled).toBe(0);
+      // Not by the look of every second.
+      expect(performance.now() - since).toBeLessThan(500);
+    },
+  );
+
+  it('belong to whom signed in last on each', async () => {
+    const [alice, other] = [await someoneByToken(here), await someoneByToken(here)];
+    const connection = new LiveConnection(here.url);
+    const a = await connection.open('/a', { token: tokenOf(alice), other: tokenOf(other) });
+    sockets.push(a);
+    expect(await a.ask('again')).toMatchObject({ id: other.sessionId });
+    await end(here, alice);
+    expect(await a.ask('who')).toMatchObject({ id: other.sessionId });
+    await end(here, other);
+    expect(await a.closed).toEqual(told('admin'));
+  });
+
+  it('leave no connection open when the last is closed', async () => {
+    const connection = new WebSocket(
+      `${here.url.replace(/^http/, 'ws')}${SOCKET_PATH}/?EIO=4&transport=websocket`,
+    );
+    // The protocol of Socket.IO as it is: a client of the library would close the connection by itself.
+    await once(connection, 'message');
+    connection.send('40/a,');
+    connection.send('40/b,');
+    await once(connection, 'close');
+  });
+
+  if (platform === 'express') {
+    it('are each told the end of the cookie session that they have in common', async () => {
+      const client = await someoneNew(here);
+      const connection = new LiveConnection(here.url, { cookie: client.browser.cookie! });
+      const [a, b] = [await open(connection, '/a'), await open(connection, '/b')];
+      expect(await a.ask('who')).toMatchObject({ id: client.sessionId });
+      expect(await b.ask('who')).toMatchObject({ id: client.sessionId });
+      await end(here, client);
+      expect(await Promise.all([a.closed, b.closed])).toEqual([told('admin'), told('admin')]);
+    });
+
+    it('are refused with the reason also where the connection begins by polling', async () => {
+      const client = await someoneNew(here);
+      await end(there, client);
+      const connection = new LiveConnection(here.url, { cookie: client.browser.cookie! }, ['polling']);
+      expect(await (await open(connection, '/a')).closed).toEqual(told('admin'));
+    });
+
+    it('are refused where the session of the connection has ended since', async () => {
+      const client = await someoneNew(here);
+      const connection = new LiveConnection(here.url, { cookie: client.browser.cookie! });
+      await (await open(connection, '/a')).ask('who');
+      await end(there, client);
+      const b = await open(connection, '/b');
+      const opened = await Promise.race([b.opened, b.closed]);
+      expect(opened).toEqual(told('admin'));
+    });
+
+    it('do not bring back roles that were lost since the connection began [S11]', async () => {
+      const client = await someoneNew(here, ['admin']);
+      const connection = new LiveConnection(here.url, { cookie: client.browser.cookie! });
+      await (await open(connection, '/a')).ask('who');
+      const demoted = here.sign({ ...client.user, roles: ['user'] }, { sid: client.sessionId });
+      await client.browser.copy().get('/token/me', { authorization: `Bearer ${demoted}`, cookie: '' });
+      await (await open(connection, '/b')).ask('who');
+      const rows = await sql(here, 'SELECT roles FROM user_session WHERE id = $1', [client.sessionId]);
+      expect(rows).toEqual([{ roles: ['user'] }]);
+    });
+  }
+});
+
+/** A socket of socket.io on the server, which notes what its client is told. */
+class FakeSocketIo {
+  connected = true;
+  readonly events: unknown[] = [];
+
+  constructor(readonly request: object) {}
+
+  emit(...event: unknown[]): void {
+    this.events.push(event);
+  }
+
+  disconnect(): void {
+    this.connected = false;
+  }
+
+  once(): void {}
+}
+
+/** A socket of ws on the server, which notes how it was closed. */
+class FakeSocket {
+  readonly readyState = 1;
+  readonly closings: unknown[] = [];
+
+  close(code: number, reason: string): void {
+    this.closings.push([code, reason]);
+  }
+
+  once(): void {}
+}
 
 describe('closeWhenEnded()', () => {
   it.each([undefined, null, {}, 'socket', { close: () => undefined }])(
@@ -335,5 +566,94 @@ describe('closeWhenEnded()', () => {
     const sessions = (await start('ws')).app.get(SingleSessionService);
     const client = { readyState: 1, close: () => undefined, once: () => undefined };
     await expect(sessions.closeWhenEnded(client)).rejects.toThrow('closeWhenEnded(client, request)');
+  });
+
+  describe('with what is given in place of a request', () => {
+    let place: TestApplication;
+    let sessions: SingleSessionService;
+
+    beforeAll(async () => {
+      place = await start('ws');
+      sessions = place.app.get(SingleSessionService);
+    });
+
+    it('needs no headers, neither of a session that is live nor of one that ended', async () => {
+      const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
+      const [live, ended] = [new FakeSocket(), new FakeSocket()];
+      const given = { user: { ...user, sid } };
+      expect(await sessions.closeWhenEnded(live, given)).toMatchObject({ id: sid });
+      await sessions.end(sid);
+      expect(await sessions.closeWhenEnded(ended, { ...given })).toBeUndefined();
+      expect([live.closings, ended.closings]).toEqual([[[4401, 'admin']], [[4401, 'admin']]]);
+      const ofSocketIo = new FakeSocketIo({});
+      expect(await sessions.closeWhenEnded(ofSocketIo, { ...given })).toBeUndefined();
+      expect(ofSocketIo.events).toEqual([['session-ended', { reason: 'admin', endedAt: expect.any(Date) }]]);
+    });
+
+    it.each(['reject', 'adopt'] as const)(
+      'needs none of a user whose login was not recorded: unregistered %j',
+      async (unregistered) => {
+        const application = await start('ws', databaseUrl, { options: { unregistered } });
+        const { user } = await someoneNew(application);
+        const client = new FakeSocket();
+        const cookieSession = {
+          sessionId: 'x'.repeat(32),
+          passport: { user: user.username },
+          destroy: (done: () => void) => done(),
+        };
+        const given = { user, session: cookieSession };
+        expect(await application.app.get(SingleSessionService).closeWhenEnded(client, given)).toBeUndefined();
+        expect(client.closings).toEqual([[4401, 'unknown']]);
+      },
+    );
+
+    it('watches who signed in last, whoever is checked last', async () => {
+      let slow: unknown;
+      let release!: () => void;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      const maxSessions = async (user: unknown): Promise<number> => {
+        if (user === slow) await released;
+        return 1;
+      };
+      const application = await start('ws', databaseUrl, { options: { maxSessions } });
+      const service = application.app.get(SingleSessionService);
+      const [alice, bob] = [await someoneByToken(application), await someoneByToken(application)];
+      slow = { ...alice.user, sid: alice.sessionId };
+      const client = new FakeSocket();
+      const first = service.closeWhenEnded(client, { user: slow });
+      await service.closeWhenEnded(client, { user: { ...bob.user, sid: bob.sessionId } });
+      release();
+      await first;
+      await service.end(alice.sessionId, { reason: 'logout' });
+      await service.end(bob.sessionId, { reason: 'admin' });
+      expect(client.closings).toEqual([[4401, 'admin']]);
+    });
+
+    it('keeps sockets of socket.io apart whose cookie sessions are set on the request that they share', async () => {
+      const [alice, bob] = [await someoneByToken(place), await someoneByToken(place)];
+      const request = { headers: {}, session: {} };
+      const [a, b] = [new FakeSocketIo(request), new FakeSocketIo(request)];
+      request.session = { singleSession: alice.sessionId };
+      const first = sessions.closeWhenEnded(a);
+      request.session = { singleSession: bob.sessionId };
+      const second = sessions.closeWhenEnded(b);
+      expect(await Promise.all([first, second])).toMatchObject([
+        { id: alice.sessionId },
+        { id: bob.sessionId },
+      ]);
+      await end(place, alice);
+      expect([a, b].map(({ connected }) => connected)).toEqual([false, true]);
+    });
+
+    it('closes the socket of who has signed out of it', async () => {
+      const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
+      const client = new FakeSocket();
+      const request = { headers: {}, user: { ...user, sid } };
+      expect(await sessions.closeWhenEnded(client, request)).toMatchObject({ id: sid });
+      expect(
+        await sessions.closeWhenEnded(client, Object.assign(request, { user: undefined })),
+      ).toBeUndefined();
+      expect(client.closings).toEqual([[4401, 'unknown']]);
+    });
   });
 });

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { io, type Socket } from 'socket.io-client';
+import { io, Manager, type Socket } from 'socket.io-client';
 import { WebSocket } from 'ws';
 
 export const SOCKET_PATH = '/live';
@@ -30,14 +30,31 @@ export const openSocket = (
   headers: Record<string, string>,
 ): Promise<LiveSocket> => (library === 'ws' ? openWs(url, headers) : openSocketIo(url, headers));
 
-async function openSocketIo(url: string, extraHeaders: Record<string, string>): Promise<LiveSocket> {
-  const socket: Socket = io(url, {
-    path: SOCKET_PATH,
-    extraHeaders,
-    transports: ['websocket'],
-    reconnection: false,
-    forceNew: true,
-  });
+const SOCKET_IO = { path: SOCKET_PATH, transports: ['websocket'], reconnection: false };
+
+const openSocketIo = (url: string, extraHeaders: Record<string, string>): Promise<LiveSocket> =>
+  connected(io(url, { ...SOCKET_IO, extraHeaders, forceNew: true }));
+
+/** One connection of socket.io, which the sockets of all its namespaces share. Those opened before it is there connect at the same moment. */
+export class LiveConnection {
+  private readonly manager: Manager;
+
+  constructor(url: string, extraHeaders: Record<string, string> = {}, transports = SOCKET_IO.transports) {
+    this.manager = new Manager(url, { ...SOCKET_IO, extraHeaders, transports });
+  }
+
+  /** Besides, what the event `opened` brings, which the server may send. */
+  async open(
+    namespace: string,
+    auth: Record<string, unknown> = {},
+  ): Promise<LiveSocket & { readonly opened: Promise<unknown> }> {
+    const socket = this.manager.socket(namespace, { auth });
+    const opened = once(socket as never, 'opened').then(([data]: unknown[]) => data);
+    return Object.assign(await connected(socket), { opened });
+  }
+}
+
+async function connected(socket: Socket): Promise<LiveSocket> {
   let told: unknown;
   for (const event of ['session-ended', 'session-unavailable'])
     socket.on(event, (data: unknown) => (told = data ?? event));
