@@ -25,7 +25,8 @@ export interface SessionRequest {
   user?: unknown;
   session?: CookieSession | null;
   sessionID?: string;
-  res?: SessionResponse;
+  /** `null` where the connection of a socket polls. */
+  res?: SessionResponse | null;
   /** On Fastify, where logins may come before the guard. */
   singleSessionReply?: Reply;
   /** The application that serves it: Express's, or the instance of Fastify. */
@@ -138,7 +139,7 @@ export const knownStateOf = (request: SessionRequest): RequestState | undefined 
 
 /** The response to a request that may not have met a guard yet. */
 export const responseTo = (request: SessionRequest): SessionResponse | undefined =>
-  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res;
+  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res ?? undefined;
 
 /** Whether the request is nobody's, as far as it says: it has neither a user nor a cookie session of ours. */
 export const isAnonymous = ({ user, session }: SessionRequest): boolean =>
@@ -197,8 +198,9 @@ function asRequest(argument: unknown): SessionRequest | undefined {
 export function responseOf(context: ExecutionContext, request: SessionRequest): SessionResponse | undefined {
   const type = context.getType<string>();
   if (type === 'http') return context.getArgByIndex<SessionResponse>(1);
-  if (type !== 'graphql') return request.res;
-  return context.getArgByIndex<{ reply?: Reply } | undefined>(2)?.reply ?? request.res;
+  const reply =
+    type === 'graphql' ? context.getArgByIndex<{ reply?: Reply } | undefined>(2)?.reply : undefined;
+  return reply ?? request.res ?? undefined;
 }
 
 /** The `sid` of a user that came from a JWT, whatever its type. */

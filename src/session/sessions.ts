@@ -52,9 +52,8 @@ export class Sessions {
 
   /** Ends a session whose browser has lost the only credential for it. Never fails: where it cannot be ended, it expires. */
   async giveUp(sessionId: string, reason: 'superseded' | 'logout' = 'superseded'): Promise<void> {
-    await this.end({ target: { scope: 'session', sessionId }, reason, by: null }).catch(
-      (error: Error) =>
-        this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
+    await this.end({ target: { scope: 'session', sessionId }, reason, by: null }).catch((error: Error) =>
+      this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
     );
   }
 

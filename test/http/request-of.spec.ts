@@ -1,13 +1,15 @@
-import { describe, expect, it } from '@jest/globals';
+import { describe, expect, it, jest } from '@jest/globals';
 import type { ExecutionContext } from '@nestjs/common';
 import {
   requestOf,
   responseOf,
+  responseTo,
   stateOf,
   type NodeResponse,
   type Reply,
   type SessionRequest,
 } from '../../src/http/request.js';
+import { destroyCookieSession } from '../../src/http/cookie-session.js';
 
 const request: SessionRequest = { headers: {} };
 
@@ -69,6 +71,21 @@ describe('responseOf()', () => {
     const context = contextOf('graphql', [{}, {}, { req: request }, {}]);
     expect(responseOf(context, { ...request, res })).toBe(res);
     expect(responseOf(context, request)).toBeUndefined();
+  });
+});
+
+describe('the response of a request that has lost it, as that of a socket that polls', () => {
+  const polling: SessionRequest = { headers: {}, res: null };
+
+  it('is none', () => {
+    expect(responseTo(polling)).toBeUndefined();
+    expect(responseOf(contextOf('ws', [{}]), polling)).toBeUndefined();
+  });
+
+  it('does not keep its cookie session from being destroyed', async () => {
+    const destroy = jest.fn((done: () => void) => done());
+    await destroyCookieSession({ ...polling, session: { save: () => undefined, destroy } });
+    expect(destroy).toHaveBeenCalled();
   });
 });
 
