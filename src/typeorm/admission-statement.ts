@@ -88,21 +88,28 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
 
   // Only negative evidence prunes: a row that says it is over. A session committed a moment ago has no row in this
   // snapshot yet, and must be kept.
-  const kept =
-    (): string => `ARRAY(SELECT slot.id FROM unnest(u.active[1:${$('limit')}::int]) WITH ORDINALITY AS slot (id, place)
+  const kept = (
+    slots: string,
+  ): string => `ARRAY(SELECT slot.id FROM unnest(${slots}) WITH ORDINALITY AS slot (id, place)
     WHERE NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id AND (s.ended_at IS NOT NULL OR ${isOver}))
       ${which.replaces ? `AND slot.id <> ${$('replaces')} AND slot.id IS DISTINCT FROM CASE WHEN u.succession[1] = ${$('replaces')} THEN u.succession[2] END` : ''}
     ORDER BY slot.place)`;
-  const active = which.prune ? `(EXCLUDED.active || ${kept()})[1:${$('limit')}::int]` : 'EXCLUDED.active';
+  // What is over takes no place from one in use, where the limit was lowered. Whom a check has refused by its place
+  // meanwhile does not come back: its row says so.
+  const active = which.prune
+    ? `(EXCLUDED.active || ${kept('u.active')})[1:${$('limit')}::int]`
+    : 'EXCLUDED.active';
 
   // An exempt login offers no slot.
   const exempt = 'cardinality(EXCLUDED.active) = 0';
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const conditions = [
-    // Who is in already finds out by the session's id, which is there.
+    // What is live by the limit counts, as at a check. Who is in already finds out by the session's id, which is there.
     ...(which.reject
-      ? [`(${exempt} OR cardinality(${kept()}) < ${$('limit')} OR ${$('id')} = ANY (u.active))`]
+      ? [
+          `(${exempt} OR cardinality(${kept(`u.active[1:${$('limit')}::int]`)}) < ${$('limit')} OR ${$('id')} = ANY (u.active))`,
+        ]
       : []),
     ...(which.entitled
       ? [

@@ -263,6 +263,11 @@ describe.each(LAPSES)('an $how session that nobody has swept', ({ lapse, reason 
   const withLimit = (maxSessions: number, onLimit: 'evict' | 'reject'): TestSessions =>
     idling.sessions({ maxSessions, onLimit } satisfies SingleSessionOptions);
 
+  const statesBy = async (limit: number, ids: string[]): Promise<string[]> => {
+    const verdicts = await Promise.all(ids.map((id) => idling.sessions().verify({ id, limit })));
+    return verdicts.map((verdict) => (verdict.live ? 'live' : verdict.reason));
+  };
+
   it('is refused when it is read, and recorded with the moment at which it ended [lesson 5]', async () => {
     const sessions = withLimit(1, 'evict');
     const id = await sessions.login(someone());
@@ -300,6 +305,60 @@ describe.each(LAPSES)('an $how session that nobody has swept', ({ lapse, reason 
       }
     },
   );
+
+  it.each(BOTH)(
+    'takes no place from one in use when the limit is lowered, with %s [lesson 5]',
+    async (onLimit) => {
+      const user = someone();
+      const ids = await logins(withLimit(3, 'evict'), user, 3);
+      for (const id of ids.slice(1)) await lapse(id);
+      const lower = withLimit(2, onLimit);
+      const next = await lower.login(user);
+      expect(await statesBy(2, [...ids, next])).toEqual(['live', reason, reason, 'live']);
+    },
+  );
+
+  it('leaves room for a login with reject when the limit is lowered: what is beyond it takes no place', async () => {
+    const user = someone();
+    const ids = await logins(withLimit(3, 'evict'), user, 3);
+    await lapse(ids[2]!);
+    const next = await withLimit(2, 'reject').login(user);
+    expect(await statesBy(2, [...ids, next])).toEqual(['superseded', 'live', reason, 'live']);
+  });
+
+  it.each(['before', 'after'])(
+    'brings nobody back by its place whom a check by a lowered limit refused %s it lapsed [P2]',
+    async (when) => {
+      const user = someone();
+      const ids = await logins(withLimit(3, 'evict'), user, 3);
+      const refuse = async () => expect(await statesBy(2, [ids[0]!])).toEqual(['superseded']);
+      if (when === 'before') await refuse();
+      for (const id of ids.slice(1)) await lapse(id);
+      if (when === 'after') await refuse();
+      const next = await withLimit(2, 'evict').login(user);
+      expect(await statesBy(1_000, [...ids, next])).toEqual(['superseded', reason, reason, 'live']);
+    },
+  );
+
+  it('brings nobody back whom a check by a lowered limit refuses at the moment of a login, in 100 races [P2]', async () => {
+    const refusing = idling.sessions();
+    const lower = withLimit(2, 'evict');
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    let refused = 0;
+    for (let round = 0; round < 100; round++) {
+      const user = someone();
+      const [oldest, ...rest] = await logins(withLimit(3, 'evict'), user, 3);
+      await Promise.all(rest.map(lapse));
+      const [verdict] = await Promise.all([
+        refusing.verify({ id: oldest!, limit: 2 }),
+        // Now the one is ahead, now the other.
+        round % 2 === 0 ? lower.login(user) : turn().then(() => lower.login(user)),
+      ]);
+      if (!verdict.live) refused++;
+      expect(await statesBy(1_000, [oldest!])).toEqual([verdict.live ? 'live' : 'superseded']);
+    }
+    expect(refused).toBeGreaterThan(0);
+  });
 
   it('still leaves room when its row was swept away before the next login [lesson 5]', async () => {
     const retaining = await StoreBench.open(url, { idleTimeout: HOUR, retention: DAY });
