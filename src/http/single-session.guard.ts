@@ -1,11 +1,12 @@
 import { Inject, Injectable, type ExecutionContext } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import type { SessionEnd } from '../session/watches.js';
+import { SessionUnknownException } from './exceptions.js';
 import { farewellOf } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
 import { requestOf, responseOf, stateOf, type RequestGuard, type SessionRequest } from './request.js';
 import { routeOf } from './route.js';
-import { socketOf } from './sockets.js';
+import { isClosing, socketOf } from './sockets.js';
 
 /**
  * Refuses a request whose session has ended: 401 with the reason. Anonymous requests pass, and so do login routes,
@@ -35,6 +36,7 @@ export class SingleSessionGuard implements RequestGuard {
 
   private async checkMessage(context: ExecutionContext): Promise<true> {
     if (routeOf(context) !== undefined) return true;
+    if (isClosing(context.getArgByIndex(0))) throw new SessionUnknownException();
     const request = this.getRequest(context);
     if (request === undefined)
       throw new Error(

@@ -70,6 +70,10 @@ const isWs = (client: object): client is WsSocket =>
   'readyState' in client &&
   typeof client.readyState === 'number';
 
+/** Whether it has been closed here, and the client may not know it yet: its messages still come. Known of `ws` alone, which lets them through. */
+export const isClosing = (client: unknown): boolean =>
+  typeof client === 'object' && client !== null && isWs(client) && client.readyState !== WS_OPEN;
+
 const isAloneOnConnection = ({ client }: SocketIoSocket): boolean => (client?.sockets?.size ?? 1) <= 1;
 
 const ofSocketIo = (client: SocketIoSocket): Socket => ({

@@ -354,6 +354,15 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
   });
 });
 
+it('a socket of ws brings no message to a handler while it is being closed', async () => {
+  const place = await start('ws', databaseUrl);
+  const socket = new WebSocket(place.url.replace(/^http/, 'ws') + SOCKET_PATH);
+  // Before the client reads that the server closes it.
+  socket.once('open', () => socket.send(JSON.stringify({ event: 'who' })));
+  await once(socket, 'close');
+  expect(handled).toBe(0);
+});
+
 describe('a gateway that does not say who connects', () => {
   it('with ws passes no message: enforcement is not silently absent [lesson 32]', async () => {
     const place = await start('ws', databaseUrl, { gateways: [ForgetfulGateway] });
