@@ -94,7 +94,7 @@ export class RequestCheck {
     const limit = await this.policy.limitAtCheck(request.user || undefined);
     const check = { id: state.current.id, limit };
     try {
-      const verdict = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
+      const verdict = this.sessions.remembered(check) ?? (await this.sessions.verifyAgain(check));
       if (verdict.live) return true;
       throw new SessionEndedException(verdict.reason, verdict.endedAt);
     } catch (error) {

@@ -72,14 +72,17 @@ export class Sessions {
 
   /** Whether the session is live now. A session met dead is recorded as ended before this says so, so that it stays dead when a limit is raised or others end. */
   async verify(check: Check): Promise<CheckResult> {
-    if (!isSessionId(check.id)) return UNKNOWN_SESSION;
-    const result = await this.checks.verify(check);
-    if (result.unseen) this.bookkeeper.seen(check.id);
+    const result = await this.use(check);
     if (!result.unmarked) return result;
     const recorded = await this.recorded(check, result, this.checks);
     // Live when it was to be recorded, and beyond the limit again: its place may still come back.
     if (recorded.unmarked) throw unavailable('sessions came and went while one was recorded as ended');
     return recorded;
+  }
+
+  /** As {@link verify}, for a message on a connection: its user, whose limit this is, is as old as the connection. See {@link look}. */
+  async verifyAgain(check: Check): Promise<CheckResult> {
+    return this.recorded(check, await this.use(check), this.checks, LARGEST_LIMIT);
   }
 
   /**
@@ -134,6 +137,13 @@ export class Sessions {
     const userId = own ? this.policy.userIdOf(user) : undefined;
     const scope = everywhere ? 'everywhere' : 'session';
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
+  }
+
+  private async use(check: Check): Promise<CheckResult> {
+    if (!isSessionId(check.id)) return UNKNOWN_SESSION;
+    const result = await this.checks.verify(check);
+    if (result.unseen) this.bookkeeper.seen(check.id);
+    return result;
   }
 
   private async recorded(
