@@ -10,6 +10,7 @@ import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { exchanged, givenUp, requireFreshCookieSession, takenForPassword } from './login-request.js';
+import { Hints } from './hints.js';
 import { once } from './once.js';
 import { originOf } from './origin.js';
 import {
@@ -27,10 +28,14 @@ import type { Credential } from './route.js';
 import { challengeBearer, toException } from './to-exception.js';
 import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
+const HINT_FOR_SIDS =
+  'A login was refused because its user has a `sid` that is no session here. A user with a `sid` takes that session in place of a password, as the user of a token does. ' +
+  'Where it is a claim of somebody else, such as an OpenID provider, let validate() return it by another name.';
+
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
   private readonly logger = new Logger('SingleSession');
-  private explained = false;
+  private readonly hints = new Hints();
 
   constructor(
     private readonly sessions: Sessions,
@@ -143,19 +148,10 @@ export class Logins {
     challengeBearer(request, response);
     const verdict = await this.sessions.verify({ id: sessionId, limit: LARGEST_LIMIT });
     if (verdict.live) return new SessionEndedException('unknown', null);
-    if (verdict.reason === 'unknown') this.explain();
+    // Whoever has just signed in is told that their session has ended, and nothing that they can do helps.
+    if (verdict.reason === 'unknown') this.hints.give('sid', HINT_FOR_SIDS);
     if (stampOf(request) === sessionId) await destroyCookieSession(request);
     return new SessionEndedException(verdict.reason, verdict.endedAt);
-  }
-
-  // Whoever has just signed in is told that their session has ended, and nothing that they can do helps.
-  private explain(): void {
-    if (this.explained) return;
-    this.explained = true;
-    this.logger.warn(
-      'A login was refused because its user has a `sid` that is no session here. A user with a `sid` takes that session in place of a password, as the user of a token does. ' +
-        'Where it is a claim of somebody else, such as an OpenID provider, let validate() return it by another name.',
-    );
   }
 
   private async carry(

@@ -1,7 +1,6 @@
 import {
   Inject,
   Injectable,
-  Logger,
   type CallHandler,
   type ExecutionContext,
   type NestInterceptor,
@@ -11,6 +10,7 @@ import { answered } from '../session/answered.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { destroyCookieSession, stampOf } from './cookie-session.js';
+import { Hints } from './hints.js';
 import { once } from './once.js';
 import {
   bearerTokenOf,
@@ -24,6 +24,10 @@ import { nodeResponseOf } from './response.js';
 import { toException } from './to-exception.js';
 import { beforeAnswer } from './unless-answered.js';
 
+const HINT_FOR_TOKENS =
+  "A logout ended nothing: it came with a bearer token, and request.user has no `sid`. Put the guard that authenticates, such as @UseGuards(AuthGuard('jwt')), on the route beside " +
+  '@SingleSessionLogout(), and let JwtStrategy.validate() return `sid: payload.sid`.';
+
 /** The handler may have done it, or have begun an anonymous session that is none of ours. */
 async function leaveCookieSession(request: SessionRequest, stamp: string): Promise<void> {
   const { loggedOut } = stateOf(request);
@@ -34,8 +38,7 @@ async function leaveCookieSession(request: SessionRequest, stamp: string): Promi
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
 @Injectable()
 export class SingleSessionLogoutInterceptor implements NestInterceptor {
-  private readonly logger = new Logger('SingleSession');
-  private explained = false;
+  private readonly hints = new Hints();
 
   constructor(@Inject(Sessions) private readonly sessions: Sessions) {}
 
@@ -60,21 +63,13 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     return next.handle().pipe(concatMap((value: unknown) => leave().then(() => value)));
   }
 
-  // The client believes to be signed out.
-  private explain(): void {
-    if (this.explained) return;
-    this.explained = true;
-    this.logger.warn(
-      "A logout ended nothing: it came with a bearer token, and request.user has no `sid`. Put the guard that authenticates, such as @UseGuards(AuthGuard('jwt')), on the route beside " +
-        '@SingleSessionLogout(), and let JwtStrategy.validate() return `sid: payload.sid`.',
-    );
-  }
-
   private async endClaimed(request: SessionRequest, response: SessionResponse | undefined): Promise<void> {
     try {
       // A cookie session is the server's own; a token says what its signer put in.
       const claims = claimsOf(request);
-      if (claims.length === 0 && bearerTokenOf(request) !== undefined) this.explain();
+      // The client believes to be signed out.
+      if (claims.length === 0 && bearerTokenOf(request) !== undefined)
+        this.hints.give('nothing ended', HINT_FOR_TOKENS);
       for (const { id, credential } of claims)
         await this.sessions.logout(id, request.user || undefined, credential === 'token');
     } catch (error) {

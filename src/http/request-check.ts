@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { NEVER, type Observable } from 'rxjs';
 import type { Admissions } from '../session/admissions.js';
 import type { Policy } from '../session/policy.js';
@@ -9,6 +8,7 @@ import { mayHaveSent } from './browser.js';
 import { claimsOf, UNREADABLE, type Claim } from './claims.js';
 import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
+import { Hints } from './hints.js';
 import { originOf } from './origin.js';
 import {
   bearerTokenOf,
@@ -39,9 +39,8 @@ const REMEDY_FOR_FOREIGN_TOKENS =
 
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
 export class RequestCheck {
-  private readonly logger = new Logger('SingleSession');
+  private readonly hints = new Hints();
   private readonly turn = new Turn();
-  private readonly explained = new Set<string>();
 
   constructor(
     private readonly sessions: Sessions,
@@ -127,7 +126,7 @@ export class RequestCheck {
     const limit = this.policy.limitAtCheck(user || undefined);
     const check = { id, limit: typeof limit === 'number' ? limit : await limit };
     const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
-    if (id === UNREADABLE && credential === 'token') this.explain(UNREADABLE, REMEDY_FOR_SIDS);
+    if (id === UNREADABLE && credential === 'token') this.hints.give(UNREADABLE, REMEDY_FOR_SIDS);
     if (!found.live) return refuseEnded(found, credential, request);
     const { userId } = found;
     if (!user) return { id, userId };
@@ -148,14 +147,14 @@ export class RequestCheck {
   ): Promise<never> {
     const dead: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
     if (credential === 'token') {
-      this.explain('foreign token', REMEDY_FOR_FOREIGN_TOKENS);
+      this.hints.give('foreign token', REMEDY_FOR_FOREIGN_TOKENS);
       return refuseEnded(dead, credential, request);
     }
     if (tells(request, user, this.policy.userIdOf(user))) {
       await this.sessions.giveUp(id);
       return refuseEnded(dead, credential, request);
     }
-    this.explain(
+    this.hints.give(
       'foreign',
       `A request was refused because request.user is another user than the one of its cookie session, ${JSON.stringify(userId)}. Put @SkipSingleSession() on routes that ` +
         'authenticate otherwise, such as by API key; and where an administrator acts for a user, leave request.user the administrator.',
@@ -177,20 +176,13 @@ export class RequestCheck {
   private async refuseUnknown(request: SessionRequest): Promise<never> {
     const isByToken = bearerTokenOf(request) !== undefined;
     if (!isByToken) await destroyCookieSession(request);
-    this.explain(
+    this.hints.give(
       isByToken ? 'token' : 'cookie',
       'A request was refused with SESSION_UNKNOWN: it is authenticated, but its login was not recorded. Expected once after switching the module on. If it goes on: ' +
         (isByToken ? REMEDY_FOR_TOKENS : REMEDY_FOR_COOKIES) +
         ' And put @SkipSingleSession() on routes that authenticate without a login, such as by API key.',
     );
     throw new SessionUnknownException();
-  }
-
-  // The client is told to sign in again. Where something is not wired, that will not help, and only the log can say so.
-  private explain(what: string, text: string): void {
-    if (this.explained.has(what)) return;
-    this.explained.add(what);
-    this.logger.warn(text);
   }
 
   private refuse(error: unknown, request: SessionRequest, response: SessionResponse | undefined): never {
