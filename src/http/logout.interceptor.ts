@@ -28,11 +28,17 @@ const HINT_FOR_TOKENS =
   "A logout ended nothing: it came with a bearer token, and request.user has no `sid`. Put the guard that authenticates, such as @UseGuards(AuthGuard('jwt')), on the route beside " +
   '@SingleSessionLogout(), and let JwtStrategy.validate() return `sid: payload.sid`.';
 
-/** The handler may have done it, or have begun an anonymous session that is none of ours. */
+/**
+ * The handler may have done it, or have begun an anonymous session that is none of ours. While Passport's logout is at work
+ * with it, it stays: to miss it would end the process.
+ */
 async function leaveCookieSession(request: SessionRequest, stamp: string): Promise<void> {
-  const { loggedOut } = stateOf(request);
-  if (loggedOut !== undefined) await answered(loggedOut).catch(() => undefined);
-  if (stampOf(request) === stamp) await destroyCookieSession(request);
+  const { loggedOut = Promise.resolve() } = stateOf(request);
+  const isOver = await answered(loggedOut).then(
+    () => true,
+    () => false,
+  );
+  if (isOver && stampOf(request) === stamp) await destroyCookieSession(request);
 }
 
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
@@ -52,6 +58,8 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     const response = responseOf(context, request);
     const stamp = stampOf(request);
     await this.endClaimed(request, response);
+    // What else the same request asks for, as the next field of a GraphQL mutation, is asked by nobody any more.
+    stateOf(request).checked = undefined;
     if (stamp === undefined) return next.handle();
     const leave = once(() => leaveCookieSession(request, stamp));
     // A handler may be at work with it until it answers, and its callbacks longer than it says.

@@ -1,13 +1,21 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Injectable, Module, UseGuards, type ExecutionContext } from '@nestjs/common';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
-import { GqlExecutionContext, GraphQLModule, Int, Query, Resolver, Subscription } from '@nestjs/graphql';
+import {
+  GqlExecutionContext,
+  GraphQLModule,
+  Int,
+  Mutation,
+  Query,
+  Resolver,
+  Subscription,
+} from '@nestjs/graphql';
 import { JwtService } from '@nestjs/jwt';
 import { AuthGuard } from '@nestjs/passport';
 import { createClient, type Client } from 'graphql-ws';
 import type { IncomingMessage } from 'node:http';
 import WebSocket from 'ws';
-import { CurrentSession, SkipSingleSession } from '../../src/index.js';
+import { CurrentSession, SingleSessionLogout, SkipSingleSession } from '../../src/index.js';
 import { startApplication, type TestApplication } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -38,6 +46,17 @@ class SessionsResolver {
   @Subscription(() => Int)
   async *ticks(): AsyncGenerator<object> {
     yield { ticks: 1 };
+  }
+
+  @SingleSessionLogout()
+  @Mutation(() => Boolean)
+  logout(): boolean {
+    return true;
+  }
+
+  @Mutation(() => String)
+  transfer(): string {
+    return 'the money is gone';
   }
 
   @SkipSingleSession()
@@ -143,6 +162,18 @@ describe('a GraphQL operation', () => {
     expect((await ask(current, 'sessionOfCookie')).body).toEqual({
       data: { sessionOfCookie: body.session.id },
     });
+  });
+
+  it('that logs out in its first field is refused in its second [P2]', async () => {
+    const browser = new Browser(application.url);
+    await browser.login(newUser(application).username);
+    const transfer = await browser.post('/graphql', { query: 'mutation { transfer }' });
+    expect(transfer.body).toEqual({ data: { transfer: 'the money is gone' } });
+    const refused = await browser.post('/graphql', {
+      query: 'mutation { first: transfer logout second: transfer }',
+    });
+    expect(refused.body.errors).toMatchObject([{ path: ['second'] }]);
+    expect(refusalOf(refused)).toMatchObject({ code: 'SESSION_ENDED', reason: 'logout' });
   });
 
   it('of a token is checked after the guard of its resolver has authenticated', async () => {

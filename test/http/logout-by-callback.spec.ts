@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Post, Redirect, Req, Res } from '@nestjs/common';
 import { MemoryStore, type SessionData } from 'express-session';
@@ -24,9 +25,29 @@ class DistantStore extends MemoryStore {
   }
 }
 
+/** A store that does not answer one save until it is told to. */
+class SilentStore extends MemoryStore {
+  private isSilent = false;
+  speak: () => void = () => {};
+
+  fallSilent(): void {
+    this.isSilent = true;
+  }
+
+  override set(id: string, data: SessionData, done?: (error?: unknown) => void): void {
+    const save = (): void => super.set(id, data, done);
+    if (!this.isSilent) return save();
+    this.isSilent = false;
+    this.speak = save;
+  }
+}
+
 function later(act: () => void, turns = 20): void {
   setImmediate(() => (turns > 0 ? later(act, turns - 1) : act()));
 }
+
+/** Tells when a logout that no handler waits for is over. */
+const logouts = new EventEmitter();
 
 @Controller('out')
 class OutController {
@@ -46,6 +67,7 @@ class OutController {
   unheeded(@Req() request: UserRequest): void {
     request.logout((error) => {
       if (error) throw error as Error;
+      logouts.emit('over');
     });
   }
 
@@ -125,4 +147,27 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
       expect(await liveSessionsOf(application, user)).toEqual([]);
     },
   );
+});
+
+it('a logout that Passport cannot complete in time is answered, and may be completed later', async () => {
+  const store = new SilentStore();
+  const application = await startApplication(databaseUrl, {
+    users,
+    controllers: [OutController],
+    session: { store },
+  });
+  try {
+    const user = newUser({ users });
+    const browser = new Browser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    store.fallSilent();
+    expect((await browser.post('/out/unheeded')).status).toBe(302);
+    expect(await liveSessionsOf(application, user)).toEqual([]);
+    const left = once(logouts, 'over');
+    store.speak();
+    await left;
+    expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+  } finally {
+    await application.close();
+  }
 });
