@@ -354,23 +354,21 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
   });
 });
 
-it.each<Library>(['socket.io', 'ws'])(
-  'a message by a limit of long ago closes the socket of %s, and does not end the session',
-  async (library) => {
-    const maxSessions = ({ roles }: { roles: string[] }): number => (roles.includes('pro') ? 3 : 1);
-    const place = await start(library, databaseUrl, { options: { maxSessions } });
-    const client = await someoneNew(place, ['user'], 'token');
-    const socket = await connect(library, place, client);
-    await socket.ask('who');
-    client.user.roles.push('pro');
-    await Client.signIn(place, client.user, 'token');
-    void socket.ask('who').catch(() => undefined);
-    await socket.closed;
-    const token = place.sign(client.user, { sid: client.sessionId });
-    const answer = await client.browser.get('/token/me', { authorization: `Bearer ${token}` });
-    expect(answer.status).toBe(200);
-  },
-);
+// Not with ws: its case passed without the code that it was for.
+it('a message by a limit of long ago closes the socket of socket.io, and does not end the session', async () => {
+  const maxSessions = ({ roles }: { roles: string[] }): number => (roles.includes('pro') ? 3 : 1);
+  const place = await start('socket.io', databaseUrl, { options: { maxSessions } });
+  const client = await someoneNew(place, ['user'], 'token');
+  const socket = await connect('socket.io', place, client);
+  await socket.ask('who');
+  client.user.roles.push('pro');
+  await Client.signIn(place, client.user, 'token');
+  void socket.ask('who').catch(() => undefined);
+  await socket.closed;
+  const token = place.sign(client.user, { sid: client.sessionId });
+  const answer = await client.browser.get('/token/me', { authorization: `Bearer ${token}` });
+  expect(answer.status).toBe(200);
+});
 
 it('a socket of ws brings no message to a handler while it is being closed', async () => {
   const place = await start('ws', databaseUrl);
