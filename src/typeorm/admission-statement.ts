@@ -96,12 +96,12 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
     ORDER BY slot.place)`;
   // What is over takes no place from one in use, where the limit was lowered. Whom a check has refused by its place
   // meanwhile does not come back: its row says so.
-  const active = which.prune
-    ? `(EXCLUDED.active || ${kept('u.active')})[1:${$('limit')}::int]`
-    : 'EXCLUDED.active';
+  const own = `ARRAY[${$('id')}::uuid]`;
+  const active = which.prune ? `(${own} || ${kept('u.active')})[1:${$('limit')}::int]` : own;
 
-  // An exempt login offers no slot.
-  const exempt = 'cardinality(EXCLUDED.active) = 0';
+  // An exempt login offers no slot. Where another was limited while this one waited for the lock, which the floor tells,
+  // the exemption has ended meanwhile and counts no more: both would live.
+  const exempt = `(cardinality(EXCLUDED.active) = 0 AND (u.active = '{}' OR u.floor <= (SELECT ruling.floor FROM ruling)))`;
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const conditions = [
@@ -121,10 +121,11 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   const nextWindow = `u.storm_since > EXCLUDED.storm_since - 2 * ${ms(stormWindow)}`;
 
   const sql = `WITH ruling AS MATERIALIZED (
-    SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt),
+    SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt,
+      (SELECT k.floor FROM ${slots} k WHERE k.user_id = ${$('user')}::text) AS floor),
   slot AS (
     INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, cutoff, storm_since, storm_logins)
-    SELECT ${$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}'::uuid[] ELSE ARRAY[${$('id')}::uuid] END, clock.g - 1,
+    SELECT ${$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}' ELSE ${own} END, clock.g - 1,
         '{}', CASE WHEN ${$('protected')}::boolean THEN clock.g ELSE 0 END, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), clock.now, (NOT ruling.exempt)::int
       FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
       ${which.entitled ? `WHERE EXISTS (SELECT FROM ${slots} k WHERE k.user_id = ${$('user')})` : ''}
@@ -139,12 +140,12 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
       storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
       storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
     ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-    RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, u.storm_logins AS logins)
+    RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, ${$('id')} <> ALL (u.active) AS exempt, u.storm_logins AS logins)
   INSERT INTO ${sessions}
     (id, logins, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
-  SELECT ${$('id')}, ${$('logins')}::uuid[], ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, ruling.exempt,
+  SELECT ${$('id')}, ${$('logins')}::uuid[], ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, slot.exempt,
     slot.cutoff, now(), now(), now() + ${ms(maxAge)},
-    ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot, ruling
+    ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot
   WHERE ${inTime($('timeLeft'))}
   RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.logins FROM slot)`;
   return { sql, names };

@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { QueryRunner } from 'typeorm';
+import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { someone, STORE_SETTINGS, times } from '../support/store.js';
+import { Process, SIGNATURE, waiting } from './administrators.js';
+
+let url: string;
+let one: Process;
+
+beforeAll(async () => {
+  url = await freshDatabase();
+  one = await Process.open(url);
+});
+
+afterAll(async () => {
+  await one?.close();
+  await dropDatabase(url);
+});
+
+const KNOWN = 'SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE';
+const UNKNOWN = `INSERT INTO user_session_slots (user_id, generation, active, floor, succession) VALUES ($1, 1, '{}', 0, '{}')`;
+
+/** A store whose statements run in the transaction of `runner`. */
+function storeOver(runner: QueryRunner): TypeOrmSessionStore {
+  const borrowed = Object.assign(Object.create(runner) as QueryRunner, { release: async () => undefined });
+  const source = Object.assign(Object.create(one.bench.dataSource) as typeof one.bench.dataSource, {
+    createQueryRunner: () => borrowed,
+  });
+  return new TypeOrmSessionStore(source, STORE_SETTINGS);
+}
+
+/** Two logins, that of the one who overtakes first: the other waits for the user's row since before the exemption was removed. */
+async function overtaken(user: string, lock: string): Promise<string[]> {
+  const runner = one.bench.dataSource.createQueryRunner();
+  await runner.startTransaction();
+  await runner.query(lock, [user]);
+  const slow = one.bench.sessions().login(user);
+  await waiting(one.bench, 1);
+  await one.store.removeExemption('username', user, SIGNATURE);
+  const passing = await one.bench.sessions({}, storeOver(runner)).login(user);
+  await runner.commitTransaction();
+  await runner.release();
+  return [passing, await slow];
+}
+
+const exempt = (value: string): Promise<unknown> =>
+  one.store.addExemption({ kind: 'username', value, expiresAt: null }, SIGNATURE);
+
+describe('a login that began under an exemption', () => {
+  it('and waits while that is removed and another login is limited, is limited too [P1]', async () => {
+    const worker = someone('worker');
+    await one.bench.sessions().login(worker);
+    await exempt(worker);
+    const [passing, slow] = await overtaken(worker, KNOWN);
+    expect(await one.bench.sessions().states([passing!, slow!])).toEqual(['superseded', 'live']);
+    expect(await one.bench.row(slow!)).toMatchObject({ exempt: false });
+  });
+
+  it('is limited also where nobody knew the user when it began [P1]', async () => {
+    const worker = someone('worker');
+    await exempt(worker);
+    const [passing, slow] = await overtaken(worker, UNKNOWN);
+    expect(await one.bench.sessions().states([passing!, slow!])).toEqual(['superseded', 'live']);
+  });
+
+  it('and waits for others like it is none of the limit, the first login of its user included', async () => {
+    const sessions = one.bench.sessions();
+    for (let round = 0; round < 10; round++) {
+      const worker = someone('worker');
+      await exempt(worker);
+      const ids = await Promise.all(times(8, () => sessions.login(worker)));
+      expect(await sessions.liveOf(ids)).toEqual(ids);
+    }
+  });
+
+  it('and finds a limited session of the time before leaves that alone', async () => {
+    const worker = someone('worker');
+    const sessions = one.bench.sessions();
+    const before = await sessions.login(worker);
+    await exempt(worker);
+    const ids = await Promise.all(times(8, () => sessions.login(worker)));
+    expect(await sessions.liveOf([before, ...ids])).toEqual([before, ...ids]);
+  });
+});
