@@ -4,7 +4,7 @@ import { CreateSingleSession1763700000000 } from './1763700000000-create-single-
 import { AddAdministration1763900000000 } from './1763900000000-add-administration.js';
 import { AddLogins1764000000000 } from './1764000000000-add-logins.js';
 import { LeaveRoomInPages1764100000000 } from './1764100000000-leave-room-in-pages.js';
-import { AddCheckFunction1764400000000 } from './1764400000000-add-check-function.js';
+import { AddCheckFunction1764500000000 } from './1764500000000-add-check-function.js';
 
 /** Spread into the `migrations` of your data source. */
 export const singleSessionMigrations = [
@@ -12,7 +12,7 @@ export const singleSessionMigrations = [
   AddAdministration1763900000000,
   AddLogins1764000000000,
   LeaveRoomInPages1764100000000,
-  AddCheckFunction1764400000000,
+  AddCheckFunction1764500000000,
 ];
 
 const LOCK = "hashtext('nestjs-single-session:run-migrations')";

@@ -18,7 +18,8 @@ export interface CheckSettings {
  * the time. So a function of the database holds this text, and PostgreSQL plans it once for each connection. Whoever
  * changes it adds a migration with a function of the next number. That one plan must be good for any number of ids and a
  * table of any size: for an array that it can see, PostgreSQL plans anew each time, so the array is the answer of a
- * `SELECT`; and a sub-select looks each id up in the primary key, also when the table was empty at the time.
+ * `SELECT`; a sub-select looks each id up in the primary key; and the function does so also when the table was empty, or
+ * one page, at the time.
  */
 export function checkStatement({ sessions, slots, cutoffs }: CheckSettings): string {
   const { over } = livenessBy(cutoffs, '$2::interval');
