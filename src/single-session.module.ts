@@ -1,7 +1,7 @@
 import {
   Inject,
-  Logger,
   Module,
+  Optional,
   type DynamicModule,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
@@ -14,20 +14,15 @@ import { adminController } from './admin/admin.controller.js';
 import { pageController } from './admin/page.controller.js';
 import { selfServiceController } from './admin/self-service.controller.js';
 import { BackstopModule } from './http/backstop.js';
-import { PlatformCheck } from './http/platform.check.js';
 import { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 import { Logins } from './http/logins.js';
 import { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
 import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
-import { Bookkeeper } from './session/bookkeeper.js';
+import { Lifecycle } from './lifecycle.js';
 import { SingleSessionEvents } from './session/events.js';
-import { Freshness } from './session/freshness.js';
-import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
-import { Sweeper } from './session/sweeper.js';
-import { Watches } from './session/watches.js';
 import {
   ASYNC_OPTIONS_TYPE,
   ConfigurableModuleClass,
@@ -41,8 +36,8 @@ import {
   type ResolvedExtras,
   type SingleSessionModuleExtras,
 } from './single-session.extras.js';
-import { DEFAULT_MAX_AGE, resolveOptions, type ResolvedOptions } from './single-session.options.js';
-import { providersOf, RESOLVED_EXTRAS, RESOLVED_OPTIONS } from './single-session.providers.js';
+import { resolveOptions } from './single-session.options.js';
+import { providersOf } from './single-session.providers.js';
 import { singleSessionEntities } from './typeorm/check-schema.js';
 
 /**
@@ -54,18 +49,12 @@ export class SingleSessionModule
   extends ConfigurableModuleClass
   implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown
 {
-  constructor(
-    @Inject(SessionStore) private readonly store: SessionStore,
-    @Inject(Bookkeeper) private readonly bookkeeper: Bookkeeper,
-    @Inject(Sweeper) private readonly sweeper: Sweeper,
-    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedOptions,
-    @Inject(PlatformCheck) private readonly platformCheck: PlatformCheck,
-    @Inject(SingleSessionEvents) private readonly events: SingleSessionEvents,
-    @Inject(RESOLVED_EXTRAS) private readonly extras: ResolvedExtras,
-    @Inject(Freshness) private readonly freshness: Freshness | undefined,
-    @Inject(Watches) private readonly watches: Watches,
-  ) {
+  private readonly lifecycle: Lifecycle;
+
+  constructor(@Optional() @Inject(Lifecycle) lifecycle?: Lifecycle) {
     super();
+    if (lifecycle === undefined) throw new Error(NOT_REGISTERED);
+    this.lifecycle = lifecycle;
   }
 
   /** @throws Error that says what to write, for options that are wrong */
@@ -80,59 +69,31 @@ export class SingleSessionModule
     return compose(super.forRootAsync(options), options);
   }
 
-  /** Stops the start when the application is not fit to hold the limit. */
-  async onApplicationBootstrap(): Promise<void> {
-    await this.platformCheck.run(this.extras.enforceGlobally);
-    this.warnOfLockOut();
-    this.warnOfNoAdministrators();
-    await this.store.prepare();
-    await this.freshness?.start();
-    this.sweeper.start();
+  onApplicationBootstrap(): Promise<void> {
+    return this.lifecycle.begin();
   }
 
-  private warnOfLockOut(): void {
-    const { onLimit, idleTimeout, maxAge } = this.options;
-    if (onLimit !== 'reject' || idleTimeout !== undefined || maxAge < DEFAULT_MAX_AGE) return;
-    new Logger('SingleSession').warn(
-      "onLimit: 'reject' without idleTimeout: who closes the browser, or whose token runs out, cannot sign in again for " +
-        `${Math.round(maxAge / 86_400_000)} days. Give idleTimeout, or a maxAge as long as your cookies or tokens live.`,
-    );
+  onModuleDestroy(): Promise<void> {
+    return this.lifecycle.end();
   }
 
-  private warnOfNoAdministrators(): void {
-    const { admin } = this.extras;
-    if (admin === undefined || hasAdministrators(admin)) return;
-    new Logger('SingleSession').warn(
-      `admin names nobody who may use it, so nothing is mounted at ${admin.path}. Write admin: { roles: ['admin'] }.`,
-    );
-  }
-
-  async onModuleDestroy(): Promise<void> {
-    this.watches.close();
-    await Promise.all([this.sweeper.stop(), this.bookkeeper.close()]);
-    await this.freshness?.stop();
-  }
-
-  /**
-   * Not earlier: until now there were requests to answer. What they did is told, and written down unless the data source
-   * is gone already, as it is where TypeOrmModule is imported after this module.
-   */
-  async onApplicationShutdown(): Promise<void> {
-    await this.bookkeeper.close();
-    this.events.close();
+  onApplicationShutdown(): Promise<void> {
+    return this.lifecycle.afterLastAnswer();
   }
 }
 
+const NOT_REGISTERED =
+  'SingleSessionModule stands in the imports of a module as it is. Write SingleSessionModule.forRoot({ maxSessions: 1 }), once, in your root module; ' +
+  'it is global, so other modules find its service without an import. With isGlobal: false, import there what that one call gave.';
+
 function compose(definition: DynamicModule, given: SingleSessionModuleExtras): DynamicModule {
   const extras = resolveExtras(given);
+  // For `autoLoadEntities`. Nobody needs the repositories that it provides, and where the data source is missing, they would
+  // fail with an error that does not say what to write.
+  TypeOrmModule.forFeature(singleSessionEntities, extras.dataSource);
   return {
     ...definition,
-    imports: [
-      ...(definition.imports ?? []),
-      BackstopModule,
-      DiscoveryModule,
-      TypeOrmModule.forFeature(singleSessionEntities, extras.dataSource),
-    ],
+    imports: [...(definition.imports ?? []), BackstopModule, DiscoveryModule],
     controllers: controllersOf(extras),
     providers: [...(definition.providers ?? []), ...providersOf(extras)],
     // Logins, Sessions and RequestCheck are not public: Nest makes the guard and the interceptors of a route anew in the

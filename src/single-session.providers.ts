@@ -14,6 +14,7 @@ import { PlatformCheck } from './http/platform.check.js';
 import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
+import { Lifecycle } from './lifecycle.js';
 import { ScopeCheck } from './scope.check.js';
 import { Administration } from './session/administration.js';
 import { AdministrationStore } from './session/administration-store.js';
@@ -38,15 +39,17 @@ import { PostgresSignal } from './typeorm/postgres-signal.js';
 import { TypeOrmAdministrationStore } from './typeorm/typeorm-administration-store.js';
 import { TypeOrmSessionStore } from './typeorm/typeorm-session-store.js';
 
-export const RESOLVED_OPTIONS = Symbol('nestjs-single-session:options');
-export const RESOLVED_EXTRAS = Symbol('nestjs-single-session:extras');
+const RESOLVED_OPTIONS = Symbol('nestjs-single-session:options');
+const RESOLVED_EXTRAS = Symbol('nestjs-single-session:extras');
+const DATA_SOURCE = Symbol('nestjs-single-session:data-source');
 const LONGEST_SEEN_INTERVAL_MS = 60_000;
 const LOOK_EVERY_MS = 1_000;
 
 /** Everything that the module is made of. */
 export const providersOf = (extras: ResolvedExtras): Provider[] => [
   { provide: RESOLVED_EXTRAS, useValue: extras },
-  ...sessionProviders(extras),
+  dataSourceProvider(extras),
+  ...SESSION_PROVIDERS,
   ...administrationProviders(extras),
   ...HTTP_PROVIDERS,
   extras.enforceGlobally
@@ -54,9 +57,37 @@ export const providersOf = (extras: ResolvedExtras): Provider[] => [
     : { provide: APP_GUARD, useClass: ArrivalGuard },
   EventEmitterBridge,
   ScopeCheck,
+  made(
+    Lifecycle,
+    RESOLVED_OPTIONS,
+    RESOLVED_EXTRAS,
+    PlatformCheck,
+    SessionStore,
+    Freshness,
+    Sweeper,
+    Watches,
+    Bookkeeper,
+    SingleSessionEvents,
+  ),
 ];
 
-const sessionProviders = ({ dataSource }: ResolvedExtras): Provider[] => [
+const dataSourceProvider = ({ dataSource: name }: ResolvedExtras): Provider => ({
+  provide: DATA_SOURCE,
+  inject: [{ token: getDataSourceToken(name), optional: true }],
+  useFactory: (dataSource?: DataSource) => {
+    if (dataSource === undefined) throw new Error(noDataSource(name));
+    return dataSource;
+  },
+});
+
+const noDataSource = (name: string | undefined): string =>
+  name === undefined
+    ? "There is no TypeORM data source without a name for nestjs-single-session to keep its sessions in. Import TypeOrmModule.forRoot({ type: 'postgres', ... }); " +
+      "or, where yours has a name, write SingleSessionModule.forRoot({ dataSource: '<its name>' })."
+    : `There is no TypeORM data source "${name}" for nestjs-single-session to keep its sessions in. Write TypeOrmModule.forRoot({ name: '${name}', type: 'postgres', ... }), ` +
+      'or the name of the one that there is, or none for the one without a name, as dataSource in the options of SingleSessionModule.';
+
+const SESSION_PROVIDERS: Provider[] = [
   {
     provide: RESOLVED_OPTIONS,
     inject: [MODULE_OPTIONS_TOKEN],
@@ -64,18 +95,12 @@ const sessionProviders = ({ dataSource }: ResolvedExtras): Provider[] => [
   },
   {
     provide: Freshness,
-    inject: [getDataSourceToken(dataSource), RESOLVED_OPTIONS],
+    inject: [DATA_SOURCE, RESOLVED_OPTIONS],
     useFactory: createFreshness,
   },
   {
     provide: SessionStore,
-    inject: [
-      getDataSourceToken(dataSource),
-      SingleSessionEvents,
-      RESOLVED_OPTIONS,
-      RESOLVED_EXTRAS,
-      Freshness,
-    ],
+    inject: [DATA_SOURCE, SingleSessionEvents, RESOLVED_OPTIONS, RESOLVED_EXTRAS, Freshness],
     useFactory: createStore,
   },
   made(Policy, RESOLVED_OPTIONS, Permissions),
@@ -106,11 +131,11 @@ const sessionProviders = ({ dataSource }: ResolvedExtras): Provider[] => [
   },
 ];
 
-const administrationProviders = ({ dataSource, admin }: ResolvedExtras): Provider[] => [
+const administrationProviders = ({ admin }: ResolvedExtras): Provider[] => [
   { provide: Permissions, useFactory: () => new Permissions(admin?.permissions) },
   {
     provide: AdministrationStore,
-    inject: [getDataSourceToken(dataSource), Permissions, RESOLVED_OPTIONS],
+    inject: [DATA_SOURCE, Permissions, RESOLVED_OPTIONS],
     useFactory: (source: DataSource, { administratorRoles }: Permissions, options: ResolvedOptions) =>
       new TypeOrmAdministrationStore(source, {
         administratorRoles,

@@ -90,6 +90,25 @@ describe('an application that cannot hold the limit does not start, and is told 
     );
   });
 
+  it.each<[string, string | undefined]>([
+    ['has no name', undefined],
+    ['has the name that the options say', 'sessions'],
+  ])('when no data source %s', async (_, dataSource) => {
+    const imports = [SingleSessionModule.forRoot({ dataSource })];
+    await expect(Test.createTestingModule({ imports }).compile()).rejects.toThrow(
+      dataSource === undefined
+        ? /no TypeORM data source without a name.*TypeOrmModule\.forRoot\(.*dataSource: '<its name>'/
+        : /no TypeORM data source "sessions".*TypeOrmModule\.forRoot\(\{ name: 'sessions'/,
+    );
+  });
+
+  it('when the module is imported without forRoot(), as by a feature that wants its service', async () => {
+    const imports = [SingleSessionModule];
+    await expect(Test.createTestingModule({ imports }).compile()).rejects.toThrow(
+      /SingleSessionModule stands in the imports .*Write SingleSessionModule\.forRoot\(.*global/,
+    );
+  });
+
   it('when only one of the entities is known to the data source', async () => {
     const started = start({ typeorm: { autoLoadEntities: false, entities: [singleSessionEntities[0]!] } });
     await expect(started).rejects.toThrow(/entity UserSessionSlots .*singleSessionEntities/);
