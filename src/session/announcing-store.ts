@@ -7,6 +7,7 @@ import type {
   CheckResult,
   EndedSession,
   EndOrder,
+  RefreshOrder,
   ShareOrder,
 } from './session.js';
 import { SessionStore, type Sweep } from './session-store.js';
@@ -71,8 +72,8 @@ export class AnnouncingStore extends SessionStore {
     return this.announceEnded(this.store.markChecked(check));
   }
 
-  refresh(session: Parameters<SessionStore['refresh']>[0]): Promise<void> {
-    return this.store.refresh(session);
+  refresh(order: RefreshOrder): Promise<void> {
+    return this.store.refresh(order);
   }
 
   seen(ids: readonly string[]): Promise<void> {

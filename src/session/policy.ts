@@ -78,6 +78,11 @@ export class Policy {
     return this.permissions.byFunction(user);
   }
 
+  /** Whether one of the roles makes an administrator. */
+  hasAdministratorRole(roles: readonly string[]): boolean {
+    return this.permissions.hasAdministratorRole(roles);
+  }
+
   /** Whose request it is at a check. `roles` is `undefined` for a user that does not tell, whose id is still good. */
   subjectOf(user: unknown): { userId: string; roles: readonly string[] | undefined } {
     const found = this.settings.identify(user);

@@ -7,6 +7,7 @@ import type {
   CheckResult,
   EndedSession,
   EndOrder,
+  RefreshOrder,
   ShareOrder,
 } from './session.js';
 
@@ -78,8 +79,8 @@ export class RememberingStore extends SessionStore {
   }
 
   /** Whoever wrote the roles checks the session again, and that is remembered. */
-  refresh(session: Parameters<SessionStore['refresh']>[0]): Promise<void> {
-    return this.store.refresh(session);
+  refresh(order: RefreshOrder): Promise<void> {
+    return this.store.refresh(order);
   }
 
   seen(ids: readonly string[]): Promise<void> {

@@ -5,6 +5,7 @@ import type {
   CheckResult,
   EndedSession,
   EndOrder,
+  RefreshOrder,
   ShareOrder,
 } from './session.js';
 
@@ -35,7 +36,7 @@ export abstract class SessionStore {
   abstract markChecked(check: Check): Promise<EndedSession[]>;
 
   /** Writes the roles that the session's user has now. What a cut-off may spare it for can only shrink. */
-  abstract refresh(session: { id: string; roles: readonly string[]; administrator: boolean }): Promise<void>;
+  abstract refresh(order: RefreshOrder): Promise<void>;
 
   /** Records that these sessions were used just now, where that is due. */
   abstract seen(ids: readonly string[]): Promise<void>;

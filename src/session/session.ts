@@ -106,6 +106,16 @@ export interface ShareOrder {
   limit: number;
 }
 
+/** What a session's user is now. */
+export interface RefreshOrder {
+  id: string;
+  roles: readonly string[];
+  /** A permission function says that the user is an administrator. */
+  administrator: boolean;
+  /** One of the roles makes an administrator. */
+  protected: boolean;
+}
+
 /** Which sessions to end. A `userId` beside a session: nothing when the session is somebody else's. */
 export type EndTarget =
   /** This one, if it is live. */

@@ -116,7 +116,8 @@ export class Sessions {
     const roles = this.policy.subjectOf(user).roles ?? rolesIn(verdict.roles);
     const administrator = verdict.administrator && (await this.policy.isAdministratorByFunction(user));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
-    await answered(this.store.refresh({ id: check.id, roles, administrator }));
+    const isProtected = this.policy.hasAdministratorRole(roles);
+    await answered(this.store.refresh({ id: check.id, roles, administrator, protected: isProtected }));
     return this.verify(check);
   }
 

@@ -30,7 +30,7 @@ export function marking(settings: Omit<MarkingSettings, 'seenInterval'>) {
 
 /** What is written down of sessions, and decides nothing. */
 export function markingStatements(settings: MarkingSettings) {
-  const { sessions, seenInterval } = settings;
+  const { sessions, slots, seenInterval } = settings;
   const { over, timedOut, held, deadBecause } = liveness(settings);
   const mark = marking(settings);
 
@@ -50,10 +50,18 @@ export function markingStatements(settings: MarkingSettings) {
     deadBecause('q.n'),
   );
 
-  /** $1 id, $2 roles, $3 administrator. What was held at the admission can only shrink. */
-  const refresh = `UPDATE ${sessions} s SET roles = $2::text[], administrator = s.administrator AND $3::boolean,
+  /**
+   * $1 id, $2 roles, $3 administrator, $4 whether a role makes one. What was held at the admission can only shrink. An
+   * order that waits for the slots row does not see these roles, so that row tells it, as at an admission; and whoever
+   * comes after an order finds the session ended.
+   */
+  const refresh = `WITH slot AS (
+    UPDATE ${slots} u SET generation = u.generation + 1, protected_generation = u.generation + 1
+    FROM ${sessions} s WHERE s.id = $1::uuid AND s.ended_at IS NULL AND $4::boolean AND u.user_id = s.user_id
+    RETURNING u.user_id)
+  UPDATE ${sessions} s SET roles = $2::text[], administrator = s.administrator AND $3::boolean,
     held_roles = ARRAY(SELECT held FROM unnest(${HELD_ROLES}) AS held WHERE held = ANY($2))
-  WHERE s.id = $1::uuid AND s.ended_at IS NULL`;
+  WHERE s.id = $1::uuid AND s.ended_at IS NULL AND (SELECT count(*) FROM slot) >= 0`;
 
   /**
    * $1 ids. Waits for nobody: what is locked is being written anyway. A process may stand still between the request and

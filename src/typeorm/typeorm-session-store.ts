@@ -7,6 +7,7 @@ import {
   type CheckResult,
   type EndedSession,
   type EndOrder,
+  type RefreshOrder,
   type ShareOrder,
 } from '../session/session.js';
 import { SessionStore, type Sweep } from '../session/session-store.js';
@@ -132,8 +133,8 @@ export class TypeOrmSessionStore extends SessionStore {
     return records.map(toEndedSession);
   }
 
-  async refresh({ id, roles, administrator }: Parameters<SessionStore['refresh']>[0]): Promise<void> {
-    await this.database.run(this.sql.refresh, [id, roles, administrator]);
+  async refresh({ id, roles, administrator, protected: isProtected }: RefreshOrder): Promise<void> {
+    await this.database.run(this.sql.refresh, [id, roles, administrator, isProtected]);
   }
 
   async seen(ids: readonly string[]): Promise<void> {

@@ -10,7 +10,7 @@ export class UserSessionSlots {
   @PrimaryColumn('text', { name: 'user_id' })
   userId: string;
 
-  /** One higher at each admission; starts from the clock, so that a row made anew never counts below an older one. */
+  /** One higher at each admission, and when somebody becomes an administrator; starts from the clock, so that a row made anew never counts below an older one. */
   @Column('bigint')
   generation: string;
 
@@ -29,7 +29,7 @@ export class UserSessionSlots {
   @Column('uuid', { array: true })
   succession: string[];
 
-  /** The newest admission as an administrator: it tells a statement that waited for this row of a session that it cannot see. */
+  /** When a session came to be an administrator's last: it tells a statement that waited for this row of what it cannot see. */
   @Column('bigint', { name: 'protected_generation', default: 0 })
   protectedGeneration: string;
 

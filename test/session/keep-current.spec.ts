@@ -26,7 +26,7 @@ async function refreshedFor(user: unknown, roles: string[] = ['a', 'b']): Promis
     identify: (given: { roles: string[] }) => ({ id: 'u', username: 'u', roles: given.roles }),
   });
   const permissions = new Permissions({
-    roles: [],
+    roles: ['admin'],
     superRoles: [],
     logout: ({ may }: { may: boolean }) => may,
   });
@@ -51,13 +51,22 @@ describe('a session of an administrator by a function', () => {
   });
 
   it('is one no more when the function says so [lesson 30]', async () => {
-    const refreshed = [{ id: ID, roles: ['a', 'b'], administrator: false }];
+    const refreshed = [{ id: ID, roles: ['a', 'b'], administrator: false, protected: false }];
     expect(await refreshedFor({ may: false, roles: ['a', 'b'] })).toEqual(refreshed);
   });
 
   it('is one no more when the function says so of a user that does not tell its roles, which stay [lesson 30]', async () => {
-    expect(await refreshedFor({ may: false })).toEqual([{ id: ID, roles: ['a', 'b'], administrator: false }]);
-    expect(await refreshedFor({ may: false }, [])).toEqual([{ id: ID, roles: [], administrator: false }]);
+    expect(await refreshedFor({ may: false })).toEqual([
+      { id: ID, roles: ['a', 'b'], administrator: false, protected: false },
+    ]);
+    expect(await refreshedFor({ may: false }, [])).toEqual([
+      { id: ID, roles: [], administrator: false, protected: false },
+    ]);
     expect(await refreshedFor({ may: true })).toEqual([]);
   });
+});
+
+it('says to the store that a role makes an administrator, which an order that waits must know [S6]', async () => {
+  const refreshed = { id: ID, roles: ['a', 'admin'], administrator: true, protected: true };
+  expect(await refreshedFor({ may: true, roles: ['a', 'admin'] })).toEqual([refreshed]);
 });

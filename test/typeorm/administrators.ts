@@ -73,6 +73,12 @@ export class Process {
     return this.store.endUsers({ ...nobody, protect: true, dryRun: false, signature: SIGNATURE, ...whom });
   }
 
+  /** A request of the session whose user has these roles now. */
+  become(id: string, roles: readonly string[], administrator = false): Promise<void> {
+    const isProtected = PERMISSIONS.hasAdministratorRole(roles);
+    return this.bench.store.refresh({ id, roles, administrator, protected: isProtected });
+  }
+
   /** What the check says of each, without writing anything down. */
   async states(ids: readonly string[], limit = LARGEST): Promise<string[]> {
     const results = await readable(this.bench.store.verify(ids.map((id) => ({ id, limit }))));

@@ -229,6 +229,56 @@ describe('ending a user unless administrator, against the login of an administra
     expect(await statesOf([first, await login!])).toEqual(['live', 'live']);
   });
 
+  it.each(['userIds', 'usernames', 'sessionId'] as const)(
+    'ends nobody who was told meanwhile to be live, and an administrator now, by %s',
+    async (by) => {
+      const someone = user();
+      const id = await one.logins()(someone);
+      const whom = {
+        userIds: { userIds: [someone.id] },
+        usernames: { usernames: [someone.id] },
+        sessionId: { sessionId: id },
+      };
+      let told: Promise<string[]>;
+      let end: ReturnType<Process['endUsers']>;
+      await whileSlotsAreHeld(one, [someone.id], async (queued) => {
+        end = other.endUsers(whom[by]);
+        await queued(1);
+        told = one.become(id, ['admin']).then(() => statesOf([id]));
+        await Promise.race([told, queued(2)]);
+      });
+      await end!;
+      expect(await statesOf([id])).toEqual(await told!);
+    },
+  );
+
+  it('leaves the sessions of somebody alone who has become one before it, which it cannot see', async () => {
+    const someone = user();
+    const login = one.logins({ maxSessions: 2 });
+    const [first, second] = [await login(someone), await login(someone)];
+    let promotion: Promise<void>;
+    let end: ReturnType<Process['endUsers']>;
+    await whileSlotsAreHeld(one, [someone.id], async (queued) => {
+      promotion = one.become(second, ['user', 'admin']);
+      await queued(1);
+      end = other.endUsers({ userIds: [someone.id] });
+      await queued(2);
+    });
+    await promotion!;
+    expect(await end!).toMatchObject({ ended: [], found: [{ protected: true, ended: false }] });
+    expect(await statesOf([first, second])).toEqual(['live', 'live']);
+  });
+
+  it('ends the sessions of somebody who was an administrator once, and is none any more', async () => {
+    const someone = user();
+    const id = await one.logins()(someone);
+    await one.become(id, ['admin']);
+    expect((await other.endUsers({ userIds: [someone.id] })).found).toMatchObject([{ protected: true }]);
+    await one.become(id, ['user']);
+    expect((await other.endUsers({ userIds: [someone.id] })).found).toMatchObject([{ ended: true }]);
+    expect(await statesOf([id])).toEqual(['admin']);
+  });
+
   it('ends a session that is admitted while it waits, when it is nobody of note', async () => {
     const someone = user();
     const first = await one.logins({ maxSessions: 2 })(someone);
@@ -282,12 +332,7 @@ describe('ending a user unless administrator, against the login of an administra
         () => process.cutOff({ administrators: true }),
         () => process.bench.store.sweep(),
         () => process.bench.store.markUsers(some),
-        () =>
-          process.bench.store.refresh({
-            id: ids[dice(ids.length)]!,
-            roles: dice(2) ? ['user'] : ['admin'],
-            administrator: false,
-          }),
+        () => process.become(ids[dice(ids.length)]!, dice(2) ? ['user'] : ['admin']),
         () => process.bench.store.seen([...theirs, ...ids]),
         async () => ids.push(await login([...demoted, ...plain][dice(8)]!)),
       ];

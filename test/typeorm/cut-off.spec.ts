@@ -81,8 +81,7 @@ describe('a cut-off', () => {
     const [promoted, demoted, flapped, kept] = (await Promise.all(
       [person(someone()), ...times(3, () => person(someone(), 'admin', 'x'))].map(one.logins()),
     )) as [string, string, string, string];
-    const become = (id: string, ...roles: string[]): Promise<void> =>
-      other.bench.store.refresh({ id, roles, administrator: false });
+    const become = (id: string, ...roles: string[]): Promise<void> => other.become(id, roles);
     await become(promoted, 'admin');
     await become(demoted, 'x');
     await become(flapped, 'x');
@@ -102,10 +101,10 @@ describe('a cut-off', () => {
     await one.cutOff({ administrators: true });
     await one.sweepAll();
     expect(await one.states([id])).toEqual(['live']);
-    await other.bench.store.refresh({ id, roles: ['user'], administrator: false });
+    await other.become(id, ['user']);
     expect(await one.states([id])).toEqual(['cut-off']);
     for (const roles of [['admin'], ['admin', 'superadmin']]) {
-      await other.bench.store.refresh({ id, roles, administrator: true });
+      await other.become(id, roles, true);
       expect(await other.states([id])).toEqual(['cut-off']);
     }
   });
@@ -413,7 +412,7 @@ describe('dead once is never accepted again, whatever happens in whatever order'
     const refresh = async (): Promise<string> => {
       const session = any(model.sessions);
       const roles = some(ROLES);
-      await any([one, other]).bench.store.refresh({ id: session.id, roles, administrator: false });
+      await any([one, other]).become(session.id, roles);
       if (session.live) model.refresh(session, roles, cutOffsAfter.get(session.id)!);
       return `${session.id} has ${roles.join()}`;
     };
