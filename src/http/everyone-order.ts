@@ -17,7 +17,7 @@ const ORDER: Record<string, Kind> = {
   by: TEXT,
   note: TEXT,
   dryRun: YES_OR_NO,
-  except: { is: (value: unknown) => typeof value === 'object' && value !== null, what: 'an object' },
+  except: { is: isObject, what: "an object: { usernames: ['alice'] }" },
 };
 const EXCEPT: Record<string, Kind> = {
   administrators: YES_OR_NO,
@@ -28,10 +28,15 @@ const EXCEPT: Record<string, Kind> = {
 };
 
 /**
- * A key that is misspelled or a string in place of an array would end the sessions of those who were to be spared.
+ * A key that is misspelled, a string in place of an array or a Set in place of an object would end the sessions of those
+ * who were to be spared.
  * @throws TypeError that says what to write
  */
 export function checkEveryoneOrder(order: LogoutEveryoneOrder & { by?: string }): void {
+  if (!isObject(order))
+    throw new TypeError(
+      `endEveryone() takes an object, such as { except: { usernames: ['alice'] } }, and nobody was logged out; it was ${inspect(order)}.`,
+    );
   checkKeys(order, ORDER, '');
   checkKeys(order.except ?? {}, EXCEPT, 'except.');
 }
@@ -49,4 +54,9 @@ function checkKeys(given: object, known: Record<string, Kind>, prefix: string): 
         `${name} must be ${kind.what}, and nobody was logged out; it was ${inspect(value)}.`,
       );
   }
+}
+
+/** No list, Set or Map, whose members are no keys. */
+function isObject(value: unknown): boolean {
+  return Object.prototype.toString.call(value) === '[object Object]';
 }

@@ -206,6 +206,9 @@ describe('endEveryone by the application', () => {
     [{ administrators: 'no' }, /except\.administrators must be true or false/],
     [{ me: null }, /except\.me must be true or false/],
     [{ admins: false }, /except\.admins is unknown/],
+    [new Set(['alice']), /except must be an object.*it was Set/],
+    [new Map([['usernames', ['alice']]]), /except must be an object.*it was Map/],
+    [[], /except must be an object.*it was \[\]/],
   ])('ends nothing when it is not understood: %j [lesson 9]', async (except, message) => {
     const user = newUser(application);
     const browser = new Browser(application.url);
@@ -213,6 +216,19 @@ describe('endEveryone by the application', () => {
     await expect(service.endEveryone({ except: except as object })).rejects.toThrow(message);
     expect((await browser.get('/me')).status).toBe(200);
   });
+
+  it.each([null, 'alice', [], [{ except: {} }], new Map([['dryRun', true]])])(
+    'ends nothing when the order itself is %p',
+    async (order) => {
+      const user = newUser(application);
+      const browser = new Browser(application.url);
+      await browser.login(user.username);
+      await expect(service.endEveryone(order as object)).rejects.toThrow(
+        /endEveryone\(\) takes an object.*except/,
+      );
+      expect((await browser.get('/me')).status).toBe(200);
+    },
+  );
 });
 
 it('a cursor that no page gave is refused as bad input, not as a failure of the server', async () => {
