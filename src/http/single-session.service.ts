@@ -21,6 +21,7 @@ import {
 import { Sessions } from '../session/sessions.js';
 import { Watches, type SessionEnd } from '../session/watches.js';
 import { checkEveryoneOrder } from './everyone-order.js';
+import { toListQuery } from './list-query.js';
 import { Logins } from './logins.js';
 import { OpenSockets } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
@@ -127,7 +128,7 @@ export class SingleSessionService {
   }
 
   /** Ends all sessions of a user. */
-  endUser(userId: string | number | bigint, options: EndOptions = {}): Promise<{ ended: number }> {
+  async endUser(userId: string | number | bigint, options: EndOptions = {}): Promise<{ ended: number }> {
     return this.endAll({ scope: 'user', userId: toUserId({ id: userId }) }, options);
   }
 
@@ -156,10 +157,10 @@ export class SingleSessionService {
 
   /**
    * Sessions, newest first, in pages. Default: 50 live ones.
-   * @throws BadRequestException for a cursor that no page gave
+   * @throws BadRequestException for a limit or state that there is not, and for a cursor that no page gave
    */
   async list(query: Partial<ListQuery> = {}): Promise<Page<ListedSession>> {
-    return orException(this.administration.list({ state: 'active', limit: 50, ...query }));
+    return orException(this.administration.list(toListQuery(query)));
   }
 
   /** Which limit the user's next login meets, and why. */

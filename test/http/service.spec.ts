@@ -231,6 +231,33 @@ describe('endEveryone by the application', () => {
   );
 });
 
+describe('list by the application', () => {
+  it('has its defaults for what is left out and for what is undefined alike', async () => {
+    const whole = await service.list();
+    expect(whole.items.every(({ state }) => state === 'active')).toBe(true);
+    const nothing = { userId: undefined, username: undefined, role: undefined, cursor: undefined };
+    expect(await service.list({ state: undefined, limit: undefined, ...nothing })).toEqual(whole);
+  });
+
+  it.each([
+    [{ limit: 0 }, /limit/],
+    [{ limit: -1 }, /limit/],
+    [{ limit: 1.5 }, /limit/],
+    [{ limit: NaN }, /limit/],
+    [{ limit: Infinity }, /limit/],
+    [{ limit: 2 ** 31 }, /limit/],
+    [{ limit: '50' }, /limit/],
+    [{ limit: null }, /limit/],
+    [{ state: 'live' }, /state/],
+    [{ state: null }, /state/],
+    [{ state: 'constructor' }, /state/],
+  ])('refuses %p as bad input, not as a failure of the server', async (query, message) => {
+    const error: unknown = await service.list(query as object).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(BadRequestException);
+    expect(JSON.stringify((error as BadRequestException).getResponse())).toMatch(message);
+  });
+});
+
 it('a cursor that no page gave is refused as bad input, not as a failure of the server', async () => {
   await expect(service.list({ cursor: 'x' })).rejects.toThrow(BadRequestException);
 });
