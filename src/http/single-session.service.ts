@@ -133,7 +133,7 @@ export class SingleSessionService {
   }
 
   /** Ends all sessions of a user but one; none when that one is not live itself. */
-  endOthers(
+  async endOthers(
     userId: string | number | bigint,
     keepSessionId: string,
     options: EndOptions = {},

@@ -184,6 +184,18 @@ describe('SingleSessionService', () => {
     expect(await liveSessionsOf(application, other)).toHaveLength(1);
   });
 
+  it.each([undefined, null, '', {}, 1.5, 'a\0'])(
+    '.endUser() and .endOthers() of %p reject, for whoever catches that',
+    async (id) => {
+      const kept = await admit();
+      const nobody = id as string;
+      const calls = [() => service.endUser(nobody), () => service.endOthers(nobody, kept)];
+      for (const call of calls)
+        expect(await call().catch((error: unknown) => error)).toBeInstanceOf(TypeError);
+      expect(await liveSessionsOf(application, user)).toEqual([kept]);
+    },
+  );
+
   it('.endOthers() keeps one session, and does nothing for one that is dead or of another user [P3]', async () => {
     const other = newUser({ users });
     const foreign = await admit(other);
