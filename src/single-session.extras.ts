@@ -77,8 +77,13 @@ export const DEFAULT_EXTRAS = {
 /** The names of what shapes the module. */
 export const EXTRAS: readonly string[] = Object.keys(DEFAULT_EXTRAS);
 
-/** @throws Error for what stands beside a factory and does not belong there */
-export function checkAsyncKeys(given: object): void {
+/** @throws Error for what is no factory, and for what stands beside one and does not belong there */
+export function checkAsyncOptions(given: object): void {
+  if (!isPlainObject(given) || !hasFactory(given))
+    throw new Error(
+      'SingleSessionModule.forRootAsync() takes what makes the options, and was given none. ' +
+        'Write forRootAsync({ inject: [ConfigService], useFactory: (config: ConfigService) => ({ maxSessions: 1 }) }), or forRoot({ maxSessions: 1 }).',
+    );
   const known = [
     'imports',
     'inject',
@@ -94,6 +99,11 @@ export function checkAsyncKeys(given: object): void {
     `SingleSessionModule.forRootAsync(): "${unknown}" does not belong beside useFactory. Return it from the factory: useFactory: () => ({ ${unknown}: ... }). Beside it: ${known.join(', ')}.`,
   );
 }
+
+const hasFactory = ({ useFactory, useClass, useExisting }: Record<string, unknown>): boolean =>
+  typeof useFactory === 'function' ||
+  typeof useClass === 'function' ||
+  (useExisting !== undefined && useExisting !== null);
 
 /**
  * Checks what shapes the module and adds the defaults.

@@ -29,7 +29,7 @@ import {
   OPTIONS_TYPE,
 } from './single-session.module-definition.js';
 import {
-  checkAsyncKeys,
+  checkAsyncOptions,
   EXTRAS,
   hasAdministrators,
   resolveExtras,
@@ -65,7 +65,7 @@ export class SingleSessionModule
 
   /** Like {@link forRoot}, with the options from a factory; what shapes the module stands beside it: {@link SingleSessionModuleExtras}. */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
-    checkAsyncKeys(options);
+    checkAsyncOptions(options);
     return compose(super.forRootAsync(options), options);
   }
 

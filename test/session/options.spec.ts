@@ -253,4 +253,31 @@ describe('what shapes the module', () => {
         Object.keys(options)[0]!,
       );
   });
+
+  it.each([
+    undefined,
+    null,
+    'x',
+    [],
+    fn,
+    {},
+    { useFactory: undefined },
+    { useFactory: { maxSessions: 1 } },
+    { useClass: 'Options' },
+    { imports: [], inject: [] },
+  ])('beside no factory, as in forRootAsync(%p), is refused with the call to make [P8]', (options) => {
+    expect(() => SingleSessionModule.forRootAsync(options as never)).toThrow(
+      /SingleSessionModule\.forRootAsync\(\).*forRootAsync\({.*useFactory: \(.*\) => \(/s,
+    );
+  });
+
+  it('may stand beside a class that makes the options, or one that is made already', () => {
+    class Options {
+      create(): object {
+        return {};
+      }
+    }
+    for (const given of [{ useClass: Options }, { useExisting: Options }])
+      expect(() => SingleSessionModule.forRootAsync(given)).not.toThrow();
+  });
 });
