@@ -64,6 +64,18 @@ interface Mounted {
   guards: readonly (Type<CanActivate> | CanActivate)[];
 }
 
+/** What is read under the two paths; where these differ, the rest does, too. */
+const ADMIN_READS = [
+  '',
+  '/summary',
+  '/policy',
+  '/exemptions',
+  '/actions',
+  '/ui',
+  '/ui/app.js',
+  '/ui/app.css',
+];
+const OWN_READS = ['', '/events'];
 const PATH = /^[\w.~-]+(\/[\w.~-]+)*$/;
 /** What shapes the module when nothing is said of it; all of its names are here. */
 export const DEFAULT_EXTRAS = {
@@ -119,13 +131,29 @@ export function resolveExtras(given: SingleSessionModuleExtras): ResolvedExtras 
   } = given;
   if (dataSource !== undefined && (typeof dataSource !== 'string' || dataSource === ''))
     throw wrong('dataSource', 'the name of a TypeORM data source, such as "sessions"', dataSource);
-  return {
+  const extras = {
     dataSource,
     isGlobal: readBoolean(isGlobal, 'isGlobal'),
     enforceGlobally: readBoolean(enforceGlobally, 'enforceGlobally'),
     admin: admin === undefined ? undefined : readAdmin(admin),
     selfService: readSelfService(selfService),
   };
+  refuseSharedRoutes(extras);
+  return extras;
+}
+
+/** The first of two controllers would answer for both, in silence. Express takes one case for the other. */
+function refuseSharedRoutes({ admin, selfService }: ResolvedExtras): void {
+  if (admin === undefined || !hasAdministrators(admin) || selfService === undefined) return;
+  const own = OWN_READS.map((route) => (selfService.path + route).toLowerCase());
+  const shared = ADMIN_READS.map((route) => (admin.path + route).toLowerCase()).find((route) =>
+    own.includes(route),
+  );
+  if (shared === undefined) return;
+  throw new Error(
+    `SingleSessionModule: admin.path (${admin.path}) and selfService.path (${selfService.path}) both have the route GET /${shared}, so one of them would never be answered. ` +
+      "Give each a path of its own: admin: { path: 'admin/sessions' }, selfService: { path: 'sessions/mine' }.",
+  );
 }
 
 /** Whether `admin` names anybody; where it does not, nothing is mounted. */

@@ -247,6 +247,43 @@ describe('what shapes the module', () => {
     );
   });
 
+  it.each([
+    ['ops', 'ops'],
+    ['ops', 'OPS'],
+    [undefined, 'admin/sessions'],
+    ['sessions/mine', undefined],
+    ['ops', 'ops/summary'],
+    ['ops', 'ops/ui'],
+    ['account/events', 'account'],
+  ])('may not have admin at %p and selfService at %p, where one hides routes of the other', (path, own) => {
+    const given = {
+      admin: { roles: ['admin'], ...(path && { path }) },
+      selfService: own === undefined ? true : { path: own },
+    };
+    for (const call of [
+      () => SingleSessionModule.forRoot(given),
+      () => SingleSessionModule.forRootAsync({ useFactory: () => ({}), ...given }),
+    ])
+      expect(call).toThrow(/admin\.path.*selfService\.path.*selfService: { path: 'sessions\/mine' }/s);
+  });
+
+  it.each([
+    ['sessions', 'sessions/mine'],
+    ['ops', 'ops/mine'],
+    ['sessions/mine/admin', 'sessions/mine'],
+  ])('may have admin at %p and selfService at %p', (path, own) => {
+    const given = { admin: { roles: ['admin'], path }, selfService: { path: own } };
+    expect(() => SingleSessionModule.forRoot(given)).not.toThrow();
+  });
+
+  it('may have one path twice where one of the two is not mounted', () => {
+    for (const given of [
+      { admin: { path: 'ops' }, selfService: { path: 'ops' } },
+      { admin: { roles: ['admin'], path: 'sessions/mine' }, selfService: false },
+    ])
+      expect(() => SingleSessionModule.forRoot(given)).not.toThrow();
+  });
+
   it('beside a factory is refused when it belongs into it, instead of doing nothing [P8]', () => {
     for (const options of [{ maxSessions: 3 }, { exempt: { roles: ['service'] } }, { useFactroy: fn }])
       expect(() => SingleSessionModule.forRootAsync({ useFactory: () => ({}), ...options } as never)).toThrow(
