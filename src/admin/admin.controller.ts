@@ -37,6 +37,7 @@ import {
   PolicyQuery,
   SessionsQuery,
 } from './dto.js';
+import { OrderInBodyGuard } from './order-in-body.guard.js';
 import { actorOf, PermissionGuard } from './permission.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 import { validated } from './validated.js';
@@ -76,6 +77,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     }
 
     @Post('logout')
+    @UseGuards(OrderInBodyGuard)
     @HttpCode(200)
     async logout(
       @Req() request: Request,
@@ -89,6 +91,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     }
 
     @Post('logout-everyone')
+    @UseGuards(OrderInBodyGuard)
     @HttpCode(200)
     logoutEveryone(
       @Req() request: Request,
@@ -138,6 +141,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     }
 
     @Delete(':id')
+    @UseGuards(OrderInBodyGuard)
     async endSession(
       @Req() request: Request,
       @Param('id') id: string,

@@ -69,6 +69,15 @@ export class SessionsQuery extends PageQuery {
   state: 'active' | 'ended' | 'all' = 'active';
 }
 
+/** What the bodies below are made of. */
+export const MEMBERS_OF_ORDERS: readonly string[] = [
+  'userIds',
+  'usernames',
+  'except',
+  'note',
+  'dryRun',
+] satisfies (keyof LogoutBody | keyof LogoutEveryoneBody)[];
+
 export class LogoutBody {
   @Names()
   userIds?: string[];

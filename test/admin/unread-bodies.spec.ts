@@ -77,3 +77,34 @@ describe.each(['cookie', 'token'] as const)(
     });
   },
 );
+
+describe('an order whose conditions stand in the query, where nobody reads them', () => {
+  it.each([
+    ['POST', '/logout-everyone?dryRun=true', {}],
+    ['POST', '/logout-everyone?dryRun', undefined],
+    ['POST', '/logout-everyone?note=x&except[usernames]=alice', {}],
+    ['POST', '/logout-everyone?except=alice', { except: { roles: ['none'] } }],
+    ['POST', '/logout?dryRun=true', { usernames: ['USER'] }],
+    ['POST', '/logout?userIds=1', { usernames: ['USER'] }],
+    ['DELETE', '/ID?dryRun=true', undefined],
+  ])('%s %s is refused with 400, and ends nothing', async (method, path, given) => {
+    const root = await someoneNew(application, ['superadmin']);
+    const before = await contentOf(application);
+    const body = given && (JSON.parse(JSON.stringify(given).replace('USER', victim.user.username)) as object);
+    const answer = await root.send(method, ADMIN + path.replace('ID', victim.sessionId), body);
+    expect(answer.status).toBe(400);
+    expect(answer.body.message).toEqual([
+      expect.stringMatching(/(dryRun|note|except|userIds) is not read from the query/),
+    ]);
+    expect(await contentOf(application)).toBe(before);
+    expect(await statesOf([root, victim])).toEqual(['live', 'live']);
+  });
+
+  it('is told only to whom it is allowed, and what else stands in the query is nobody’s business', async () => {
+    const user = await someoneNew(application);
+    expect((await user.post(`${ADMIN}/logout-everyone?dryRun=true`)).status).toBe(403);
+    const root = await someoneNew(application, ['superadmin']);
+    const { status, body } = await root.post(`${ADMIN}/logout-everyone?trace=1`, { dryRun: true });
+    expect([status, body.dryRun]).toEqual([200, true]);
+  });
+});
