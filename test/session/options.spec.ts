@@ -126,13 +126,26 @@ const WRONG: [string, unknown, RegExp][] = [
     ],
   ),
   ...['usernames', 'roles'].flatMap((key) =>
-    ['service', '', null, {}, [1], ['a', ''], [['a']], [null], [/a/], /a/, new Set(['a']), fn, true].map(
-      (value): [string, unknown, RegExp] => [
-        `exempt.${key}: ${Object.prototype.toString.call(value)} ${JSON.stringify(value)}`,
-        { exempt: { [key]: value } },
-        new RegExp(`exempt\\.${key} must be an array of strings`),
-      ],
-    ),
+    [
+      'service',
+      '',
+      null,
+      {},
+      [1],
+      ['a', ''],
+      [['a']],
+      [null],
+      [/a/],
+      /a/,
+      new Set(['a']),
+      fn,
+      true,
+      Object.assign([], { length: 2 }),
+    ].map((value): [string, unknown, RegExp] => [
+      `exempt.${key}: ${Object.prototype.toString.call(value)} ${JSON.stringify(value)}`,
+      { exempt: { [key]: value } },
+      new RegExp(`exempt\\.${key} must be an array of strings`),
+    ]),
   ),
   ...[true, 'x', null, {}, []].map((value): [string, unknown, RegExp] => [
     `exempt.when: ${JSON.stringify(value)}`,
