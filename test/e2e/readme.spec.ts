@@ -13,6 +13,12 @@ import {
 } from '../support/temporary-app.js';
 import { codeOf, type ReadmeCode } from './readme/applications.js';
 
+const manifest = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as {
+  peerDependencies: Record<string, string>;
+  peerDependenciesMeta: Record<string, { optional: boolean }>;
+  devDependencies: Record<string, string>;
+};
+
 // What the README shows is compiled, and its applications are run. How they are marked: readme/applications.ts.
 
 const shownIn = (name: string) =>
@@ -73,7 +79,50 @@ describe('the README', () => {
   );
 });
 
+/** What `nest new` gives, and the peers that this package asks for. */
+const THERE_ALREADY = new Set([
+  'nestjs-single-session',
+  ...Object.keys(manifest.peerDependencies).filter((name) => !manifest.peerDependenciesMeta[name]?.optional),
+  '@nestjs/platform-express',
+  'express',
+  '@types/express',
+  'rxjs',
+]);
+
+/** What the commands of a text install. */
+const installedBy = (text: string): string[] =>
+  [...text.matchAll(/^npm install (?:-D )?(.+)$/gm)].flatMap(([, names]) => names!.split(' '));
+
+/** What code needs to be compiled and run: packages, and the types of those that bring none. */
+function neededBy(files: ReadmeCode['files']): string[] {
+  const specifiers = Object.values(files).flatMap((text) =>
+    [...text.matchAll(/^(?:import|\} from) (?:.* from )?'([^'.][^']*)';$/gm)].map(([, from]) => from!),
+  );
+  const names = specifiers
+    .filter((from) => !from.startsWith('node:'))
+    .map((from) => from.split('/', from.startsWith('@') ? 2 : 1).join('/'));
+  const types = names.map((name) => `@types/${name}`).filter((name) => name in manifest.devDependencies);
+  return [...new Set([...names, ...types])].filter((name) => !THERE_ALREADY.has(name)).sort();
+}
+
+describe.each(applications)('the $kind application in line $line of $name', ({ name, line, files }) => {
+  it('needs nothing that the commands before it do not install', () => {
+    const lines = readFileSync(join(repository, name), 'utf8').split('\n').slice(0, line);
+    const section = lines.slice(lines.findLastIndex((text) => /^#+ /.test(text)));
+    const installed = installedBy((name === 'README.md' ? section : lines).join('\n'));
+    expect(neededBy(files).filter((each) => !installed.includes(each))).toEqual([]);
+  });
+});
+
 describe.each(documents)('%s', (name) => {
+  it('needs nothing that its commands and those of the README do not install', () => {
+    const installed = ['README.md', name].flatMap((text) =>
+      installedBy(readFileSync(join(repository, text), 'utf8')),
+    );
+    const needed = shownIn(name).flatMap(({ files }) => neededBy(files));
+    expect([...new Set(needed)].filter((each) => !installed.includes(each))).toEqual([]);
+  });
+
   it(
     'shows code that compiles, also where it is not run',
     async () => {

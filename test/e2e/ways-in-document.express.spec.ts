@@ -92,11 +92,16 @@ describe('the application of docs/ways-in.md', () => {
     expect((await browser.post('/password')).body).toEqual({ loggedOutElsewhere: 0 });
     expect((await browser.get('/me')).status).toBe(200);
     expect((await stolen.get('/me')).status).toBe(401);
+    expect((await new Browser(url).post('/password')).status).toBe(401);
   });
 
-  it('disables an account: its sessions end', async () => {
+  it("disables an account, at an operator's word and nobody else's: its sessions end", async () => {
     const browser = await signedIn(byForm);
-    expect((await new Browser(url).post('/accounts/1/disable')).body).toEqual({ ended: 1 });
+    const operator = new Browser(url);
+    await operator.login('bob');
+    for (const anyone of [new Browser(url), browser])
+      expect((await anyone.post('/accounts/1/disable')).status).toBe(403);
+    expect((await operator.post('/accounts/1/disable')).body).toEqual({ ended: 1 });
     expect(await reasonOf(browser)).toBe('admin');
   });
 });
