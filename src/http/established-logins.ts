@@ -76,8 +76,12 @@ export class EstablishedLogins {
   private async leave(request: SessionRequest, stamp: string): Promise<void> {
     if (stampOf(request) === stamp) delete request.session!.singleSession;
     forgetLogin(request);
-    // It has been ended before that route's handler.
-    if (stateOf(request).route?.kind !== 'logout') await this.sessions.giveUp(stamp, 'logout');
+    const { route, endedStamp, arrivedStamp, arrivedUser } = stateOf(request);
+    if (stamp === endedStamp) return;
+    // A guard of a logout route has been faster than its interceptor, which will find nobody to log out.
+    if (route?.kind === 'logout' && stamp === arrivedStamp)
+      await this.sessions.giveUpByLogout(stamp, arrivedUser || undefined);
+    else await this.sessions.giveUp(stamp, 'logout');
   }
 
   private async refuseLate(request: SessionRequest): Promise<never> {

@@ -58,8 +58,10 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     const response = responseOf(context, request);
     const stamp = stampOf(request);
     await this.endClaimed(request, response);
+    const state = stateOf(request);
+    state.endedStamp = stamp;
     // What else the same request asks for, as the next field of a GraphQL mutation, is asked by nobody any more.
-    stateOf(request).checked = undefined;
+    state.checked = undefined;
     if (stamp === undefined) return next.handle();
     const leave = once(() => leaveCookieSession(request, stamp));
     // A handler may be at work with it until it answers, and its callbacks longer than it says.

@@ -94,6 +94,8 @@ export interface RequestState {
   response: SessionResponse | undefined;
   /** The end of Passport's `logout()`, which is under way or over. */
   loggedOut: Promise<void> | undefined;
+  /** Whose session the logout route has ended that the request came to. */
+  endedStamp: string | undefined;
 }
 
 // Beside the request and not on it: a request has so many properties that V8 takes longer for each one more.
@@ -122,6 +124,7 @@ function arrivalOf(request: SessionRequest): RequestState {
     route: undefined,
     response: undefined,
     loggedOut: undefined,
+    endedStamp: undefined,
   };
 }
 

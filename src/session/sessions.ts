@@ -52,9 +52,12 @@ export class Sessions {
 
   /** Ends a session whose browser has lost the only credential for it. Never fails: where it cannot be ended, it expires. */
   async giveUp(sessionId: string, reason: 'superseded' | 'logout' = 'superseded'): Promise<void> {
-    await this.end({ target: { scope: 'session', sessionId }, reason, by: null }).catch((error: Error) =>
-      this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
-    );
+    await this.orWarn(this.end({ target: { scope: 'session', sessionId }, reason, by: null }));
+  }
+
+  /** As {@link logout}, of a session whose browser has lost the only credential for it. Never fails. */
+  async giveUpByLogout(sessionId: string, user: unknown): Promise<void> {
+    await this.orWarn(this.logout(sessionId, user, false));
   }
 
   /** Whether the options allow answers from memory. */
@@ -138,6 +141,12 @@ export class Sessions {
     const userId = own ? this.policy.userIdOf(user) : undefined;
     const scope = everywhere ? 'everywhere' : 'session';
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
+  }
+
+  private async orWarn(ending: Promise<unknown>): Promise<void> {
+    await ending.catch((error: Error) =>
+      this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
+    );
   }
 
   private async use(check: Check): Promise<CheckResult> {

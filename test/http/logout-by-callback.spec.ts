@@ -1,14 +1,28 @@
 import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, Post, Redirect, Req, Res } from '@nestjs/common';
+import {
+  Body,
+  Controller,
+  Post,
+  Redirect,
+  Req,
+  Res,
+  UseGuards,
+  UseInterceptors,
+  type CallHandler,
+  type CanActivate,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { MemoryStore, type SessionData } from 'express-session';
+import { defer, mergeMap, type Observable } from 'rxjs';
 import { CurrentSession, SingleSessionLogout } from '../../src/index.js';
-import { startApplication, Users, type TestApplication } from '../support/application.js';
-import { Browser, type Answer } from '../support/client.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import type { PlatformResponse } from '../support/platform.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
-import type { UserRequest } from '../support/ways-in.js';
+import { logIn, type UserRequest } from '../support/ways-in.js';
 
 // Passport's `request.logout()` is at work for some turns of the event loop, and needs the cookie session until its end.
 
@@ -46,6 +60,23 @@ function later(act: () => void, turns = 20): void {
   setImmediate(() => (turns > 0 ? later(act, turns - 1) : act()));
 }
 
+const loggedOut = (request: UserRequest): Promise<void> =>
+  new Promise((resolve, reject) => request.logout((error) => (error ? reject(error as Error) : resolve())));
+
+const requestOf = (context: ExecutionContext): UserRequest => context.switchToHttp().getRequest();
+
+class LogoutGuard implements CanActivate {
+  canActivate(context: ExecutionContext): Promise<boolean> {
+    return loggedOut(requestOf(context)).then(() => true);
+  }
+}
+
+class LogoutInterceptor implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return defer(() => loggedOut(requestOf(context))).pipe(mergeMap(() => next.handle()));
+  }
+}
+
 /** Tells when a logout that no handler waits for is over. */
 const logouts = new EventEmitter();
 
@@ -69,6 +100,15 @@ class OutController {
       if (error) throw error as Error;
       logouts.emit('over');
     });
+  }
+
+  @SingleSessionLogout()
+  @Post('twice')
+  @Redirect('/me')
+  async twice(@Req() request: UserRequest, @Body() other: TestUser): Promise<void> {
+    await loggedOut(request);
+    await logIn(request, other);
+    await loggedOut(request);
   }
 
   @SingleSessionLogout()
@@ -96,13 +136,33 @@ class OutController {
   }
 }
 
+@Controller('early')
+@UseInterceptors(LogoutInterceptor)
+class InterceptedController {
+  @SingleSessionLogout()
+  @Post('interceptor')
+  @Redirect('/me')
+  out(): void {}
+}
+
+@Controller('early')
+class GuardedController {
+  @UseGuards(LogoutGuard)
+  @SingleSessionLogout()
+  @Post('guard')
+  @Redirect('/me')
+  out(): void {}
+}
+
+const CONTROLLERS = [OutController, InterceptedController, GuardedController];
+
 const users = new Users();
 let databaseUrl: string;
 let applications: Record<string, TestApplication>;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
-  const settings = { users, controllers: [OutController], options: { maxSessions: 2 } };
+  const settings = { users, controllers: CONTROLLERS, options: { maxSessions: 2 } };
   applications = {
     'in memory': await startApplication(databaseUrl, settings),
     distant: await startApplication(databaseUrl, { ...settings, session: { store: new DistantStore() } }),
@@ -137,6 +197,23 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
       }
     },
   );
+
+  it.each(['guard', 'interceptor'])(
+    'ends all of the user where a %s is faster than the interceptor of the logout route',
+    async (name) => {
+      const { application, user, browser } = await signedIn(store);
+      expect((await new TokenClient(application.url).login(user.username)).status).toBe(200);
+      expect((await browser.post(`/early/${name}`)).status).toBe(302);
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+    },
+  );
+
+  it('ends who has signed in after it in the same request and is logged out there, too', async () => {
+    const { application, browser } = await signedIn(store);
+    const other = newUser({ users });
+    expect((await browser.post('/out/twice', other)).status).toBe(302);
+    expect(await liveSessionsOf(application, other)).toEqual([]);
+  });
 
   it.each(['kept', 'unmarked'])(
     'that keeps what is in the cookie session keeps it without our session (%s)',
