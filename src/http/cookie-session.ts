@@ -18,12 +18,29 @@ export async function stamp(cookieSession: CookieSession, id: string): Promise<v
  * so a store that does not do it is not waited for.
  */
 export async function destroyCookieSession(request: SessionRequest): Promise<void> {
+  const response = responseTo(request);
+  // The handler does not know that its client is gone.
+  await destroy(request, response !== undefined && isGone(nodeResponseOf(response)));
+}
+
+/**
+ * The same for an answer that is about to leave. The cookie session is away only while it does, or its middleware would
+ * save it once more. Resolves to what puts it back.
+ */
+export async function takeOutCookieSession(request: SessionRequest): Promise<() => void> {
+  const { session } = request;
+  await destroy(request, true);
+  // The handler may have begun another one, which is none of ours.
+  if (request.session !== session) return () => undefined;
+  request.session = null;
+  return () => void (request.session ??= session);
+}
+
+/** `stays`: for the callbacks of a handler, which would end the process if they did not find it. */
+async function destroy(request: SessionRequest, stays: boolean): Promise<void> {
   const { session } = request;
   if (!session) return;
-  const response = responseTo(request);
-  const goesOn = response !== undefined && isGone(nodeResponseOf(response));
-  // The handler does not know that its client is gone: in a callback, a cookie session that is not there would end the process.
-  const stay = (): void => void (goesOn && (request.session = session));
+  const stay = (): void => void (stays && (request.session ??= session));
   const destroyed = called((done) => session.destroy(done)).finally(stay);
   stay();
   await answered(destroyed, DESTROYED_WITHIN_MS).catch(() => undefined);

@@ -9,7 +9,7 @@ import { concatMap, tap, type Observable } from 'rxjs';
 import { answered } from '../session/answered.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
-import { destroyCookieSession, stampOf } from './cookie-session.js';
+import { stampOf, takeOutCookieSession } from './cookie-session.js';
 import { Hints } from './hints.js';
 import { once } from './once.js';
 import {
@@ -32,13 +32,13 @@ const HINT_FOR_TOKENS =
  * The handler may have done it, or have begun an anonymous session that is none of ours. While Passport's logout is at work
  * with it, it stays: to miss it would end the process.
  */
-async function leaveCookieSession(request: SessionRequest, stamp: string): Promise<void> {
+async function leaveCookieSession(request: SessionRequest, stamp: string): Promise<(() => void) | void> {
   const { loggedOut = Promise.resolve() } = stateOf(request);
   const isOver = await answered(loggedOut).then(
     () => true,
     () => false,
   );
-  if (isOver && stampOf(request) === stamp) await destroyCookieSession(request);
+  if (isOver && stampOf(request) === stamp) return takeOutCookieSession(request);
 }
 
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */

@@ -14,17 +14,25 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
   unless((node, isDelivered) => isDelivered && node.statusCode < 400, response, undo);
 }
 
-/** Calls `work` when the answer is about to leave, with its status. It leaves when the work is done, which may be asked for more than once. */
+/**
+ * Calls `work` when the answer is about to leave, with its status. It leaves when the work is done, which may be asked for
+ * more than once, and may give what is to be called when the answer has left.
+ */
 export function beforeAnswer(
   response: SessionResponse,
-  work: (status: number) => Promise<void> | undefined,
+  work: (status: number) => Promise<(() => void) | void> | undefined,
 ): void {
   const node = nodeResponseOf(response);
   const holdBack = (answer: { readonly statusCode: number }, door: Door): Door => {
     return (...parts) => {
       const working = work(answer.statusCode);
       if (working === undefined) return door.apply(answer, parts);
-      void working.then(() => door.apply(answer, parts)).catch(() => node.destroy());
+      void working
+        .then((afterwards) => {
+          door.apply(answer, parts);
+          if (answer === node) afterwards?.();
+        })
+        .catch(() => node.destroy());
       return answer;
     };
   };

@@ -102,6 +102,20 @@ class OutController {
     });
   }
 
+  /** https://expressjs.com/en/resources/middleware/session.html, "User login" */
+  @SingleSessionLogout()
+  @Post('by-hand')
+  @Redirect('/me')
+  byHand(@Req() request: UserRequest): void {
+    request.session.save(() => {
+      try {
+        request.session.regenerate(() => logouts.emit('by hand', 'over'));
+      } catch (error) {
+        logouts.emit('by hand', error);
+      }
+    });
+  }
+
   @SingleSessionLogout()
   @Post('twice')
   @Redirect('/me')
@@ -197,6 +211,15 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
       }
     },
   );
+
+  it('by hand finds the cookie session until its end, which no handler waits for: to miss it would end the process', async () => {
+    const { application, user, browser } = await signedIn(store);
+    const over = once(logouts, 'by hand');
+    expect((await browser.post('/out/by-hand')).status).toBe(302);
+    expect(await over).toEqual(['over']);
+    expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+    expect(await liveSessionsOf(application, user)).toEqual([]);
+  });
 
   it.each(['guard', 'interceptor'])(
     'ends all of the user where a %s is faster than the interceptor of the logout route',
