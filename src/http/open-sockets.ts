@@ -33,14 +33,14 @@ export class OpenSockets {
     // At once: messages come while the session is being checked, and are checked by this request themselves.
     const request = socket.sharesRequest ? this.ownRequestOf(call.request) : call.request;
     rememberRequest(client as object, request);
+    // Who signed in anew meanwhile may have been answered first.
+    const isLatest = (): boolean => this.latestCalls.get(client as object) === call;
     try {
       const current = await this.sessionOf(request);
-      // Who signed in anew meanwhile may have been answered first.
-      const isLatest = this.latestCalls.get(client as object) === call;
-      if (socket.isOpen && isLatest) this.watch(client as object, socket, request);
+      if (socket.isOpen && isLatest()) this.watch(client as object, socket, request);
       return current;
     } catch (error) {
-      this.refuse(socket, error);
+      if (isLatest()) this.refuse(socket, error);
       return undefined;
     }
   }

@@ -570,12 +570,15 @@ class FakeSocketIo {
 class FakeSocket {
   readonly readyState = 1;
   readonly closings: unknown[] = [];
+  readonly listeners: (() => void)[] = [];
 
   close(code: number, reason: string): void {
     this.closings.push([code, reason]);
   }
 
-  once(): void {}
+  once(_: string, listener: () => void): void {
+    this.listeners.push(listener);
+  }
 }
 
 describe('closeWhenEnded()', () => {
@@ -652,6 +655,27 @@ describe('closeWhenEnded()', () => {
       await service.end(alice.sessionId, { reason: 'logout' });
       await service.end(bob.sessionId, { reason: 'admin' });
       expect(client.closings).toEqual([[4401, 'admin']]);
+    });
+
+    it('leaves the socket open to who signed in last, whoever is refused last', async () => {
+      let slow: unknown;
+      let release!: () => void;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      const maxSessions = async (user: unknown): Promise<number> => {
+        if (user === slow) await released;
+        return 1;
+      };
+      const application = await start('ws', databaseUrl, { options: { maxSessions } });
+      const service = application.app.get(SingleSessionService);
+      const [alice, bob] = [await someoneByToken(application), await someoneByToken(application)];
+      await service.end(alice.sessionId);
+      slow = { ...alice.user, sid: alice.sessionId };
+      const client = new FakeSocket();
+      const first = service.closeWhenEnded(client, { user: slow });
+      await service.closeWhenEnded(client, { user: { ...bob.user, sid: bob.sessionId } });
+      release();
+      expect(await first).toBeUndefined();
+      expect(client.closings).toEqual([]);
     });
 
     it('keeps sockets of socket.io apart whose cookie sessions are set on the request that they share', async () => {
