@@ -76,13 +76,15 @@ export class OpenSockets {
   }
 
   private watch(client: object, socket: Socket, request: SessionRequest): void {
-    this.watches.get(client)?.unsubscribe();
+    const before = this.watches.get(client);
+    // Once: a client that renews its token does so on one socket for days.
+    if (before === undefined) socket.onceClosed(() => this.watches.get(client)?.unsubscribe());
+    else before.unsubscribe();
     const watch = this.requestCheck.whenEnded(request).subscribe({
       next: (end) => socket.close(end),
       error: (error: unknown) => this.refuse(socket, error),
     });
     this.watches.set(client, watch);
-    socket.onceClosed(() => watch.unsubscribe());
   }
 
   // Never throws: nobody waits for handleConnection(), and a rejection that nobody handles ends the process.

@@ -678,6 +678,17 @@ describe('closeWhenEnded()', () => {
       expect(client.closings).toEqual([]);
     });
 
+    it('waits once for the close of a socket, however often somebody signs in on it', async () => {
+      const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
+      const client = new FakeSocket();
+      for (let time = 0; time < 3; time++)
+        expect(await sessions.closeWhenEnded(client, { user: { ...user, sid } })).toMatchObject({ id: sid });
+      expect(client.listeners).toHaveLength(1);
+      client.listeners[0]!();
+      await sessions.end(sid);
+      expect(client.closings).toEqual([]);
+    });
+
     it('keeps sockets of socket.io apart whose cookie sessions are set on the request that they share', async () => {
       const [alice, bob] = [await someoneByToken(place), await someoneByToken(place)];
       const request = { headers: {}, session: {} };
