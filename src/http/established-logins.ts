@@ -17,7 +17,7 @@ import {
 } from './request.js';
 import { nodeResponseOf } from './response.js';
 import type { Route } from './route.js';
-import { onceClosed, unlessCookieSent } from './unless-answered.js';
+import { onceClosed, unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 
@@ -52,7 +52,10 @@ export class EstablishedLogins {
     // Its interceptor admits it after all guards: the next may ask for a second factor.
     if (route?.kind === 'login' && login?.route !== route) return this.leaveOpen(request, route, response);
     const { session, takeBack } = await this.logins.admitNew(user, request, 'cookie', response);
-    if (response) unlessCookieSent(response, () => carrierOf(request, session.id), takeBack);
+    if (response === undefined) return;
+    // In place of the login that its interceptor has admitted.
+    if (route?.kind === 'login') unlessAnswered(response, takeBack);
+    else unlessCookieSent(response, () => carrierOf(request, session.id), takeBack);
   }
 
   /** To be called with the error that Passport met on the way to a login. With a new id, the cookie session of before is gone. */

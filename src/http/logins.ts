@@ -173,7 +173,10 @@ export class Logins {
     request: SessionRequest,
     credential: Credential,
   ): Promise<void> {
-    forgetLogin(request);
+    const { login } = stateOf(request);
+    // Then the cookie session is of another login on the same request.
+    const isReplaced = login !== undefined && login.session.id !== id;
+    if (!isReplaced) forgetLogin(request);
     await this.sessions
       .takeBack(id, loginId)
       .catch((error: Error) =>
@@ -181,7 +184,7 @@ export class Logins {
           `A login failed after it was admitted, and session ${id} could not be ended. ${error.message}`,
         ),
       );
-    if (credential === 'cookie') await destroyCookieSession(request);
+    if (credential === 'cookie' && !isReplaced) await destroyCookieSession(request);
   }
 }
 

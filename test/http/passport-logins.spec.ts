@@ -1,14 +1,18 @@
 import { EventEmitter, once } from 'node:events';
+import { get } from 'node:http';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   Catch,
   Controller,
   ForbiddenException,
+  Get,
   HttpCode,
   Injectable,
   Post,
   Req,
   Res,
+  StreamableFile,
   UseFilters,
   UseGuards,
   UseInterceptors,
@@ -119,6 +123,18 @@ class OddController {
     return {};
   }
 
+  @Get('two-users')
+  async twoUsersWithoutEnd(
+    @Req() request: UserRequest,
+    @Res({ passthrough: true }) response: PlatformResponse,
+  ): Promise<StreamableFile> {
+    nodeResponseOf(response).once('close', () => arrivals.emit('left'));
+    await this.twoUsers(request);
+    const endless = new Readable({ read: () => undefined });
+    endless.push('the first part');
+    return new StreamableFile(endless);
+  }
+
   @Post('login-alias')
   @HttpCode(200)
   alias(@Req() request: UserRequest): Promise<object> {
@@ -211,6 +227,7 @@ class OddController {
   async markedAndAgain(@Req() request: UserRequest, @CurrentSession() current: CurrentSession) {
     const other = request.headers[SECOND] ? userOf(request, SECOND) : request.user!;
     await logIn(request, other);
+    if (request.headers['x-then'] === 'fails') throw new ForbiddenException();
     return { first: current.id, second: request.session.singleSession };
   }
 }
@@ -295,6 +312,17 @@ async function loggedIn({ url }: { url: string }, { username }: TestUser): Promi
 const post = (browser: Browser, path: string, user: TestUser, headers = {}): Promise<Answer> =>
   browser.post(path, {}, { [USER]: user.username, ...headers });
 
+/** Leaves with the first part of the body. Resolves to the cookies. */
+function breakOff(url: string, headers: Record<string, string>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const asking = get(url, { headers, agent: false }, (answer) => {
+      const cookies = (answer.headers['set-cookie'] ?? []).map((set) => set.split(';', 1)[0]!);
+      answer.once('data', () => resolve((asking.destroy(), cookies.join('; '))));
+    });
+    asking.on('error', reject);
+  });
+}
+
 const usernameOf = async (browser: Browser): Promise<string | undefined> =>
   (await browser.get('/me')).body.user?.username;
 
@@ -325,6 +353,20 @@ describe('request.logIn()', () => {
     expect(await usernameOf(browser)).toBe(second.username);
     expect(await liveSessionsOf(two, first)).toEqual([]);
     expect(await liveSessionsOf(two, second)).toHaveLength(1);
+  });
+
+  it('as two users in one request leaves the last one signed in when the browser breaks off what came with its cookie', async () => {
+    const [first, second] = [newUser({ users }), newUser({ users })];
+    const headers = { [USER]: first.username, [SECOND]: second.username };
+    const left = once(arrivals, 'left');
+    const browser = new Browser(two.url, await breakOff(`${two.url}/odd/two-users`, headers));
+    await left;
+    await eventually(
+      () => liveSessionsOf(two, first),
+      (live) => live.length === 0,
+    );
+    expect(await liveSessionsOf(two, second)).toHaveLength(1);
+    expect(await usernameOf(browser)).toBe(second.username);
   });
 
   it('is admitted by its other name, too', async () => {
@@ -539,5 +581,15 @@ describe('a marked login route with a second factor', () => {
       () => liveSessionsOf(two, user),
       (live) => live.length === 0,
     );
+  });
+
+  it('whose handler signs in as somebody else, and fails then, leaves nobody signed in and no session of either', async () => {
+    const [user, other] = [newUser({ users }), newUser({ users })];
+    const browser = new Browser(two.url);
+    const headers = { [SECOND]: other.username, 'x-then': 'fails' };
+    expect((await browser.post('/odd/marked-and-again', password(user), headers)).status).toBe(403);
+    expect(await usernameOf(browser)).toBeUndefined();
+    expect(await liveSessionsOf(two, user)).toEqual([]);
+    expect(await liveSessionsOf(two, other)).toEqual([]);
   });
 });
