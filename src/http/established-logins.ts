@@ -66,11 +66,13 @@ export class EstablishedLogins {
 
   /** To be called before Passport logs out, and what it gives afterwards. */
   beginLogout(request: SessionRequest): (error: unknown) => Promise<void> {
-    const stamp = stampOf(request);
+    const [stamp, id] = [stampOf(request), sessionIdOf(request)];
     let over: () => void;
     stateOf(request).loggedOut = new Promise((resolve) => (over = resolve));
     return async (error) => {
-      if (!error && stamp !== undefined) await this.leave(request, stamp);
+      // Where Passport failed with a new id, the browser gets a cookie for that all the same.
+      const isLeft = !error || sessionIdOf(request) !== id;
+      if (isLeft && stamp !== undefined) await this.leave(request, stamp);
       over();
     };
   }

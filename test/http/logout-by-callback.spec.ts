@@ -56,6 +56,16 @@ class SilentStore extends MemoryStore {
   }
 }
 
+/** A store that cannot destroy what it keeps while it is told so. */
+class KeepingStore extends MemoryStore {
+  keeps = false;
+
+  override destroy(id: string, done?: (error?: unknown) => void): void {
+    if (this.keeps) later(() => done?.(new Error('the store keeps it')));
+    else super.destroy(id, done);
+  }
+}
+
 function later(act: () => void, turns = 20): void {
   setImmediate(() => (turns > 0 ? later(act, turns - 1) : act()));
 }
@@ -142,6 +152,11 @@ class OutController {
   unmarked(@Req() request: Cart, @Res() response: PlatformResponse): void {
     request.session.cart = 'kept';
     request.logout({ keepSessionInfo: true }, () => void response.status(302).redirect('/me'));
+  }
+
+  @Post('awaited')
+  async awaited(@Req() request: UserRequest): Promise<void> {
+    await loggedOut(request);
   }
 
   @Post('cart')
@@ -267,6 +282,27 @@ it('a logout that Passport cannot complete in time is answered, and may be compl
     store.speak();
     await left;
     expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+  } finally {
+    await application.close();
+  }
+});
+
+it('a logout that Passport cannot complete, but for which it has changed the cookie session, leaves no session that nobody holds', async () => {
+  const store = new KeepingStore();
+  const application = await startApplication(databaseUrl, {
+    users,
+    controllers: [OutController],
+    session: { store },
+  });
+  try {
+    const user = newUser({ users });
+    const browser = new Browser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    store.keeps = true;
+    expect((await browser.post('/out/awaited')).status).toBe(500);
+    store.keeps = false;
+    expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+    expect(await liveSessionsOf(application, user)).toEqual([]);
   } finally {
     await application.close();
   }
