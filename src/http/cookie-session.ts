@@ -57,6 +57,10 @@ export function stampOf({ session }: SessionRequest): string | undefined {
   return isSessionId(found) ? found : 'unreadable';
 }
 
+/** Whether somebody is signed in in the cookie session, were it by a login from the time before this module. */
+export const isOfSomebody = ({ session }: SessionRequest): boolean =>
+  session?.singleSession !== undefined || session?.passport?.user !== undefined;
+
 function called(call: (done: (error?: unknown) => void) => unknown): Promise<void> {
   return new Promise((resolve, reject) => call((error) => (error ? reject(error as Error) : resolve())));
 }

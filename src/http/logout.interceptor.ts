@@ -9,7 +9,7 @@ import { concatMap, tap, type Observable } from 'rxjs';
 import { answered } from '../session/answered.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
-import { stampOf, takeOutCookieSession } from './cookie-session.js';
+import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
 import { Hints } from './hints.js';
 import { once } from './once.js';
 import {
@@ -32,13 +32,16 @@ const HINT_FOR_TOKENS =
  * The handler may have done it, or have begun an anonymous session that is none of ours. While Passport's logout is at work
  * with it, it stays: to miss it would end the process.
  */
-async function leaveCookieSession(request: SessionRequest, stamp: string): Promise<(() => void) | void> {
+async function leaveCookieSession(
+  request: SessionRequest,
+  stamp: string | undefined,
+): Promise<(() => void) | void> {
   const { loggedOut = Promise.resolve() } = stateOf(request);
   const isOver = await answered(loggedOut).then(
     () => true,
     () => false,
   );
-  if (isOver && stampOf(request) === stamp) return takeOutCookieSession(request);
+  if (isOver && stampOf(request) === stamp && isOfSomebody(request)) return takeOutCookieSession(request);
 }
 
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
@@ -62,7 +65,7 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     state.endedStamp = stamp;
     // What else the same request asks for, as the next field of a GraphQL mutation, is asked by nobody any more.
     state.checked = undefined;
-    if (stamp === undefined) return next.handle();
+    if (!isOfSomebody(request)) return next.handle();
     const leave = once(() => leaveCookieSession(request, stamp));
     // A handler may be at work with it until it answers, and its callbacks longer than it says.
     if (response !== undefined && !nodeResponseOf(response).headersSent) {

@@ -91,6 +91,15 @@ describe("with unregistered: 'adopt'", () => {
     expect(await liveSessionsOf(application, user)).toHaveLength(1);
   });
 
+  it('a cookie session of before that begins with a logout is anonymous from then on', async () => {
+    const browser = await loggedInBefore(application, user);
+    const copy = browser.copy();
+    expect((await browser.post('/logout')).status).toBe(204);
+    for (const one of [browser, copy])
+      expect((await one.get('/me')).body).toEqual({ user: null, session: null });
+    expect(await rowsOf(application, user)).toEqual([]);
+  });
+
   it('an adopted session that was ended is not adopted again, even when a slow request saves it as it was [P2]', async () => {
     const service = application.app.get(SingleSessionService);
     const browser = await loggedInBefore(application, user);
