@@ -60,8 +60,10 @@ export class EstablishedLogins {
 
   /** To be called with the error that Passport met on the way to a login. With a new id, the cookie session of before is gone. */
   async fail(error: unknown, request: SessionRequest): Promise<void> {
-    if (stateOf(request).arrivedSessionId !== sessionIdOf(request))
-      await this.logins.discardCookieSession(request, error);
+    const { arrivedSessionId, login } = stateOf(request);
+    if (arrivedSessionId === sessionIdOf(request)) return;
+    await login?.takeBack();
+    await this.logins.discardCookieSession(request, error);
   }
 
   /** To be called before Passport logs out, and what it gives afterwards. */

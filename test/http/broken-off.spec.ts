@@ -78,6 +78,14 @@ class BrokenController {
     return {};
   }
 
+  @SkipSingleSession()
+  @Post('another')
+  async another(@Req() request: Visit, @Body() form: { first: string; second: string }): Promise<void> {
+    await logIn(request, this.people.get(form.first)!);
+    store.fails = true;
+    await logIn(request, this.people.get(form.second)!);
+  }
+
   @Post('rebind')
   async rebind(@Req() request: Visit, @Res() response: PlatformResponse): Promise<void> {
     const { passport } = request.session as { passport?: unknown };
@@ -190,6 +198,16 @@ it('a login that Passport could not establish takes the session with it whose co
   expect((await browser.get('/me')).body.user ?? null).toBeNull();
   expect(await liveSessionsOf(application, user)).toEqual([]);
   expect((await browser.login(user.username)).status).toBe(200);
+});
+
+it('a login that Passport could not establish takes the one with it that the same request was before', async () => {
+  const [first, second] = [newUser({ users }), newUser({ users })];
+  const browser = new Browser(application.url);
+  const names = { first: first.username, second: second.username };
+  expect((await browser.post('/broken/another', names)).status).toBe(500);
+  expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+  expect(await liveSessionsOf(application, first)).toEqual([]);
+  expect(await liveSessionsOf(application, second)).toEqual([]);
 });
 
 it('a login that an interceptor tries again is no login with a token in place of the cookie', async () => {
