@@ -1,7 +1,7 @@
 import { answered } from '../session/answered.js';
 import { isSessionId } from '../session/session-id.js';
 import { responseTo, sessionIdOf, type CookieSession, type SessionRequest } from './request.js';
-import { isGone } from './unless-answered.js';
+import { isGone, onceClosed } from './unless-answered.js';
 import { nodeResponseOf } from './response.js';
 
 /** How long an answer waits until a cookie session is destroyed, in milliseconds. */
@@ -18,9 +18,13 @@ export async function stamp(cookieSession: CookieSession, id: string): Promise<v
  * so a store that does not do it is not waited for.
  */
 export async function destroyCookieSession(request: SessionRequest): Promise<void> {
+  const { session } = request;
   const response = responseTo(request);
+  if (!session || response === undefined) return destroy(request, false);
   // The handler does not know that its client is gone.
-  await destroy(request, response !== undefined && isGone(nodeResponseOf(response)));
+  await destroy(request, isGone(nodeResponseOf(response)));
+  // It may not know either that a time limit has answered for it.
+  onceClosed(response, () => void (request.session ??= session));
 }
 
 /**

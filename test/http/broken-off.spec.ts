@@ -8,13 +8,14 @@ import {
   Req,
   Res,
   UseGuards,
+  UseInterceptors,
   type CallHandler,
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
 import { APP_INTERCEPTOR } from '@nestjs/core';
 import { MemoryStore, type SessionData } from 'express-session';
-import { retry, type Observable } from 'rxjs';
+import { NEVER, retry, timeout, type Observable } from 'rxjs';
 import { SingleSessionLogin, SingleSessionService, SkipSingleSession } from '../../src/index.js';
 import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { Browser } from '../support/client.js';
@@ -28,6 +29,15 @@ type Visit = UserRequest & { session: { visited?: boolean } };
 /** Tells when a handler has signed in, with what it does afterwards; and then what came of that. */
 const handlers = new EventEmitter();
 
+function visit({ session }: Visit): void {
+  try {
+    session.visited = true;
+    handlers.emit('over', 'visited');
+  } catch (error) {
+    handlers.emit('over', error);
+  }
+}
+
 function goOn(request: Visit, response: PlatformResponse): void {
   nodeResponseOf(response).once('close', () => handlers.emit('left'));
   handlers.emit('signed in', () => {
@@ -39,6 +49,12 @@ function goOn(request: Visit, response: PlatformResponse): void {
       handlers.emit('over', error);
     }
   });
+}
+
+class TimeLimit implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(timeout(50));
+  }
 }
 
 @Controller('broken')
@@ -84,6 +100,16 @@ class BrokenController {
     await logIn(request, this.people.get(form.first)!);
     store.fails = true;
     await logIn(request, this.people.get(form.second)!);
+  }
+
+  /** Goes on when a time limit has answered for it. */
+  @UseInterceptors(TimeLimit)
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('slow')
+  slow(@Req() request: Visit, @Res({ passthrough: true }) response: PlatformResponse): Observable<unknown> {
+    nodeResponseOf(response).once('close', () => setImmediate(() => visit(request)));
+    return NEVER;
   }
 
   @Post('rebind')
@@ -198,6 +224,16 @@ it('a login that Passport could not establish takes the session with it whose co
   expect((await browser.get('/me')).body.user ?? null).toBeNull();
   expect(await liveSessionsOf(application, user)).toEqual([]);
   expect((await browser.login(user.username)).status).toBe(200);
+});
+
+it('a login for which a time limit has answered leaves its handler the cookie session: an error in its callback would end the process', async () => {
+  const user = newUser({ users });
+  const over = once(handlers, 'over');
+  const browser = new Browser(application.url);
+  expect((await browser.login(user.username, '/broken/slow')).status).toBe(500);
+  expect(await over).toEqual(['visited']);
+  expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
+  expect(await liveSessionsOf(application, user)).toEqual([]);
 });
 
 it('a login that Passport could not establish takes the one with it that the same request was before', async () => {
