@@ -36,12 +36,14 @@ export interface SessionRequest {
 
 /** The part of Node's response that we touch. */
 export interface NodeResponse {
-  readonly statusCode: number;
+  statusCode: number;
   readonly headersSent: boolean;
   readonly writableFinished: boolean;
   readonly destroyed: boolean;
-  setHeader(name: string, value: string): unknown;
+  setHeader(name: string, value: string | string[]): unknown;
   getHeader(name: string): unknown;
+  getHeaders(): Record<string, string | string[]>;
+  removeHeader(name: string): unknown;
   /** Of HTTP/2. */
   readonly stream?: { readonly destroyed: boolean; readonly aborted: boolean };
   once(event: 'close' | 'finish', listener: () => void): unknown;
@@ -51,10 +53,12 @@ export interface NodeResponse {
 
 /** The part of Fastify's reply that we touch. */
 export interface Reply {
-  readonly statusCode: number;
+  statusCode: number;
   readonly raw: NodeResponse;
-  header(name: string, value: string): unknown;
+  header(name: string, value: string | string[]): unknown;
   getHeader(name: string): unknown;
+  getHeaders(): Record<string, string | string[]>;
+  removeHeader(name: string): unknown;
   send: (...parts: unknown[]) => unknown;
 }
 

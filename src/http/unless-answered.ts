@@ -1,5 +1,5 @@
 import type { NodeResponse, SessionResponse } from './request.js';
-import { nodeResponseOf } from './response.js';
+import { keepHead, nodeResponseOf } from './response.js';
 
 type Door = (...parts: unknown[]) => unknown;
 
@@ -23,12 +23,21 @@ export function beforeAnswer(
   work: (status: number) => Promise<(() => void) | void> | undefined,
 ): void {
   const node = nodeResponseOf(response);
-  const holdBack = (answer: { readonly statusCode: number }, door: Door): Door => {
+  const holdBack = (answer: SessionResponse, door: Door): Door => {
+    let isHeld = false;
+    let isTwice = false;
     return (...parts) => {
+      isTwice = isHeld;
+      if (isHeld) return answer;
       const working = work(answer.statusCode);
       if (working === undefined) return door.apply(answer, parts);
+      isHeld = true;
+      const putHeadBack = keepHead(answer);
       void working
         .then((afterwards) => {
+          isHeld = false;
+          // To Node the first answer is the answer, and whoever gives another does not know that it has not left.
+          if (isTwice) putHeadBack();
           door.apply(answer, parts);
           if (answer === node) afterwards?.();
         })

@@ -159,6 +159,32 @@ class OutController {
     await loggedOut(request);
   }
 
+  /** What comes first is the answer; Node, Express and Nest complain of the other at most in the log. */
+  @Post('redirect-and-body')
+  redirectAndBody(@Res({ passthrough: true }) response: PlatformResponse): object {
+    response.status(302).redirect('/me');
+    return { some: 'thing' };
+  }
+
+  @Post('redirect-and-error')
+  async redirectAndError(@Res() response: PlatformResponse): Promise<void> {
+    response.status(302).redirect('/me');
+    await Promise.resolve();
+    throw new Error('too late');
+  }
+
+  @SingleSessionLogout()
+  @Post('marked/redirect-and-body')
+  markedRedirectAndBody(@Res({ passthrough: true }) response: PlatformResponse): object {
+    return this.redirectAndBody(response);
+  }
+
+  @SingleSessionLogout()
+  @Post('marked/redirect-and-error')
+  markedRedirectAndError(@Res() response: PlatformResponse): Promise<void> {
+    return this.redirectAndError(response);
+  }
+
   @Post('cart')
   cart(@Req() { session, user }: Cart, @CurrentSession() current?: CurrentSession): object {
     return { cart: session.cart ?? null, user: user ?? null, session: current ?? null };
@@ -252,6 +278,22 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
     expect((await browser.post('/out/twice', other)).status).toBe(302);
     expect(await liveSessionsOf(application, other)).toEqual([]);
   });
+
+  it.each(['redirect-and-body', 'redirect-and-error'])(
+    'that answers twice is answered as without us (%s)',
+    async (name) => {
+      const { user, browser, application } = await signedIn(store);
+      const head = ({ status, headers, body }: Answer): unknown => [
+        status,
+        body,
+        ...['location', 'content-type', 'content-length', 'etag'].map((one) => headers.get(one)),
+      ];
+      const expected = head(await browser.post(`/out/${name}`));
+      expect(head(await browser.post(`/out/marked/${name}`))).toEqual(expected);
+      expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+    },
+  );
 
   it.each(['kept', 'unmarked'])(
     'that keeps what is in the cookie session keeps it without our session (%s)',
