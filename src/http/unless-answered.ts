@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import type { NodeResponse, SessionResponse } from './request.js';
 import { keepHead, nodeResponseOf } from './response.js';
 
@@ -32,6 +33,7 @@ export function beforeAnswer(
       const working = work(answer.statusCode);
       if (working === undefined) return door.apply(answer, parts);
       isHeld = true;
+      parts.forEach(bearError);
       const putHeadBack = keepHead(answer);
       void working
         .then((afterwards) => {
@@ -48,6 +50,11 @@ export function beforeAnswer(
   node.end = holdBack(node, node.end);
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
+}
+
+/** Nobody listens yet to a stream that fails before it is sent, and its error would end the process. Fastify notices then. */
+function bearError(part: unknown): void {
+  if (part instanceof Readable) part.once('error', () => undefined);
 }
 
 /**

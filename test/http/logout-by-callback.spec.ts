@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   Body,
@@ -20,7 +21,7 @@ import { CurrentSession, SingleSessionLogout } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import type { PlatformResponse } from '../support/platform.js';
+import { platform, type PlatformResponse } from '../support/platform.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
 import { logIn, type UserRequest } from '../support/ways-in.js';
 
@@ -185,6 +186,15 @@ class OutController {
     return this.redirectAndError(response);
   }
 
+  /** Fastify takes streams. */
+  @SingleSessionLogout()
+  @Post('file')
+  file(@Res() response: PlatformResponse): void {
+    const file = new Readable({ read: () => undefined });
+    response.send(file);
+    file.destroy(new Error('the file is not there'));
+  }
+
   @Post('cart')
   cart(@Req() { session, user }: Cart, @CurrentSession() current?: CurrentSession): object {
     return { cart: session.cart ?? null, user: user ?? null, session: current ?? null };
@@ -278,6 +288,14 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
     expect((await browser.post('/out/twice', other)).status).toBe(302);
     expect(await liveSessionsOf(application, other)).toEqual([]);
   });
+
+  if (platform === 'fastify')
+    it('that answers with a stream which fails before it is sent answers the error, which would end the process', async () => {
+      const { user, browser, application } = await signedIn(store);
+      expect((await browser.post('/out/file')).status).toBe(500);
+      expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+    });
 
   it.each(['redirect-and-body', 'redirect-and-error'])(
     'that answers twice is answered as without us (%s)',
