@@ -44,6 +44,7 @@ export interface NodeResponse {
   getHeader(name: string): unknown;
   getHeaders(): Record<string, string | string[]>;
   removeHeader(name: string): unknown;
+  readonly socket?: { readonly bytesWritten?: number | undefined } | null;
   /** Of HTTP/2. */
   readonly stream?: { readonly destroyed: boolean; readonly aborted: boolean };
   once(event: 'close' | 'finish', listener: () => void): unknown;

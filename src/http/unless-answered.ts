@@ -81,6 +81,7 @@ function unless(
 ): void {
   const node = nodeResponseOf(response);
   const isOver = isGone(node);
+  const isWritten = writingTo(node);
   // Without a socket, as in `inject()` of Fastify and behind adapters of serverless platforms, only the event says it.
   let isFinished = false;
   node.once('finish', () => (isFinished = true));
@@ -88,8 +89,17 @@ function unless(
     // HTTP/2 calls an answer finished, too, that its client has cancelled.
     const isDelivered =
       node.headersSent && (isFinished || node.writableFinished) && node.stream?.aborted !== true;
-    if (isOver || !isReached(node, isDelivered)) void undo();
+    if (isOver || !(isFinished || isWritten()) || !isReached(node, isDelivered)) void undo();
   });
+}
+
+/**
+ * Tells whether the connection has taken anything since. One that is destroyed, of which the answer learns a little later,
+ * drops what it is given, and Node calls that sent and finished. Where the connection does not say, it has.
+ */
+function writingTo({ socket }: NodeResponse): () => boolean {
+  const before = socket?.bytesWritten;
+  return () => before === undefined || (socket?.bytesWritten ?? Infinity) > before;
 }
 
 /** Calls `act` when the answer is over, whatever became of it: at once where its 'close' has been and gone. */

@@ -29,6 +29,12 @@ type Visit = UserRequest & { session: { visited?: boolean } };
 /** Tells when a handler has signed in, with what it does afterwards; and then what came of that. */
 const handlers = new EventEmitter();
 
+/** Answers in the moment between the end of the connection and that in which the answer learns of it. */
+function drop(response: PlatformResponse): void {
+  nodeResponseOf(response).socket!.destroy();
+  response.status(200).send({});
+}
+
 function visit({ session }: Visit): void {
   try {
     session.visited = true;
@@ -100,6 +106,19 @@ class BrokenController {
     await logIn(request, this.people.get(form.first)!);
     store.fails = true;
     await logIn(request, this.people.get(form.second)!);
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('dropped/marked')
+  droppedMarked(@Res() response: PlatformResponse): void {
+    drop(response);
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @Post('dropped/unmarked')
+  dropped(@Res() response: PlatformResponse): void {
+    drop(response);
   }
 
   /** Goes on when a time limit has answered for it. */
@@ -175,6 +194,19 @@ async function leaveAt(browser: ImpatientBrowser, path: string, body: object = {
 }
 
 describe('a login whose browser has left', () => {
+  it.each(['marked', 'unmarked'])('in the moment of the answer is taken back (%s)', async (name) => {
+    const user = newUser({ users });
+    await expect(
+      new Browser(application.url).login(user.username, `/broken/dropped/${name}`),
+    ).rejects.toThrow('fetch failed');
+    await eventually(
+      () => liveSessionsOf(application, user),
+      (live) => live.length === 0,
+      1_000,
+    );
+    expect((await new Browser(application.url).login(user.username)).status).toBe(200);
+  });
+
   it('is taken back, and its handler goes on to its end: an error in its callback would end the process', async () => {
     const user = newUser({ users });
     const handler = await leaveAt(new ImpatientBrowser(application.url), '/broken/callback', user);

@@ -46,6 +46,22 @@ describe('a login is taken back', () => {
     expect(undo).toHaveBeenCalledTimes(times);
   });
 
+  it('when the connection was destroyed a moment before, and dropped the answer that Node calls finished', () => {
+    const { response, say } = closing({ socket: { bytesWritten: 7 } });
+    unlessAnswered(response, undo);
+    say('close');
+    expect(undo).toHaveBeenCalledTimes(1);
+  });
+
+  it('not when the connection has taken the answer', () => {
+    const socket = { bytesWritten: 7 };
+    const { response, say } = closing({ socket });
+    unlessAnswered(response, undo);
+    socket.bytesWritten += 100;
+    say('close');
+    expect(undo).not.toHaveBeenCalled();
+  });
+
   it('not when an answer without a socket is finished, which never says that all is written', () => {
     const { response, say } = closing({ writableFinished: false });
     unlessAnswered(response, undo);
