@@ -2,15 +2,16 @@ import {
   ForbiddenException,
   Inject,
   Injectable,
-  UnauthorizedException,
   type CanActivate,
   type ExecutionContext,
 } from '@nestjs/common';
+import { Hints } from '../session/hints.js';
 import { originOf } from '../http/origin.js';
 import { requestOf, type SessionRequest } from '../http/request.js';
 import type { Actor } from '../session/actor.js';
 import { Permissions } from '../session/permissions.js';
 import { Policy } from '../session/policy.js';
+import { refuseNobody } from './unread-token.js';
 
 const actors = new WeakMap<SessionRequest, Actor>();
 
@@ -20,6 +21,8 @@ export const actorOf = (request: object): Actor => actors.get(request as Session
 /** Lets administrators pass, judged from the user of this very request: a role that is lost is lost at once. */
 @Injectable()
 export class PermissionGuard implements CanActivate {
+  private readonly hints = new Hints();
+
   constructor(
     @Inject(Permissions) private readonly permissions: Permissions,
     @Inject(Policy) private readonly policy: Policy,
@@ -27,7 +30,7 @@ export class PermissionGuard implements CanActivate {
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const request = requestOf(context);
-    if (!request?.user) throw new UnauthorizedException();
+    if (!request?.user) return refuseNobody(request, 'admin', this.hints);
     const { id, username, roles } = this.policy.identityOf(request.user);
     const permission = await this.permissions.of(request.user, roles);
     if (!permission.logout) throw new ForbiddenException();

@@ -10,7 +10,7 @@ import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { exchanged, givenUp, requireFreshCookieSession, takenForPassword } from './login-request.js';
-import { Hints } from './hints.js';
+import { Hints } from '../session/hints.js';
 import { once } from './once.js';
 import { originOf } from './origin.js';
 import {

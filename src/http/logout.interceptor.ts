@@ -10,7 +10,7 @@ import { answered } from '../session/answered.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
-import { Hints } from './hints.js';
+import { Hints } from '../session/hints.js';
 import { once } from './once.js';
 import {
   bearerTokenOf,

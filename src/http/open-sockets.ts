@@ -6,9 +6,14 @@ import {
   SessionStoreUnavailableException,
   SessionUnknownException,
 } from './exceptions.js';
+import { Hints } from '../session/hints.js';
 import type { RequestCheck } from './request-check.js';
 import { forgetLogin, isAnonymous, knownStateOf, type SessionRequest } from './request.js';
 import { rememberRequest, requestOfClient, socketOf, type Farewell, type Socket } from './sockets.js';
+
+const REMEDY_FOR_SOCKETS =
+  'closeWhenEnded() found nobody on the request of a socket, and closed that. If it goes on for who is signed in: the handshake of a socket passes no middleware of main.ts and no guard. ' +
+  'With cookie sessions and socket.io, write server.engine.use(cookieSessions) and server.engine.use(passport.session()) in afterInit(server); with a token, verify it and write closeWhenEnded(client, { user }).';
 
 /** One call of closeWhenEnded(). */
 interface Call {
@@ -19,6 +24,7 @@ interface Call {
 /** Sockets that are closed when the session ends that opened them. */
 export class OpenSockets {
   private readonly logger = new Logger('SingleSession');
+  private readonly hints = new Hints();
   private readonly watches = new WeakMap<object, Subscription>();
   private readonly latestCalls = new WeakMap<object, Call>();
   private readonly ownRequests = new WeakMap<SessionRequest, SessionRequest>();
@@ -33,6 +39,7 @@ export class OpenSockets {
     // At once: messages come while the session is being checked, and are checked by this request themselves.
     const request = socket.sharesRequest ? this.ownRequestOf(call.request) : call.request;
     rememberRequest(client as object, request);
+    if (!('user' in call.request)) this.hints.give('socket of nobody', REMEDY_FOR_SOCKETS);
     // Who signed in anew meanwhile may have been answered first.
     const isLatest = (): boolean => this.latestCalls.get(client as object) === call;
     try {

@@ -8,7 +8,7 @@ import { mayHaveSent } from './browser.js';
 import { claimsOf, UNREADABLE, type Claim } from './claims.js';
 import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
-import { Hints } from './hints.js';
+import { Hints } from '../session/hints.js';
 import { originOf } from './origin.js';
 import {
   bearerTokenOf,

@@ -96,6 +96,23 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
   });
 
   it.each([
+    ['admin', '/admin/sessions', { admin: { roles: ['admin'] } }],
+    ['selfService', '/sessions/mine', { selfService: true }],
+  ])('a token that no guard reads on the routes of %s', async (option, path, options) => {
+    await application.close();
+    application = await start(options);
+    warn.mockClear();
+    const token = new TokenClient(application.url);
+    await token.login(newUser({ users }, { roles: ['admin'] }).username);
+    expect((await new Browser(application.url).get(path)).status).toBe(401);
+    expect(warnings()).toEqual([]);
+    for (let n = 0; n < 2; n++) expect((await token.get(path)).status).toBe(401);
+    expect(warnings()).toEqual([
+      expect.stringMatching(new RegExp(`Write ${option}: .*guards: \\[AuthGuard\\('jwt'\\)\\]`)),
+    ]);
+  });
+
+  it.each([
     ['without `admin`', {}],
     ['with an `admin` that names nobody', { admin: {} }],
   ])('a storm, without a route that is not there, %s', async (_, options) => {

@@ -5,13 +5,14 @@ import {
   UseGuards,
   type CanActivate,
   type ExecutionContext,
+  Logger,
   type INestApplication,
 } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
 import { IoAdapter } from '@nestjs/platform-socket.io';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { RequestHandler } from 'express';
 import session, { MemoryStore } from 'express-session';
 import passport from 'passport';
@@ -30,7 +31,7 @@ import {
 } from '../support/live-sockets.js';
 import { platform } from '../support/platform.js';
 import { eventually } from '../support/sessions.js';
-import { watchStatements, type StatementWatch } from '../support/statements.js';
+import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
 
 const ISO = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
 // A cookie of @fastify/session is not one that a middleware of Express could read.
@@ -526,9 +527,16 @@ describe('sockets of several namespaces on one connection of socket.io', () => {
     });
 
     it('are refused where the session of the connection has ended since', async () => {
-      const client = await someoneNew(here);
-      const connection = new LiveConnection(here.url, { cookie: client.browser.cookie! });
+      const place = await start('socket.io', log.url, { gateways: [GatewayA, GatewayB] });
+      const client = await someoneNew(place);
+      const connection = new LiveConnection(place.url, { cookie: client.browser.cookie! });
       await (await open(connection, '/a')).ask('who');
+      log.clear();
+      // The look of every second. The next would close the connection with the socket that is alone on it.
+      await eventually(
+        () => log.statements.some((text) => CHECK.test(text)),
+        (isLooked) => isLooked,
+      );
       await end(there, client);
       const b = await open(connection, '/b');
       const opened = await Promise.race([b.opened, b.closed]);
@@ -582,6 +590,20 @@ class FakeSocket {
 }
 
 describe('closeWhenEnded()', () => {
+  it('says once in the log how a handshake is authenticated, where nobody looked who it is [lesson 32]', async () => {
+    const sessions = (await start('ws')).app.get(SingleSessionService);
+    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    for (const request of [{ user: undefined }, {}, {}])
+      expect(await sessions.closeWhenEnded(new FakeSocket(), request)).toBeUndefined();
+    const warnings = warn.mock.calls.map(([text]) => String(text));
+    warn.mockRestore();
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /found nobody.*server\.engine\.use\(passport\.session\(\)\).*closeWhenEnded\(client, \{ user \}\)/,
+      ),
+    ]);
+  });
+
   it.each([undefined, null, {}, 'socket', { close: () => undefined }])(
     'refuses what is no socket: %p',
     async (client) => {
