@@ -152,8 +152,9 @@ export class Admissions {
       throw error;
     });
     if (result.outcome === 'not-entitled') throw new NotEntitledError(entitledBy!);
-    if (result.outcome === 'no-room') throw new NoRoomError(ruling.limit);
-    return result;
+    if (result.outcome !== 'no-room') return result;
+    if (result.displaces) void this.bookkeeper.markLater(ruling.identity.id);
+    throw new NoRoomError(ruling.limit);
   }
 
   // A login that was answered with an error must not come to life. Its statement may still be on its way to the database

@@ -38,8 +38,7 @@ export class RememberingStore extends SessionStore {
     let displaces = true;
     try {
       const result = await this.store.admit(admission);
-      displaces =
-        result.outcome === 'admitted' && !result.first && !(result.exempt && admission.replaces === null);
+      displaces = doesDisplace(result, admission);
       return result;
     } finally {
       // Also after an error: it may have been committed all the same.
@@ -90,4 +89,9 @@ export class RememberingStore extends SessionStore {
   sweep(): Promise<Sweep> {
     return this.store.sweep();
   }
+}
+
+function doesDisplace(result: AdmissionResult, { replaces }: Admission): boolean {
+  if (result.outcome === 'no-room') return result.displaces === true;
+  return result.outcome === 'admitted' && !result.first && !(result.exempt && replaces === null);
 }

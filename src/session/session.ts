@@ -50,7 +50,13 @@ export interface Admission {
 }
 
 /** `not-entitled`: what was taken in place of a password is not live, or not the user's. `exists`: the id is taken. */
-export type AdmissionResult = Admitted | { outcome: 'no-room' | 'not-entitled' | 'exists' };
+export type AdmissionResult = Admitted | Refused | { outcome: 'not-entitled' | 'exists' };
+
+export interface Refused {
+  outcome: 'no-room';
+  /** What was opened under an exemption that has ended since is dead now. */
+  displaces?: boolean;
+}
 
 export interface Admitted {
   outcome: 'admitted';

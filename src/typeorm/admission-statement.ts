@@ -74,8 +74,8 @@ interface Text {
 }
 
 /**
- * Upserts the slots row, the new id in front and the surplus dropped, and inserts the session's row. No row comes back:
- * no room, or not entitled. An inserted slots row has no xmax: nothing can have been displaced.
+ * Upserts the slots row, the new id in front and the surplus dropped, and inserts the session's row. No row comes back, or
+ * one that says what a refused login displaces: no room, or not entitled. An inserted slots row has no xmax: nothing can have been displaced.
  */
 function textOf(settings: AdmissionSettings, which: Case): Text {
   const { sessions, slots, cutoffs, exemptions, maxAge, stormWindow } = settings;
@@ -117,10 +117,18 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
         ]
       : []),
   ];
+  // Whoever is refused is limited, too, and no login may ever be admitted that would end what an exemption has left behind.
+  const raises = which.reject && !which.entitled;
+  const raised = `raised AS (
+    UPDATE ${slots} u SET generation = u.generation + 1, floor = u.generation
+    WHERE u.user_id = ${$('user')} AND NOT EXISTS (SELECT FROM slot) AND NOT (SELECT ruling.exempt FROM ruling)
+      AND EXISTS (SELECT FROM ${sessions} s WHERE s.user_id = u.user_id AND s.ended_at IS NULL AND s.exempt AND s.generation > u.floor)
+      AND ${inTime($('timeLeft'))}
+    RETURNING true AS displaces)`;
   const sameWindow = `u.storm_since > EXCLUDED.storm_since - ${ms(stormWindow)}`;
   const nextWindow = `u.storm_since > EXCLUDED.storm_since - 2 * ${ms(stormWindow)}`;
 
-  const sql = `WITH ruling AS MATERIALIZED (
+  const deciding = `WITH ruling AS MATERIALIZED (
     SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt,
       (SELECT k.floor FROM ${slots} k WHERE k.user_id = ${$('user')}::text) AS floor),
   slot AS (
@@ -140,13 +148,17 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
       storm_logins = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_logins + 1 ELSE 1 END,
       storm_before = CASE WHEN ${exempt} THEN 0 WHEN ${sameWindow} THEN u.storm_before WHEN ${nextWindow} THEN u.storm_logins ELSE 0 END
     ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
-    RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, ${$('id')} <> ALL (u.active) AS exempt, u.storm_logins AS logins)
-  INSERT INTO ${sessions}
+    RETURNING u.generation, u.cutoff, u.xmax = 0 AS first, ${$('id')} <> ALL (u.active) AS exempt, u.storm_logins AS logins)`;
+  const inserting = `INSERT INTO ${sessions}
     (id, logins, user_id, username, roles, administrator, generation, exempt, cutoff, created_at, last_seen_at, expires_at, ip, user_agent)
   SELECT ${$('id')}, ${$('logins')}::uuid[], ${$('user')}, ${$('username')}, ${$('roles')}, ${$('administrator')}, slot.generation, slot.exempt,
     slot.cutoff, now(), now(), now() + ${ms(maxAge)},
     ${ipv4IfMapped(`${$('ip')}::inet`)}, ${$('userAgent')}::text FROM slot
   WHERE ${inTime($('timeLeft'))}
   RETURNING (SELECT slot.first FROM slot), exempt, (SELECT slot.logins FROM slot)`;
+  const sql = raises
+    ? `${deciding}, ${raised}, inserted AS (${inserting})
+  SELECT *, false AS displaces FROM inserted UNION ALL SELECT NULL, NULL, NULL, displaces FROM raised`
+    : `${deciding} ${inserting}`;
   return { sql, names };
 }

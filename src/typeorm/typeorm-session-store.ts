@@ -8,6 +8,7 @@ import {
   type EndedSession,
   type EndOrder,
   type RefreshOrder,
+  type Refused,
   type ShareOrder,
 } from '../session/session.js';
 import { SessionStore, type Sweep } from '../session/session-store.js';
@@ -32,7 +33,7 @@ export type StoreSettings = Omit<
 /** `late`: not in sight of the statement that ended it. */
 type EndRow = EndedRow & { late?: boolean };
 
-type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'>;
+type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'> & Pick<Refused, 'displaces'>;
 
 const UNIQUE_VIOLATION = '23505';
 const NO_LIMIT = 2 ** 31 - 1;
@@ -83,8 +84,11 @@ export class TypeOrmSessionStore extends SessionStore {
     const { sql, parameters } = this.admission(admission);
     try {
       const { records } = await this.database.run<AdmittedRow>(sql, parameters);
-      if (records[0] !== undefined) return { outcome: 'admitted', ...records[0] };
-      return { outcome: (await this.isEntitled(admission)) ? 'no-room' : 'not-entitled' };
+      const [row] = records;
+      if (row === undefined)
+        return { outcome: (await this.isEntitled(admission)) ? 'no-room' : 'not-entitled' };
+      const { displaces, ...admitted } = row;
+      return displaces ? { outcome: 'no-room', displaces } : { outcome: 'admitted', ...admitted };
     } catch (error) {
       // The only unique key that the statement does not handle itself is the session's id.
       if ((error as { code?: unknown }).code === UNIQUE_VIOLATION) return { outcome: 'exists' };

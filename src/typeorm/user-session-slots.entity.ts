@@ -10,7 +10,10 @@ export class UserSessionSlots {
   @PrimaryColumn('text', { name: 'user_id' })
   userId: string;
 
-  /** One higher at each admission, and when somebody becomes an administrator; starts from the clock, so that a row made anew never counts below an older one. */
+  /**
+   * One higher at each admission, when somebody becomes an administrator, and when a refused login raises the floor; starts
+   * from the clock, so that a row made anew never counts below an older one.
+   */
   @Column('bigint')
   generation: string;
 

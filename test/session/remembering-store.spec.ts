@@ -120,6 +120,7 @@ describe('an admission', () => {
     ['that was the first of its user', { ...ADMITTED, first: true } as AdmissionResult, {}, []],
     ['of an exempt user, also by an exemption at run time', EXEMPT, {}, []],
     ['that found no room', { outcome: 'no-room' }, {}, []],
+    ['that found none, and ended exempt sessions', { outcome: 'no-room', displaces: true }, {}, ['alice']],
     ['that was there already', { outcome: 'exists' }, {}, []],
   ])('%s: forgets and tells what it must, nothing else', async (_, result, more, expected) => {
     desk.admission = result;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { QueryRunner } from 'typeorm';
+import { NoRoomError } from '../../src/session/admissions.js';
 import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, STORE_SETTINGS, times } from '../support/store.js';
@@ -46,6 +47,24 @@ async function overtaken(user: string, lock: string): Promise<string[]> {
 
 const exempt = (value: string): Promise<unknown> =>
   one.store.addExemption({ kind: 'username', value, expiresAt: null }, SIGNATURE);
+
+it('a login that waits for its row and is refused ends what was opened under an exemption, too [lesson 11; P1]', async () => {
+  const worker = someone('worker');
+  const rejecting = one.bench.sessions({ onLimit: 'reject' });
+  const before = await rejecting.login(worker);
+  const during = await one.bench.sessions({ exempt: { usernames: [worker] } }).login(worker);
+  const runner = one.bench.dataSource.createQueryRunner();
+  await runner.startTransaction();
+  await runner.query('UPDATE user_session_slots SET storm_logins = storm_logins + 1 WHERE user_id = $1', [
+    worker,
+  ]);
+  const refused = rejecting.login(worker).catch((error: unknown) => error);
+  await waiting(one.bench, 1);
+  await runner.commitTransaction();
+  await runner.release();
+  expect(await refused).toBeInstanceOf(NoRoomError);
+  expect(await rejecting.states([before, during])).toEqual(['live', 'superseded']);
+});
 
 describe('a login that began under an exemption', () => {
   it('and waits while that is removed and another login is limited, is limited too [P1]', async () => {

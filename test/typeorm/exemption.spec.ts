@@ -125,6 +125,25 @@ describe('when an exemption ends', () => {
     await expect(rejecting.login(worker)).rejects.toThrow(NoRoomError);
   });
 
+  it.each(['', ', after the others were ended'])(
+    'a login that finds no room is refused, and ends what was opened under it all the same%s [lesson 11; P1]',
+    async (afterOthers) => {
+      const worker = someone('worker');
+      const rejecting = bench.sessions({ onLimit: 'reject' });
+      const before = await rejecting.login(worker);
+      if (afterOthers) await rejecting.ends({ scope: 'others', sessionId: before, userId: worker });
+      const during = await exempting(worker).login(worker);
+      await expect(rejecting.login(worker)).rejects.toThrow(NoRoomError);
+      await until(async () => (await bench.row(during))!.end_reason === 'superseded');
+      expect(await rejecting.states([before, during])).toEqual(['live', 'superseded']);
+      const version = (): Promise<unknown> =>
+        bench.query('SELECT xmin::text FROM user_session_slots WHERE user_id = $1', [worker]);
+      const settled = await version();
+      await expect(rejecting.login(worker)).rejects.toThrow(NoRoomError);
+      expect(await version()).toEqual(settled);
+    },
+  );
+
   it('racing logins of both kinds leave the limit and what was opened after the last enforced one [P1]', async () => {
     for (let round = 0; round < 20; round++) {
       const worker = someone('worker');
