@@ -34,6 +34,12 @@ export interface SessionRequest {
   server?: unknown;
 }
 
+/** The part of a connection that we touch. */
+export interface Connection {
+  readonly destroyed?: boolean;
+  once?(event: 'close', listener: () => void): unknown;
+}
+
 /** The part of Node's response that we touch. */
 export interface NodeResponse {
   statusCode: number;
@@ -45,6 +51,7 @@ export interface NodeResponse {
   getHeaders(): Record<string, string | string[]>;
   removeHeader(name: string): unknown;
   readonly socket?: { readonly bytesWritten?: number | undefined } | null;
+  readonly req?: { readonly socket?: Connection | null };
   /** Of HTTP/2. */
   readonly stream?: { readonly destroyed: boolean; readonly aborted: boolean };
   once(event: 'close' | 'finish', listener: () => void): unknown;

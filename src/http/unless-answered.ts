@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { awaitedConnection, onceCut } from './connections.js';
 import type { NodeResponse, SessionResponse } from './request.js';
 import { keepHead, nodeResponseOf } from './response.js';
 
@@ -95,20 +96,34 @@ function unless(
 
 /**
  * Tells whether the connection has taken anything since. One that is destroyed, of which the answer learns a little later,
- * drops what it is given, and Node calls that sent and finished. Where the connection does not say, it has.
+ * drops what it is given, and Node calls that sent and finished. Where the connection does not say, it has, unless the
+ * answer still waits for its turn.
  */
-function writingTo({ socket }: NodeResponse): () => boolean {
+function writingTo(node: NodeResponse): () => boolean {
+  const { socket } = node;
   const before = socket?.bytesWritten;
-  return () => before === undefined || (socket?.bytesWritten ?? Infinity) > before;
+  return () =>
+    before === undefined
+      ? awaitedConnection(node) === undefined
+      : (socket?.bytesWritten ?? Infinity) > before;
 }
 
 /** Calls `act` when the answer is over, whatever became of it: at once where its 'close' has been and gone. */
 export function onceClosed(response: SessionResponse, act: () => void): void {
   const node = nodeResponseOf(response);
-  if (isGone(node)) act();
-  else node.once('close', act);
+  if (isGone(node)) return act();
+  const connection = awaitedConnection(node);
+  if (connection === undefined) return void node.once('close', act);
+  let isOver = false;
+  const close = (): void => {
+    letBe();
+    if (!isOver) act();
+    isOver = true;
+  };
+  const letBe = onceCut(connection, close);
+  node.once('close', close);
 }
 
 /** Whether nobody waits for the answer any more. An answer of HTTP/2 does not say it itself. */
-export const isGone = ({ destroyed, stream }: NodeResponse): boolean =>
-  destroyed || stream?.destroyed === true;
+export const isGone = (node: NodeResponse): boolean =>
+  node.destroyed || node.stream?.destroyed === true || awaitedConnection(node)?.destroyed === true;

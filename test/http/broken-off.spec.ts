@@ -1,8 +1,10 @@
 import { EventEmitter, once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   Body,
   Controller,
+  Get,
   Injectable,
   Post,
   Req,
@@ -17,7 +19,13 @@ import { APP_INTERCEPTOR } from '@nestjs/core';
 import { MemoryStore, type SessionData } from 'express-session';
 import { NEVER, retry, timeout, type Observable } from 'rxjs';
 import { SingleSessionLogin, SingleSessionService, SkipSingleSession } from '../../src/index.js';
-import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
+import {
+  LocalLoginGuard,
+  startApplication,
+  Users,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
@@ -119,6 +127,26 @@ class BrokenController {
   @Post('dropped/unmarked')
   dropped(@Res() response: PlatformResponse): void {
     drop(response);
+  }
+
+  /** Lets those wait that come behind it on its connection. */
+  @Get('before')
+  async before(): Promise<object> {
+    await once(handlers, 'go on');
+    return {};
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('behind/marked')
+  behindMarked(): object {
+    return {};
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @Post('behind/unmarked')
+  behind(): object {
+    return {};
   }
 
   /** Goes on when a time limit has answered for it. */
@@ -246,6 +274,54 @@ describe('a login whose browser has left', () => {
     expect((await browser.get('/me')).body.session.id).toBe(before[0]);
   });
 });
+
+/** Sends a login without waiting for the answer before, and resolves when it is admitted. */
+async function logInBehind(user: TestUser, path: string): Promise<Socket> {
+  const { hostname, port } = new URL(application.url);
+  const form = JSON.stringify({ username: user.username, password: user.username });
+  const head = ['host: localhost', 'content-type: application/json', `content-length: ${form.length}`];
+  const connection = connect(Number(port), hostname).setEncoding('latin1');
+  connection.write('GET /broken/before HTTP/1.1\r\nhost: localhost\r\n\r\n');
+  connection.write([`POST ${path} HTTP/1.1`, ...head, '', form].join('\r\n'));
+  await eventually(
+    () => liveSessionsOf(application, user),
+    (live) => live.length === 1,
+  );
+  return connection;
+}
+
+describe.each(['marked', 'unmarked'])(
+  'a login that waits behind another answer on its connection (%s)',
+  (name) => {
+    it('is taken back when the connection is closed before its turn comes', async () => {
+      const user = newUser({ users });
+      const connection = await logInBehind(user, `/broken/behind/${name}`);
+      connection.destroy();
+      await eventually(
+        () => liveSessionsOf(application, user),
+        (live) => live.length === 0,
+        1_000,
+      );
+      handlers.emit('go on');
+      expect((await new Browser(application.url).login(user.username)).status).toBe(200);
+    });
+
+    it('is signed in when its turn has come, and stays it when the connection is closed', async () => {
+      const user = newUser({ users });
+      const connection = await logInBehind(user, `/broken/behind/${name}`);
+      handlers.emit('go on');
+      let answers = '';
+      for await (const part of connection as AsyncIterable<string>)
+        if ((answers += part).split('HTTP/1.1 ').length > 2) break;
+      const [, cookie] = /^set-cookie: ([^;]+)/im.exec(answers)!;
+      expect((await new Browser(application.url, cookie).get('/me')).body.user).toMatchObject({
+        id: user.id,
+      });
+      connection.destroy();
+      expect(await liveSessionsOf(application, user)).toHaveLength(1);
+    });
+  },
+);
 
 it('a login that Passport could not establish takes the session with it whose cookie session it has taken away', async () => {
   const user = newUser({ users });
