@@ -37,6 +37,7 @@ import {
   PolicyQuery,
   SessionsQuery,
 } from './dto.js';
+import { NeverCached } from './never-cached.js';
 import { OrderInBodyGuard } from './order-in-body.guard.js';
 import { actorOf, PermissionGuard } from './permission.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
@@ -55,6 +56,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
   @Controller({ path, version: VERSION_NEUTRAL })
   @UseGuards(applicationGuards(guards), SingleSessionGuard, PermissionGuard, SameOriginGuard)
   @UseInterceptors(AnswersInterceptor)
+  @NeverCached()
   class SingleSessionAdminController {
     constructor(
       @Inject(Administration) private readonly administration: Administration,

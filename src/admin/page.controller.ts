@@ -16,6 +16,7 @@ import { SingleSessionGuard } from '../http/single-session.guard.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
+import { NeverCached } from './never-cached.js';
 import { page } from './page/page.js';
 import { script } from './page/page-script.js';
 import { style } from './page/page-style.js';
@@ -42,6 +43,7 @@ export function pageController({ path, guards }: ControllerSettings): Type {
   @Controller({ path: `${path}/ui`, version: VERSION_NEUTRAL })
   @UseGuards(applicationGuards(guards), SingleSessionGuard, PermissionGuard)
   @UseInterceptors(AnswersInterceptor)
+  @NeverCached()
   class SingleSessionPageController {
     @Get()
     @Header('Content-Type', 'text/html; charset=utf-8')

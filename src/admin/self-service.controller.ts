@@ -28,6 +28,7 @@ import { Watches } from '../session/watches.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
+import { NeverCached } from './never-cached.js';
 import { OwnSessionGuard, ownSessionOf } from './own-session.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 
@@ -45,6 +46,7 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
   @Controller({ path, version: VERSION_NEUTRAL })
   @UseGuards(applicationGuards(guards), SingleSessionGuard, SameOriginGuard, OwnSessionGuard)
   @UseInterceptors(AnswersInterceptor)
+  @NeverCached()
   class SingleSessionSelfServiceController {
     constructor(
       @Inject(Administration) private readonly administration: Administration,
