@@ -82,7 +82,8 @@ describe('an order whose conditions stand in the query, where nobody reads them'
   it.each([
     ['POST', '/logout-everyone?dryRun=true', {}],
     ['POST', '/logout-everyone?dryRun', undefined],
-    ['POST', '/logout-everyone?note=x&except[usernames]=alice', {}],
+    ['POST', '/logout-everyone?except[usernames]=alice', {}],
+    ['POST', '/logout-everyone?note=x', {}],
     ['POST', '/logout-everyone?except=alice', { except: { roles: ['none'] } }],
     ['POST', '/logout?dryRun=true', { usernames: ['USER'] }],
     ['POST', '/logout?userIds=1', { usernames: ['USER'] }],
