@@ -34,12 +34,18 @@ export class OpenSockets {
   /** The session; `undefined` when there is none that is live, and the socket is closed. */
   async closeWhenEnded(client: unknown, given?: object): Promise<CurrentSession | undefined> {
     const socket = socketOf(client);
+    // Not shown: it may be the token itself.
+    if (given !== undefined && given !== null && typeof given !== 'object')
+      throw new TypeError(
+        `closeWhenEnded() takes a request or { user } beside the client; it was given a ${typeof given}.`,
+      );
     const call = { request: given ?? this.requestOf(client as object) } as Call;
     this.latestCalls.set(client as object, call);
     // At once: messages come while the session is being checked, and are checked by this request themselves.
     const request = socket.sharesRequest ? this.ownRequestOf(call.request) : call.request;
     rememberRequest(client as object, request);
-    if (!('user' in call.request)) this.hints.give('socket of nobody', REMEDY_FOR_SOCKETS);
+    if (isAnonymous(call.request) && !('user' in call.request))
+      this.hints.give('socket of nobody', REMEDY_FOR_SOCKETS);
     // Who signed in anew meanwhile may have been answered first.
     const isLatest = (): boolean => this.latestCalls.get(client as object) === call;
     try {

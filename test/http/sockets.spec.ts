@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import {
@@ -593,7 +594,11 @@ describe('closeWhenEnded()', () => {
   it('says once in the log how a handshake is authenticated, where nobody looked who it is [lesson 32]', async () => {
     const sessions = (await start('ws')).app.get(SingleSessionService);
     const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
-    for (const request of [{ user: undefined }, {}, {}])
+    const stamped = { session: { singleSession: randomUUID() } };
+    for (const request of [{ user: undefined }, stamped])
+      expect(await sessions.closeWhenEnded(new FakeSocket(), request)).toBeUndefined();
+    expect(warn).not.toHaveBeenCalled();
+    for (const request of [{}, {}])
       expect(await sessions.closeWhenEnded(new FakeSocket(), request)).toBeUndefined();
     const warnings = warn.mock.calls.map(([text]) => String(text));
     warn.mockRestore();
@@ -609,6 +614,18 @@ describe('closeWhenEnded()', () => {
     async (client) => {
       const sessions = (await start('ws')).app.get(SingleSessionService);
       await expect(sessions.closeWhenEnded(client, {})).rejects.toThrow('handleConnection(client, request)');
+    },
+  );
+
+  it.each(['ws', 'socket.io'] as const)(
+    'refuses a token in place of a request, and does not show it (%s)',
+    async (library) => {
+      const sessions = (await start('ws')).app.get(SingleSessionService);
+      const client = library === 'ws' ? new FakeSocket() : new FakeSocketIo({});
+      const refused = sessions.closeWhenEnded(client, 'a.good.token' as never);
+      const error: unknown = await refused.catch((reason: unknown) => reason);
+      expect(String(error)).toMatch(/^TypeError: .*\{ user \}/);
+      expect(String(error)).not.toContain('a.good.token');
     },
   );
 
