@@ -113,6 +113,20 @@ class OutController {
     });
   }
 
+  @SingleSessionLogout()
+  @Post('noted')
+  @Redirect('/me')
+  noted(@Req() request: UserRequest): void {
+    Object.assign(request.session, { note: 'written in the handler' });
+  }
+
+  @SingleSessionLogout()
+  @Post('late')
+  @Redirect('/me')
+  late(@Req() request: UserRequest & { res: NodeJS.EventEmitter }): void {
+    request.res.once('finish', () => logouts.emit('late', typeof request.session?.regenerate));
+  }
+
   /** https://expressjs.com/en/resources/middleware/session.html, "User login" */
   @SingleSessionLogout()
   @Post('by-hand')
@@ -271,6 +285,20 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
     expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
     expect(await liveSessionsOf(application, user)).toEqual([]);
   });
+
+  it('is not undone by what the handler writes into the cookie session, which is not saved once more', async () => {
+    const { browser } = await signedIn(store);
+    expect((await browser.post('/out/noted')).status).toBe(302);
+    expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+  });
+
+  if (platform === 'express')
+    it('leaves the cookie session to what the handler does when its answer has left', async () => {
+      const { browser } = await signedIn(store);
+      const late = once(logouts, 'late');
+      expect((await browser.post('/out/late')).status).toBe(302);
+      expect(await late).toEqual(['function']);
+    });
 
   it.each(['guard', 'interceptor'])(
     'ends all of the user where a %s is faster than the interceptor of the logout route',
