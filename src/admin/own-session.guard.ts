@@ -1,6 +1,6 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import { Hints } from '../session/hints.js';
 import { knownStateOf, requestOf, type SessionRequest } from '../http/request.js';
+import { Hints } from '../session/hints.js';
 import type { CurrentSession } from '../session/session.js';
 import { refuseNobody } from './unread-token.js';
 

@@ -5,10 +5,10 @@ import {
   type CanActivate,
   type ExecutionContext,
 } from '@nestjs/common';
-import { Hints } from '../session/hints.js';
 import { originOf } from '../http/origin.js';
 import { requestOf, type SessionRequest } from '../http/request.js';
 import type { Actor } from '../session/actor.js';
+import { Hints } from '../session/hints.js';
 import { Permissions } from '../session/permissions.js';
 import { Policy } from '../session/policy.js';
 import { refuseNobody } from './unread-token.js';

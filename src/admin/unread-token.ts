@@ -1,6 +1,6 @@
 import { UnauthorizedException } from '@nestjs/common';
-import type { Hints } from '../session/hints.js';
 import { bearerTokenOf, type SessionRequest } from '../http/request.js';
+import type { Hints } from '../session/hints.js';
 
 /** Refuses who is not signed in. So is whoever brings a good token that nothing has read, and the log says that. */
 export function refuseNobody(

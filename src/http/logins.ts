@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { NotEntitledError, type Admissions } from '../session/admissions.js';
+import { Hints } from '../session/hints.js';
 import { LARGEST_LIMIT, type Policy } from '../session/policy.js';
 import type { CurrentSession } from '../session/session.js';
 import { StoreUnavailableError } from '../session/session-store.js';
@@ -10,7 +11,6 @@ import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { exchanged, givenUp, requireFreshCookieSession, takenForPassword } from './login-request.js';
-import { Hints } from '../session/hints.js';
 import { once } from './once.js';
 import { originOf } from './origin.js';
 import {

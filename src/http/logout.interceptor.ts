@@ -7,10 +7,10 @@ import {
 } from '@nestjs/common';
 import { concatMap, tap, type Observable } from 'rxjs';
 import { answered } from '../session/answered.js';
+import { Hints } from '../session/hints.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
-import { Hints } from '../session/hints.js';
 import { once } from './once.js';
 import {
   bearerTokenOf,

@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
 import type { Subscription } from 'rxjs';
+import { Hints } from '../session/hints.js';
 import type { CurrentSession } from '../session/session.js';
 import {
   SessionEndedException,
   SessionStoreUnavailableException,
   SessionUnknownException,
 } from './exceptions.js';
-import { Hints } from '../session/hints.js';
 import type { RequestCheck } from './request-check.js';
 import { forgetLogin, isAnonymous, knownStateOf, type SessionRequest } from './request.js';
 import { rememberRequest, requestOfClient, socketOf, type Farewell, type Socket } from './sockets.js';

@@ -1,5 +1,6 @@
 import { NEVER, type Observable } from 'rxjs';
 import type { Admissions } from '../session/admissions.js';
+import { Hints } from '../session/hints.js';
 import type { Policy } from '../session/policy.js';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
@@ -8,7 +9,6 @@ import { mayHaveSent } from './browser.js';
 import { claimsOf, UNREADABLE, type Claim } from './claims.js';
 import { destroyCookieSession, stamp } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
-import { Hints } from '../session/hints.js';
 import { originOf } from './origin.js';
 import {
   bearerTokenOf,

@@ -75,7 +75,8 @@ interface Text {
 
 /**
  * Upserts the slots row, the new id in front and the surplus dropped, and inserts the session's row. No row comes back, or
- * one that says what a refused login displaces: no room, or not entitled. An inserted slots row has no xmax: nothing can have been displaced.
+ * one that says that a refused login displaces others: no room, or not entitled. An inserted slots row has no xmax: nothing
+ * can have been displaced.
  */
 function textOf(settings: AdmissionSettings, which: Case): Text {
   const { sessions, slots, cutoffs, exemptions, maxAge, stormWindow } = settings;

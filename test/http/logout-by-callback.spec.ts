@@ -15,7 +15,7 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
-import { MemoryStore, type SessionData } from 'express-session';
+import { MemoryStore, type SessionData, type Store } from 'express-session';
 import { defer, mergeMap, type Observable } from 'rxjs';
 import { CurrentSession, SingleSessionLogout } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
@@ -253,8 +253,9 @@ afterAll(async () => {
   await dropDatabase(databaseUrl);
 });
 
-async function signedIn(store: string) {
-  const application = applications[store]!;
+const signedIn = (store: string) => signIn(applications[store]!);
+
+async function signIn(application: TestApplication) {
   const user = newUser({ users });
   const browser = new Browser(application.url);
   expect((await browser.login(user.username)).status).toBe(200);
@@ -352,17 +353,26 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
   );
 });
 
-it('a logout that Passport cannot complete in time is answered, and may be completed later', async () => {
-  const store = new SilentStore();
+/** In an application of its own, whose store may fail. */
+async function signedInOnce(
+  store: Store,
+  act: (signedIn: Awaited<ReturnType<typeof signIn>>) => Promise<void>,
+): Promise<void> {
   const application = await startApplication(databaseUrl, {
     users,
     controllers: [OutController],
     session: { store },
   });
   try {
-    const user = newUser({ users });
-    const browser = new Browser(application.url);
-    expect((await browser.login(user.username)).status).toBe(200);
+    await act(await signIn(application));
+  } finally {
+    await application.close();
+  }
+}
+
+it('a logout that Passport cannot complete in time is answered, and may be completed later', async () => {
+  const store = new SilentStore();
+  await signedInOnce(store, async ({ application, user, browser }) => {
     store.fallSilent();
     expect((await browser.post('/out/unheeded')).status).toBe(302);
     expect(await liveSessionsOf(application, user)).toEqual([]);
@@ -370,28 +380,16 @@ it('a logout that Passport cannot complete in time is answered, and may be compl
     store.speak();
     await left;
     expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
-  } finally {
-    await application.close();
-  }
+  });
 });
 
 it('a logout that Passport cannot complete, but for which it has changed the cookie session, leaves no session that nobody holds', async () => {
   const store = new KeepingStore();
-  const application = await startApplication(databaseUrl, {
-    users,
-    controllers: [OutController],
-    session: { store },
-  });
-  try {
-    const user = newUser({ users });
-    const browser = new Browser(application.url);
-    expect((await browser.login(user.username)).status).toBe(200);
+  await signedInOnce(store, async ({ application, user, browser }) => {
     store.keeps = true;
     expect((await browser.post('/out/awaited')).status).toBe(500);
     store.keeps = false;
     expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
     expect(await liveSessionsOf(application, user)).toEqual([]);
-  } finally {
-    await application.close();
-  }
+  });
 });

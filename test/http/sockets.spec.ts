@@ -674,7 +674,8 @@ describe('closeWhenEnded()', () => {
       },
     );
 
-    it('watches who signed in last, whoever is checked last', async () => {
+    /** One socket on which `bob` signs in while the call for `alice` is still under way, which is answered after his. */
+    async function overtaken(before: (service: SingleSessionService, alice: Client) => Promise<unknown>) {
       let slow: unknown;
       let release!: () => void;
       const released = new Promise<void>((resolve) => (release = resolve));
@@ -685,35 +686,25 @@ describe('closeWhenEnded()', () => {
       const application = await start('ws', databaseUrl, { options: { maxSessions } });
       const service = application.app.get(SingleSessionService);
       const [alice, bob] = [await someoneByToken(application), await someoneByToken(application)];
+      await before(service, alice);
       slow = { ...alice.user, sid: alice.sessionId };
       const client = new FakeSocket();
       const first = service.closeWhenEnded(client, { user: slow });
       await service.closeWhenEnded(client, { user: { ...bob.user, sid: bob.sessionId } });
       release();
-      await first;
+      return { service, alice, bob, client, first: await first };
+    }
+
+    it('watches who signed in last, whoever is checked last', async () => {
+      const { service, alice, bob, client } = await overtaken(async () => undefined);
       await service.end(alice.sessionId, { reason: 'logout' });
       await service.end(bob.sessionId, { reason: 'admin' });
       expect(client.closings).toEqual([[4401, 'admin']]);
     });
 
     it('leaves the socket open to who signed in last, whoever is refused last', async () => {
-      let slow: unknown;
-      let release!: () => void;
-      const released = new Promise<void>((resolve) => (release = resolve));
-      const maxSessions = async (user: unknown): Promise<number> => {
-        if (user === slow) await released;
-        return 1;
-      };
-      const application = await start('ws', databaseUrl, { options: { maxSessions } });
-      const service = application.app.get(SingleSessionService);
-      const [alice, bob] = [await someoneByToken(application), await someoneByToken(application)];
-      await service.end(alice.sessionId);
-      slow = { ...alice.user, sid: alice.sessionId };
-      const client = new FakeSocket();
-      const first = service.closeWhenEnded(client, { user: slow });
-      await service.closeWhenEnded(client, { user: { ...bob.user, sid: bob.sessionId } });
-      release();
-      expect(await first).toBeUndefined();
+      const { client, first } = await overtaken((service, alice) => service.end(alice.sessionId));
+      expect(first).toBeUndefined();
       expect(client.closings).toEqual([]);
     });
 
