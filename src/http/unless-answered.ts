@@ -82,29 +82,29 @@ function unless(
 ): void {
   const node = nodeResponseOf(response);
   const isOver = isGone(node);
-  const isWritten = writingTo(node);
   // Without a socket, as in `inject()` of Fastify and behind adapters of serverless platforms, only the event says it.
   let isFinished = false;
   node.once('finish', () => (isFinished = true));
+  const isWritten = writingTo(node, () => isFinished);
   onceClosed(response, () => {
     // HTTP/2 calls an answer finished, too, that its client has cancelled.
     const isDelivered =
       node.headersSent && (isFinished || node.writableFinished) && node.stream?.aborted !== true;
-    if (isOver || !(isFinished || isWritten()) || !isReached(node, isDelivered)) void undo();
+    if (isOver || !isWritten() || !isReached(node, isDelivered)) void undo();
   });
 }
 
 /**
  * Tells whether the connection has taken anything since. One that is destroyed, of which the answer learns a little later,
  * drops what it is given, and Node calls that sent and finished. Where the connection does not say, it has, unless the
- * answer still waits for its turn.
+ * answer waited for its turn, which had come if it was finished.
  */
-function writingTo(node: NodeResponse): () => boolean {
+function writingTo(node: NodeResponse, isFinished: () => boolean): () => boolean {
   const { socket } = node;
   const before = socket?.bytesWritten;
   return () =>
     before === undefined
-      ? awaitedConnection(node) === undefined
+      ? isFinished() || awaitedConnection(node) === undefined
       : (socket?.bytesWritten ?? Infinity) > before;
 }
 

@@ -20,6 +20,7 @@ import { MemoryStore, type SessionData } from 'express-session';
 import { NEVER, retry, timeout, type Observable } from 'rxjs';
 import { SingleSessionLogin, SingleSessionService, SkipSingleSession } from '../../src/index.js';
 import {
+  LocalGuard,
   LocalLoginGuard,
   startApplication,
   Users,
@@ -123,6 +124,18 @@ class BrokenController {
     drop(response);
   }
 
+  @UseGuards(LocalGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('dropped/in-parts')
+  droppedInParts(@Res() response: PlatformResponse): void {
+    const node = nodeResponseOf(response);
+    node.socket!.destroy();
+    // Node calls it finished, though the connection has taken nothing of it.
+    node.writeHead(200, { 'content-length': 2 });
+    node.write('{}');
+    node.end();
+  }
+
   @UseGuards(LocalLoginGuard)
   @Post('dropped/unmarked')
   dropped(@Res() response: PlatformResponse): void {
@@ -222,18 +235,21 @@ async function leaveAt(browser: ImpatientBrowser, path: string, body: object = {
 }
 
 describe('a login whose browser has left', () => {
-  it.each(['marked', 'unmarked'])('in the moment of the answer is taken back (%s)', async (name) => {
-    const user = newUser({ users });
-    await expect(
-      new Browser(application.url).login(user.username, `/broken/dropped/${name}`),
-    ).rejects.toThrow('fetch failed');
-    await eventually(
-      () => liveSessionsOf(application, user),
-      (live) => live.length === 0,
-      1_000,
-    );
-    expect((await new Browser(application.url).login(user.username)).status).toBe(200);
-  });
+  it.each(['marked', 'unmarked', 'in-parts'])(
+    'in the moment of the answer is taken back (%s)',
+    async (name) => {
+      const user = newUser({ users });
+      await expect(
+        new Browser(application.url).login(user.username, `/broken/dropped/${name}`),
+      ).rejects.toThrow('fetch failed');
+      await eventually(
+        () => liveSessionsOf(application, user),
+        (live) => live.length === 0,
+        1_000,
+      );
+      expect((await new Browser(application.url).login(user.username)).status).toBe(200);
+    },
+  );
 
   it('is taken back, and its handler goes on to its end: an error in its callback would end the process', async () => {
     const user = newUser({ users });
