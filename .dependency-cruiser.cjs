@@ -122,7 +122,7 @@ module.exports = {
   ],
   options: {
     doNotFollow: { path: '(^|/)(node_modules|dist)/' },
-    exclude: { path: '^(demo|bench)/dist/' },
+    exclude: { path: '^((demo|bench)/dist|test/nest-11/node_modules)/' },
     tsPreCompilationDeps: true,
     combinedDependencies: false,
     enhancedResolveOptions: {

@@ -3,6 +3,7 @@ import { Injectable, UseGuards, type CanActivate } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { gatewayComplaint } from '../../src/http/gateways.check.js';
 import { SingleSessionGuard, SkipSingleSession } from '../../src/index.js';
+import { isNest12 } from '../support/nest.js';
 
 @Injectable()
 class OtherGuard implements CanActivate {
@@ -82,5 +83,5 @@ describe('on Nest 11, which runs no global guards for messages, the start', () =
 
 it('on Nest 12, whose global guards check messages, nothing has to be written', () => {
   expect(gatewayComplaint([OpenGateway], true)).toBeUndefined();
-  expect(gatewayComplaint([OpenGateway])).toBeUndefined();
+  expect(gatewayComplaint([OpenGateway]) === undefined).toBe(isNest12);
 });
