@@ -9,19 +9,16 @@ const GOODBYE_WITHIN_MS = 500;
 
 /** One connection of its own to the primary, made as the pool of the data source makes its own, that listens on a channel. */
 export class ListeningConnection {
-  /** Rejects when the connection is lost, by whomever. */
-  readonly lost: Promise<never>;
   private readonly client: Client;
+  private loss: Error | undefined;
+  private readonly waiting = new Set<(loss: Error) => void>();
 
   constructor(dataSource: DataSource, onNotification: (payload: string) => void) {
     const client = newClient(dataSource, { keepAlive: true });
     this.client = client;
-    this.lost = new Promise((_, reject) => {
-      // Stays for ever: an 'error' event that nobody hears would end the process.
-      client.on('error', reject);
-      client.on('end', () => reject(new Error('the connection was closed')));
-    });
-    this.lost.catch(() => undefined);
+    // Stays for ever: an 'error' event that nobody hears would end the process.
+    client.on('error', (error) => this.lose(error));
+    client.on('end', () => this.lose(new Error('the connection was closed')));
     client.on('notification', ({ payload = '' }) => onNotification(payload));
   }
 
@@ -42,6 +39,18 @@ export class ListeningConnection {
     return sentAt;
   }
 
+  /**
+   * What is awaited, or the loss of the connection, by whomever. Not by a race with one promise of the loss: that would
+   * keep whatever ever raced with it, for each proof a kilobyte, as long as the connection lives.
+   */
+  orLost<Awaited>(awaited: Promise<Awaited>): Promise<Awaited> {
+    return new Promise((resolve, reject) => {
+      this.waiting.add(reject);
+      void awaited.then(resolve, reject).finally(() => this.waiting.delete(reject));
+      if (this.loss !== undefined) reject(this.loss);
+    });
+  }
+
   /** Says goodbye if the other end still hears it; never fails. */
   async close(): Promise<void> {
     await this.answered(this.client.end(), GOODBYE_WITHIN_MS).catch(() => undefined);
@@ -50,9 +59,14 @@ export class ListeningConnection {
   private async answered(answer: Promise<unknown>, withinMs: number): Promise<void> {
     const callOff = timeLimit(withinMs, () => hangUp(this.client));
     try {
-      await Promise.race([answer, this.lost]);
+      await this.orLost(answer);
     } finally {
       callOff();
     }
+  }
+
+  private lose(loss: Error): void {
+    this.loss ??= loss;
+    for (const reject of this.waiting) reject(this.loss);
   }
 }

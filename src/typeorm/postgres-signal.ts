@@ -97,7 +97,7 @@ export class PostgresSignal extends Signal {
     for (;;) {
       listener.proven(await connection.prove(this.answerWithinMs));
       onHearing();
-      await Promise.race([this.rest(this.beatMs), connection.lost]);
+      await connection.orLost(this.rest(this.beatMs));
       if (this.isStopping()) throw new Error('stopping');
     }
   }
@@ -107,9 +107,9 @@ export class PostgresSignal extends Signal {
   private async hearOneself(connection: ListeningConnection): Promise<void> {
     const heard = new Promise<boolean>((resolve) => (this.onHello = () => resolve(true)));
     for (let hello = 0; hello < HELLOS; hello++) {
-      await Promise.race([answered(this.notify(encodeHello(this.name))), connection.lost]);
+      await connection.orLost(answered(this.notify(encodeHello(this.name))));
       const waited = this.rest(HELLO_WITHIN_MS).then(() => false);
-      if (await Promise.race([heard, waited, connection.lost])) return;
+      if (await connection.orLost(Promise.race([heard, waited]))) return;
     }
     await connection.prove(this.answerWithinMs);
     throw new NotHeardError('an own notification did not come back');

@@ -1,8 +1,7 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { CheckResult } from '../../src/session/session.js';
 import { topicOf, TOPICS, Verdicts, type Moment } from '../../src/session/verdicts.js';
+import { usedHeap } from '../support/heap.js';
 import { times } from '../support/store.js';
 
 const MAX_AGE_MS = 1_000;
@@ -200,12 +199,11 @@ describe('what is remembered', () => {
 
   it('does not grow with a million short-lived sessions, some ended, some refused', () => {
     jest.useRealTimers();
-    const collectGarbage = garbageCollector();
     verdicts = new Verdicts(MAX_AGE_MS, BOUND);
     churn(200_000);
-    const before = heapAfter(collectGarbage);
+    const before = usedHeap();
     churn(800_000);
-    const grown = heapAfter(collectGarbage) - before;
+    const grown = usedHeap() - before;
     expect(verdicts.size).toBe(BOUND);
     expect(grown).toBeLessThan(1_000_000);
   });
@@ -220,16 +218,6 @@ describe('what is remembered', () => {
     }
   }
 });
-
-function garbageCollector(): () => void {
-  setFlagsFromString('--expose-gc');
-  return runInNewContext('gc') as () => void;
-}
-
-function heapAfter(collectGarbage: () => void): number {
-  collectGarbage();
-  return process.memoryUsage().heapUsed;
-}
 
 describe('the topic of a user', () => {
   it('is the same in every process and version: a change here needs a new version of the notification', () => {

@@ -6,6 +6,7 @@ import { TOPICS } from '../../src/session/verdicts.js';
 import { SIGNAL_APPLICATION_NAME } from '../../src/typeorm/listening-connection.js';
 import { channelOf, PostgresSignal } from '../../src/typeorm/postgres-signal.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { usedHeap } from '../support/heap.js';
 import { SignalLink } from '../support/signal-link.js';
 import { dataSourceOf, times, until } from '../support/store.js';
 
@@ -16,6 +17,7 @@ class Ear implements SignalListener {
   readonly events: string[] = [];
   readonly changes: (number[] | 'everything')[] = [];
   provenAt = -Infinity;
+  proofs = 0;
   isHearing = false;
 
   hearing(): void {
@@ -24,6 +26,7 @@ class Ear implements SignalListener {
   }
   proven(sentAt: number): void {
     this.provenAt = sentAt;
+    this.proofs++;
   }
   heard(changes: Changes): void {
     this.changes.push(changes === 'everything' ? changes : [...changes]);
@@ -188,6 +191,19 @@ describe('the listening connection', () => {
     let most = 0;
     for (let lease = 0; lease < 10 && most < 3; lease++) most = Math.max(most, await inOneLease());
     expect(most).toBeGreaterThanOrEqual(3);
+  });
+
+  // A process listens for weeks, and the shorter its lease, the more often it asks.
+  it('keeps nothing of the proofs that it had', async () => {
+    const { ear } = await startSignal(databaseUrl, { maxStalenessMs: 4 });
+    const moreProofs = (count: number): Promise<void> => {
+      const enough = ear.proofs + count;
+      return until(() => ear.proofs >= enough, 30_000);
+    };
+    await moreProofs(300);
+    const before = usedHeap();
+    await moreProofs(1_000);
+    expect((usedHeap() - before) / 1_000).toBeLessThan(300);
   });
 
   it('that the database ends is known to be deaf at once, and a new one hears again [lesson 24]', async () => {
