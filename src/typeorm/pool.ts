@@ -24,9 +24,16 @@ export function newClient(dataSource: DataSource, more: ClientConfig): Client {
   return new Client(copyOf(options, more));
 }
 
-/** Makes the pool one that recovers by itself from whatever happens to its connections. */
+const recovering = new WeakSet<Pool>();
+
+/**
+ * Makes the pool one that recovers by itself from whatever happens to its connections. To be said before each use: an
+ * application that destroys its data source and initializes it again, with a new password say, has another pool.
+ */
 export function makePoolRecover(dataSource: DataSource): void {
   const pool = poolOf(dataSource);
+  if (recovering.has(pool)) return;
+  recovering.add(pool);
   surviveLostConnections(pool);
   limitConnecting(pool);
 }

@@ -4,9 +4,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS, answered } from '../session/answered.js';
 import { Signal, type Changes, type SignalListener } from '../session/signal.js';
-import { hangingUpAt } from './hang-up.js';
 import { ListeningConnection } from './listening-connection.js';
 import { decode, encodeChanges, encodeHello } from './notification.js';
+import { PrimaryDatabase } from './primary-database.js';
 import { tableNames } from './table-names.js';
 
 const START_WITHIN_MS = 5_000;
@@ -23,6 +23,7 @@ const NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(
 /** LISTEN and NOTIFY of PostgreSQL: listens on a connection of its own, tells through the pool, which works also when that one is down. */
 export class PostgresSignal extends Signal {
   private readonly logger = new Logger('SingleSession');
+  private readonly database: PrimaryDatabase;
   private readonly channel: string;
   private readonly name = randomBytes(6).toString('hex');
   private readonly beatMs: number;
@@ -39,6 +40,7 @@ export class PostgresSignal extends Signal {
     maxStalenessMs: number,
   ) {
     super();
+    this.database = new PrimaryDatabase(dataSource);
     this.channel = channelOf(dataSource);
     this.beatMs = Math.min(LONGEST_BEAT_MS, maxStalenessMs / 4);
     this.answerWithinMs = Math.min(ANSWER_WITHIN_MS, Math.max(1_000, maxStalenessMs));
@@ -132,14 +134,7 @@ export class PostgresSignal extends Signal {
   }
 
   private async notify(payload: string): Promise<void> {
-    const deadline = performance.now() + ANSWER_WITHIN_MS;
-    const runner = this.dataSource.createQueryRunner('master');
-    try {
-      const client: unknown = await runner.connect();
-      await hangingUpAt(deadline, client, () => runner.query(NOTIFY, [this.channel, payload]));
-    } finally {
-      await runner.release();
-    }
+    await this.database.run(NOTIFY, [this.channel, payload]);
   }
 
   /** At most once a minute for each complaint: what is wrong for long is wrong for every login. */

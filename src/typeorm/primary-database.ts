@@ -2,6 +2,7 @@ import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS } from '../session/answered.js';
 import { hangingUpAt } from './hang-up.js';
 import { interval } from './liveness.js';
+import { makePoolRecover } from './pool.js';
 
 /** In place of a parameter: for how long the caller still waits for the answer when the statement is sent, as an interval. */
 export const TIME_LEFT = Symbol('time left');
@@ -22,6 +23,7 @@ export class PrimaryDatabase {
   /** Hangs up after `withinMs` milliseconds: what nobody waits for any more must not run late. */
   async run<Row>(sql: string, parameters: unknown[], withinMs = ANSWER_WITHIN_MS): Promise<Result<Row>> {
     const deadline = performance.now() + withinMs;
+    makePoolRecover(this.dataSource);
     const runner = this.dataSource.createQueryRunner('master');
     try {
       const client: unknown = await runner.connect();

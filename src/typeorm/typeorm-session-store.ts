@@ -15,7 +15,6 @@ import { SessionStore, type Sweep } from '../session/session-store.js';
 import { checkSchema } from './check-schema.js';
 import { Checking } from './checking.js';
 import { LateEnds } from './late-ends.js';
-import { makePoolRecover } from './pool.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase, TIME_LEFT } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
@@ -76,7 +75,6 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async prepare(): Promise<void> {
     await checkSchema(this.dataSource);
-    makePoolRecover(this.dataSource);
     await this.checking.prepare();
   }
 

@@ -68,15 +68,27 @@ afterEach(async () => {
   await dropDatabase(url);
 });
 
-it('a connection that is lost in the moment in which it was made fails its check, and not the process', async () => {
-  const sessions = bench.sessions();
-  const id = await sessions.login(someone());
-  proxy.shutsDown = true;
-  proxy.hangUp();
-  const lost = /terminat|connection error/i;
-  await expect(bench.store.verify([{ id, limit: 1 }])).rejects.toThrow(lost);
-  await expect(bench.store.verify([{ id, limit: 1 }])).rejects.toThrow(lost);
-  expect(proxy.refused).toBeGreaterThan(0);
-  proxy.shutsDown = false;
-  expect(await sessions.isLive(id)).toBe(true);
-});
+const anew = async ({ dataSource }: StoreBench): Promise<void> => {
+  await dataSource.destroy();
+  await dataSource.initialize();
+};
+
+it.each([
+  ['', async () => undefined],
+  [', also of a data source that was initialized anew', anew],
+])(
+  'a connection that is lost in the moment in which it was made fails its check, and not the process%s',
+  async (_, before) => {
+    await before(bench);
+    const sessions = bench.sessions();
+    const id = await sessions.login(someone());
+    proxy.shutsDown = true;
+    proxy.hangUp();
+    const lost = /terminat|connection error/i;
+    await expect(bench.store.verify([{ id, limit: 1 }])).rejects.toThrow(lost);
+    await expect(bench.store.verify([{ id, limit: 1 }])).rejects.toThrow(lost);
+    expect(proxy.refused).toBeGreaterThan(0);
+    proxy.shutsDown = false;
+    expect(await sessions.isLive(id)).toBe(true);
+  },
+);
