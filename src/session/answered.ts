@@ -1,4 +1,4 @@
-import { timeLimit } from './time-limit.js';
+import { within } from './time-limit.js';
 import { StoreUnavailableError } from './session-store.js';
 
 /** How long a request waits for the store, in milliseconds, before it is refused with 503. */
@@ -12,14 +12,12 @@ export const COUNT_WITHIN_MS = 30_000;
  * A database that stops answering says nothing at all: without a limit of our own a request would hang with it.
  */
 export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITHIN_MS): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const callOff = timeLimit(withinMs, () =>
-      reject(unavailable(`no answer within ${Math.round(withinMs)} ms`)),
-    );
-    answer
-      .then(resolve, (error: unknown) => reject(unavailable('a statement failed', error)))
-      .finally(callOff);
-  });
+  const failed = (error: unknown): never => {
+    throw unavailable('a statement failed', error);
+  };
+  return within(withinMs, answer.catch(failed), () =>
+    unavailable(`no answer within ${Math.round(withinMs)} ms`),
+  );
 }
 
 /** What a request is refused with when the store fails. */

@@ -10,3 +10,11 @@ export function timeLimit(ms: number, onMissed: () => void): () => void {
     clearImmediate(turn);
   };
 }
+
+/** The answer, or what `missed` says when it does not come in time. */
+export function within<Answer>(ms: number, answer: Promise<Answer>, missed: () => Error): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const callOff = timeLimit(ms, () => reject(missed()));
+    answer.then(resolve, reject).finally(callOff);
+  });
+}

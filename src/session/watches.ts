@@ -1,9 +1,11 @@
 import { Observable, ReplaySubject, Subscription, type Subscriber } from 'rxjs';
+import { ANSWER_WITHIN_MS } from './answered.js';
 import type { SingleSessionEvents } from './events.js';
 import type { Policy } from './policy.js';
 import type { CheckResult, EndReason } from './session.js';
 import type { Sessions } from './sessions.js';
 import type { Changes } from './signal.js';
+import { within } from './time-limit.js';
 import { topicOf } from './verdicts.js';
 
 /** How a session came to its end. */
@@ -32,6 +34,8 @@ export interface WatchesSettings {
 /** For how long at most something stays open whose session cannot be verified. */
 export const UNVERIFIED_FOR_MS = 30_000;
 
+const noLimit = (): Error => new Error(`maxSessions() gave no limit within ${ANSWER_WITHIN_MS} ms`);
+
 interface Watched {
   readonly id: string;
   user: unknown;
@@ -39,6 +43,9 @@ interface Watched {
   topic: number | undefined;
   /** The moment before the last look that found it live. */
   liveAt: number;
+  /** The look that is under way, and the one that follows it. */
+  looking: Promise<void> | undefined;
+  lookingAgain: Promise<void> | undefined;
   readonly subscribers: Set<Subscriber<SessionEnd>>;
 }
 
@@ -107,7 +114,15 @@ export class Watches {
     const id = given.toLowerCase();
     let watched = this.watched.get(id);
     if (watched === undefined) {
-      watched = { id, user, topic: undefined, liveAt: -Infinity, subscribers: new Set() };
+      watched = {
+        id,
+        user,
+        topic: undefined,
+        liveAt: -Infinity,
+        looking: undefined,
+        lookingAgain: undefined,
+        subscribers: new Set(),
+      };
       this.watched.set(id, watched);
       this.place(watched, userId === undefined ? undefined : topicOf(userId));
       this.lookLater();
@@ -171,17 +186,35 @@ export class Watches {
     this.lookLater(Math.max(0, this.settings.everyMs - (performance.now() - startedAt)));
   }
 
-  /** Never fails. */
-  private async lookAt(watched: Watched): Promise<void> {
+  /**
+   * Resolves when it has been looked at by a look that began after this; never fails. A look that is under way may have
+   * missed what this is for, so one more follows it, for all that ask meanwhile: changes may come by thousands.
+   */
+  private lookAt(watched: Watched): Promise<void> {
+    if (watched.looking === undefined)
+      return (watched.looking = this.look(watched).finally(() => (watched.looking = undefined)));
+    return (watched.lookingAgain ??= watched.looking.then(() => {
+      watched.lookingAgain = undefined;
+      return this.watched.get(watched.id) === watched ? this.lookAt(watched) : undefined;
+    }));
+  }
+
+  private async look(watched: Watched): Promise<void> {
     const { id, user } = watched;
     const lookedAt = performance.now();
     try {
-      const limit = await this.policy.limitAtCheck(user);
+      const limit = await this.limitOf(user);
       this.learn(watched, await this.sessions.look({ id, limit }), lookedAt);
     } catch (error) {
       if (performance.now() - watched.liveAt > UNVERIFIED_FOR_MS)
         this.dismiss(watched, (subscriber) => subscriber.error(error));
     }
+  }
+
+  /** In time also where the application never says: others wait for the end of the round. */
+  private limitOf(user: unknown): number | Promise<number> {
+    const limit = this.policy.limitAtCheck(user);
+    return typeof limit === 'number' ? limit : within(ANSWER_WITHIN_MS, limit, noLimit);
   }
 
   private learn(watched: Watched, result: CheckResult, lookedAt: number): void {

@@ -189,6 +189,7 @@ describe('a watch', () => {
     sessions.limit = (user) => Promise.resolve((user as { limit: number } | undefined)?.limit ?? 1);
     watch({ id: 'a', user: { limit: 7 } });
     watch({ id: 'a' });
+    await turn();
     await pass(EVERY_MS);
     expect(sessions.looks.map(({ limit }) => limit)).toEqual([7, 7, 7]);
   });
@@ -247,6 +248,23 @@ describe('what others change', () => {
     expect([a.told, b.told]).toEqual([[], ended('admin')]);
   });
 
+  it('by thousands, is looked at by one more look than is under way, which misses none of them', async () => {
+    const { told } = watch('a');
+    await turn();
+    looked();
+    const { held } = Object.assign(sessions, { held: gate<void>() });
+    for (let change = 0; change < 1_000; change++) changes.next('everything');
+    await turn();
+    sessions.dead.set('a', 'admin');
+    changes.next(new Set([topicOf('A')]));
+    await turn();
+    expect(looked()).toEqual(['a']);
+    held.open();
+    await turn();
+    expect(looked()).toEqual(['a']);
+    expect(told).toEqual(ended('admin'));
+  });
+
   it('is noticed by the look of every so often when no notification comes [P4]', async () => {
     const { told } = watch('a');
     await turn();
@@ -297,6 +315,18 @@ describe('the rounds', () => {
     await turn();
     await pass(0);
     expect(looked()).toEqual(['a']);
+  });
+
+  it('go on where the limit of one user never comes, which is an error of what is open for that user [lesson 13]', async () => {
+    const never = { id: 'b', user: 'never' };
+    sessions.limit = (user) => (user === 'never' ? new Promise(() => undefined) : 1);
+    const [a, b] = [watch('a'), watch(never)];
+    await turn();
+    await pass(EVERY_MS);
+    sessions.dead.set('a', 'admin');
+    for (let second = 0; second < 7; second++) await pass(1_000);
+    expect(a.told).toEqual(ended('admin'));
+    expect(b.told).toEqual([new Error('maxSessions() gave no limit within 5000 ms')]);
   });
 
   it('go on after a watcher has thrown', async () => {
