@@ -1,6 +1,10 @@
+import { Logger } from '@nestjs/common';
 import type { Client, ClientConfig, Pool as PoolOfPg } from 'pg';
 import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS } from '../session/answered.js';
+import { timeLimit } from '../session/time-limit.js';
+
+const WARN_EVERY_MS = 60_000;
 
 /** A pool of `pg`, with what its types leave out. */
 interface Pool extends PoolOfPg {
@@ -36,6 +40,26 @@ export function makePoolRecover(dataSource: DataSource): void {
   recovering.add(pool);
   surviveLostConnections(pool);
   limitConnecting(pool);
+}
+
+const logger = new Logger('SingleSession');
+const quietUntil = new WeakMap<Pool, number>();
+
+/**
+ * Says why nothing is answered when the pool has given no connection for so long; called off with what it gives back.
+ * That it happens is said by who waits, for whom it looks like a database that is silent.
+ */
+export function warnOfFullPool(dataSource: DataSource, afterMs: number): () => void {
+  const pool = poolOf(dataSource);
+  return timeLimit(afterMs, () => {
+    const now = performance.now();
+    if (pool.waitingCount === 0 || now < (quietUntil.get(pool) ?? -Infinity)) return;
+    quietUntil.set(pool, now + WARN_EVERY_MS);
+    logger.warn(
+      `The pool gave no connection within ${afterMs} ms: all ${pool.options.max} are taken, and ${pool.waitingCount} wait for one. ` +
+        'See who keeps them: slow queries, a database that says nothing, a query runner that is never released, a transaction in which this module is called, which needs a second one; or write a larger `poolSize` in TypeOrmModule.forRoot().',
+    );
+  });
 }
 
 /**

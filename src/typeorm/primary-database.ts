@@ -1,8 +1,8 @@
-import type { DataSource } from 'typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
 import { ANSWER_WITHIN_MS } from '../session/answered.js';
 import { hangingUpAt } from './hang-up.js';
 import { interval } from './liveness.js';
-import { makePoolRecover } from './pool.js';
+import { makePoolRecover, warnOfFullPool } from './pool.js';
 
 /** In place of a parameter: for how long the caller still waits for the answer when the statement is sent, as an interval. */
 export const TIME_LEFT = Symbol('time left');
@@ -26,7 +26,7 @@ export class PrimaryDatabase {
     makePoolRecover(this.dataSource);
     const runner = this.dataSource.createQueryRunner('master');
     try {
-      const client: unknown = await runner.connect();
+      const client: unknown = await this.connect(runner, withinMs);
       const { records, affected } = await hangingUpAt(deadline, client, () =>
         runner.query(sql, timed(parameters, deadline), true),
       );
@@ -34,6 +34,10 @@ export class PrimaryDatabase {
     } finally {
       await runner.release();
     }
+  }
+
+  private connect(runner: QueryRunner, withinMs: number): Promise<unknown> {
+    return runner.connect().finally(warnOfFullPool(this.dataSource, withinMs));
   }
 }
 
