@@ -14,6 +14,8 @@ export class SignalLink extends DatabaseProxy<Link> {
   /** How many notifications were thrown away. */
   thrownAway = 0;
   throwsAway = false;
+  /** Notifications come only before the next answer, as from a database that stands still when nobody asks. */
+  delays = false;
   /** How many notifications were handed on. */
   delivered = 0;
   private frozen = false;
@@ -69,6 +71,7 @@ export class SignalLink extends DatabaseProxy<Link> {
       else this.delivered++;
       return this.throwsAway;
     };
+    link.delays = () => this.delays;
     if (this.holding) link.hold();
     return link;
   }
@@ -80,6 +83,8 @@ class Link extends DatabaseLink {
   onListen: () => void = () => {};
   /** Whether the notification at hand is thrown away. */
   drops: () => boolean = () => false;
+  delays: () => boolean = () => false;
+  private readonly delayed: Buffer[] = [];
   private readonly answers = new BackendMessages();
   private held: Buffer[] | undefined;
 
@@ -106,6 +111,11 @@ class Link extends DatabaseLink {
   protected override fromDatabase(chunk: Buffer): void {
     for (const bytes of this.answers.read(chunk)) {
       if (bytes[0] === NOTIFICATION && this.drops()) continue;
+      if (bytes[0] === NOTIFICATION && this.delays()) {
+        this.delayed.push(bytes);
+        continue;
+      }
+      for (const late of this.delayed.splice(0)) this.client.write(late);
       if (bytes[0] === READY_FOR_QUERY) this.isBusy = false;
       if (this.held === undefined) this.client.write(bytes);
       else this.held.push(bytes);

@@ -286,6 +286,15 @@ describe('the listening connection', () => {
   });
 });
 
+it('a database that stands still while a process starts is not taken for one that delivers nothing: it is tried again', async () => {
+  link.delays = true;
+  const { ear } = await startSignal(link.url);
+  expect(ear.beginnings).toBe(0);
+  expect(warn.mock.calls.map(String)).toEqual([expect.stringContaining('came late')]);
+  link.delays = false;
+  await until(() => ear.isHearing);
+});
+
 describe('a pooler that takes LISTEN and delivers nothing', () => {
   it('is noticed at the start, which goes on: a warning says what to write, and nothing is listened to any more', async () => {
     link.throwsAway = true;
