@@ -5,6 +5,7 @@ import { AddAdministration1763900000000 } from './1763900000000-add-administrati
 import { AddLogins1764000000000 } from './1764000000000-add-logins.js';
 import { LeaveRoomInPages1764100000000 } from './1764100000000-leave-room-in-pages.js';
 import { AddCheckFunction1764500000000 } from './1764500000000-add-check-function.js';
+import { AddLimited1764600000000 } from './1764600000000-add-limited.js';
 
 /** Spread into the `migrations` of your data source. */
 export const singleSessionMigrations = [
@@ -13,6 +14,7 @@ export const singleSessionMigrations = [
   AddLogins1764000000000,
   LeaveRoomInPages1764100000000,
   AddCheckFunction1764500000000,
+  AddLimited1764600000000,
 ];
 
 const LOCK = "hashtext('nestjs-single-session:run-migrations')";

@@ -100,9 +100,10 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   const own = `ARRAY[${$('id')}::uuid]`;
   const active = which.prune ? `(${own} || ${kept('u.active')})[1:${$('limit')}::int]` : own;
 
-  // An exempt login offers no slot. Where another was limited while this one waited for the lock, which the floor tells,
-  // the exemption has ended meanwhile and counts no more: both would live.
-  const exempt = `(cardinality(EXCLUDED.active) = 0 AND (u.active = '{}' OR u.floor <= (SELECT ruling.floor FROM ruling)))`;
+  // Where another was limited while an exempt login waited for the lock, the exemption has ended meanwhile and counts no
+  // more: both would live. It is not counted as limited itself: those that wait behind it would be limited for its sake,
+  // and others for theirs, for as long as anybody waits.
+  const exempt = `(EXCLUDED.limited = 0 AND u.limited <= COALESCE((SELECT ruling.limited FROM ruling), 0))`;
   // A login that takes a session in place of a password is judged by the locked slots row too: what was checked before
   // may have ended since.
   const conditions = [
@@ -121,7 +122,7 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   // Whoever is refused is limited, too, and no login may ever be admitted that would end what an exemption has left behind.
   const raises = which.reject && !which.entitled;
   const raised = `raised AS (
-    UPDATE ${slots} u SET generation = u.generation + 1, floor = u.generation
+    UPDATE ${slots} u SET generation = u.generation + 1, floor = u.generation, limited = u.limited + 1
     WHERE u.user_id = ${$('user')} AND NOT EXISTS (SELECT FROM slot) AND NOT (SELECT ruling.exempt FROM ruling)
       AND EXISTS (SELECT FROM ${sessions} s WHERE s.user_id = u.user_id AND s.ended_at IS NULL AND s.exempt AND s.generation > u.floor)
       AND ${inTime($('timeLeft'))}
@@ -131,16 +132,17 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
 
   const deciding = `WITH ruling AS MATERIALIZED (
     SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt,
-      (SELECT k.floor FROM ${slots} k WHERE k.user_id = ${$('user')}::text) AS floor),
+      (SELECT k.limited FROM ${slots} k WHERE k.user_id = ${$('user')}::text) AS limited),
   slot AS (
-    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession, protected_generation, cutoff, storm_since, storm_logins)
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, limited, succession, protected_generation, cutoff, storm_since, storm_logins)
     SELECT ${$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}' ELSE ${own} END, clock.g - 1,
-        '{}', CASE WHEN ${$('protected')}::boolean THEN clock.g ELSE 0 END, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), clock.now, (NOT ruling.exempt)::int
+        (NOT ruling.exempt)::int, '{}', CASE WHEN ${$('protected')}::boolean THEN clock.g ELSE 0 END, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), clock.now, (NOT ruling.exempt)::int
       FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
       ${which.entitled ? `WHERE EXISTS (SELECT FROM ${slots} k WHERE k.user_id = ${$('user')})` : ''}
     ON CONFLICT (user_id) DO UPDATE SET
       generation = u.generation + 1,
       floor = CASE WHEN ${exempt} THEN u.floor ELSE u.generation END,
+      limited = u.limited + EXCLUDED.limited,
       ${which.replaces ? `succession = ARRAY[${$('replaces')}::uuid, ${$('id')}],` : ''}
       active = CASE WHEN ${exempt} THEN ${which.replaces ? `array_remove(u.active, ${$('replaces')})` : 'u.active'} ELSE ${active} END,
       protected_generation = CASE WHEN ${$('protected')} THEN u.generation + 1 ELSE u.protected_generation END,

@@ -36,6 +36,10 @@ export class UserSessionSlots {
   @Column('bigint', { name: 'protected_generation', default: 0 })
   protectedGeneration: string;
 
+  /** How many logins were limited by what applied to them when they began: it tells an exempt one that waited for this row of what it cannot see. */
+  @Column('bigint', { default: 0 })
+  limited: string;
+
   /** The newest cut-off that an admission of this user saw: one that waited for this row comes after it, too. */
   @Column('bigint', { default: 0 })
   cutoff: string;

@@ -31,17 +31,28 @@ function storeOver(runner: QueryRunner): TypeOrmSessionStore {
   return new TypeOrmSessionStore(source, STORE_SETTINGS);
 }
 
-/** Two logins, that of the one who overtakes first: the other waits for the user's row since before the exemption was removed. */
-async function overtaken(user: string, lock: string): Promise<string[]> {
+/** Runs `work` in a transaction that is committed afterwards; until then others wait for what it wrote. */
+async function transaction<Result>(work: (runner: QueryRunner) => Promise<Result>): Promise<Result> {
   const runner = one.bench.dataSource.createQueryRunner();
   await runner.startTransaction();
-  await runner.query(lock, [user]);
-  const slow = one.bench.sessions().login(user);
-  await waiting(one.bench, 1);
-  await one.store.removeExemption('username', user, SIGNATURE);
-  const passing = await one.bench.sessions({}, storeOver(runner)).login(user);
+  const result = await work(runner);
   await runner.commitTransaction();
   await runner.release();
+  return result;
+}
+
+const loginIn = (runner: QueryRunner, user: string): Promise<string> =>
+  one.bench.sessions({}, storeOver(runner)).login(user);
+
+/** Two logins, that of the one who overtakes first: the other waits for the user's row since before the exemption was removed. */
+async function overtaken(user: string, lock: string): Promise<string[]> {
+  const { passing, slow } = await transaction(async (runner) => {
+    await runner.query(lock, [user]);
+    const slow = one.bench.sessions().login(user);
+    await waiting(one.bench, 1);
+    await one.store.removeExemption('username', user, SIGNATURE);
+    return { passing: await loginIn(runner, user), slow };
+  });
   return [passing, await slow];
 }
 
@@ -53,15 +64,14 @@ it('a login that waits for its row and is refused ends what was opened under an 
   const rejecting = one.bench.sessions({ onLimit: 'reject' });
   const before = await rejecting.login(worker);
   const during = await one.bench.sessions({ exempt: { usernames: [worker] } }).login(worker);
-  const runner = one.bench.dataSource.createQueryRunner();
-  await runner.startTransaction();
-  await runner.query('UPDATE user_session_slots SET storm_logins = storm_logins + 1 WHERE user_id = $1', [
-    worker,
-  ]);
-  const refused = rejecting.login(worker).catch((error: unknown) => error);
-  await waiting(one.bench, 1);
-  await runner.commitTransaction();
-  await runner.release();
+  const { refused } = await transaction(async (runner) => {
+    await runner.query('UPDATE user_session_slots SET storm_logins = storm_logins + 1 WHERE user_id = $1', [
+      worker,
+    ]);
+    const refused = rejecting.login(worker).catch((error: unknown) => error);
+    await waiting(one.bench, 1);
+    return { refused };
+  });
   expect(await refused).toBeInstanceOf(NoRoomError);
   expect(await rejecting.states([before, during])).toEqual(['live', 'superseded']);
 });
@@ -83,6 +93,57 @@ describe('a login that began under an exemption', () => {
     expect(await one.bench.sessions().states([passing!, slow!])).toEqual(['superseded', 'live']);
   });
 
+  it('is limited also where the other has logged out again [P1]', async () => {
+    const worker = someone('worker');
+    await one.bench.sessions().login(worker);
+    await exempt(worker);
+    const { slow } = await transaction(async (runner) => {
+      await runner.query(KNOWN, [worker]);
+      const slow = times(2, () => one.bench.sessions().login(worker));
+      await waiting(one.bench, 2);
+      await one.store.removeExemption('username', worker, SIGNATURE);
+      const passing = await loginIn(runner, worker);
+      await one.bench.sessions({}, storeOver(runner)).logsOut(passing);
+      return { slow };
+    });
+    expect(await one.bench.sessions().liveOf(await Promise.all(slow))).toHaveLength(1);
+  });
+
+  it('is refused like the other where the oldest win [P1]', async () => {
+    const worker = someone('worker');
+    const rejecting = (store = one.bench.store): Promise<string> =>
+      one.bench.sessions({ onLimit: 'reject' }, store).login(worker);
+    const before = await rejecting();
+    await exempt(worker);
+    const during = await rejecting();
+    const { slow } = await transaction(async (runner) => {
+      await runner.query(KNOWN, [worker]);
+      const slow = rejecting().catch((error: unknown) => error);
+      await waiting(one.bench, 1);
+      await one.store.removeExemption('username', worker, SIGNATURE);
+      await expect(rejecting(storeOver(runner))).rejects.toThrow(NoRoomError);
+      return { slow };
+    });
+    expect(await slow).toBeInstanceOf(NoRoomError);
+    expect(await one.bench.sessions().states([before, during])).toEqual(['live', 'superseded']);
+  });
+
+  it('and waits while the others are logged out ends nothing: neither the session that was kept nor one of its like', async () => {
+    const worker = someone('worker');
+    const sessions = one.bench.sessions();
+    const kept = await sessions.login(worker);
+    await exempt(worker);
+    const { slow } = await transaction(async (runner) => {
+      const ending = one.bench.sessions({}, storeOver(runner));
+      await ending.ends({ scope: 'others', sessionId: kept, userId: worker });
+      const slow = times(2, () => sessions.login(worker));
+      await waiting(one.bench, 2);
+      return { slow };
+    });
+    const ids = [kept, ...(await Promise.all(slow))];
+    expect(await sessions.liveOf(ids)).toEqual(ids);
+  });
+
   it('and waits for others like it is none of the limit, the first login of its user included', async () => {
     const sessions = one.bench.sessions();
     for (let round = 0; round < 10; round++) {
@@ -100,5 +161,25 @@ describe('a login that began under an exemption', () => {
     await exempt(worker);
     const ids = await Promise.all(times(8, () => sessions.login(worker)));
     expect(await sessions.liveOf([before, ...ids])).toEqual([before, ...ids]);
+  });
+});
+
+describe('a login that began under an exemption behind one from before it', () => {
+  it('limits none of those that wait for it: an exemption counts also where somebody always waits [lesson 31]', async () => {
+    const worker = someone('worker');
+    const { second } = await transaction(async (runner) => {
+      await loginIn(runner, worker);
+      await exempt(worker);
+      const second = transaction(async (next) => {
+        await loginIn(next, worker);
+        const third = one.bench.sessions().login(worker);
+        await waiting(one.bench, 1);
+        return { third };
+      });
+      await waiting(one.bench, 1);
+      return { second };
+    });
+    const { third } = await second;
+    expect(await one.bench.row(await third)).toMatchObject({ exempt: true });
   });
 });
