@@ -513,6 +513,41 @@ inChromium(title, () => {
     await rowOf(page, 'user43').waitFor();
   });
 
+  it('ticks no box of what it has forgotten, with another filter or number of rows, also when nobody answers', async () => {
+    await signedIn('user44');
+    const { page } = await openWithClock('admin');
+    const box = rowOf(page, 'user44').getByRole('checkbox');
+    const isForgotten = async () => {
+      await page.getByRole('button', { name: 'Log out selected' }).waitFor();
+      await expectSoon(() => box.isChecked(), false);
+    };
+    await box.check();
+    await filter(page, { Role: 'user' });
+    await isForgotten();
+
+    await box.check();
+    await page.getByLabel('Rows').selectOption('50');
+    await isForgotten();
+
+    await box.check();
+    await page.route(`**${BASE}?**`, (route) => route.abort());
+    await page.getByRole('button', { name: 'Filter' }).click();
+    await says(page, 'The server did not answer.');
+    await isForgotten();
+  });
+
+  it('keeps what is selected when a button that is off is pressed', async () => {
+    await signedIn('user45');
+    const { page } = await openWithClock('admin');
+    await rowOf(page, 'user45').getByRole('checkbox').check();
+    const newer = page
+      .getByRole('group', { name: 'Pages of sessions' })
+      .getByRole('button', { name: 'Newer' });
+    expect(await newer.isDisabled()).toBe(true);
+    await newer.click({ force: true });
+    await page.getByRole('button', { name: 'Log out 1 selected' }).waitFor();
+  });
+
   it('does not ask while nobody sees it, and leaves a slow server ten times as long alone as it took', async () => {
     const { page, clock } = await openWithClock('admin');
     await page.getByText('Live', { exact: true }).waitFor();

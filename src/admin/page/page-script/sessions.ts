@@ -200,7 +200,7 @@ function readFilter() {
 
 function restartSessions() {
   filter = readFilter();
-  selected.clear();
+  unselect();
   return sessions.restart();
 }
 
@@ -222,5 +222,5 @@ onPress(clearSelection, () => {
   selectAll.focus();
 });
 limitSelect.addEventListener('change', () => void restartSessions());
-for (const button of [sessions.parts.newer, sessions.parts.older]) button.addEventListener('click', unselect);
+for (const button of [sessions.parts.newer, sessions.parts.older]) onPress(button, unselect);
 `;
