@@ -586,6 +586,47 @@ inChromium(title, () => {
     await page.getByText('Live', { exact: true }).waitFor();
   });
 
+  it('says that it was refused, instead of that nobody answers', async () => {
+    const { page } = await openWithClock('admin');
+    await page.route(`**${BASE}*/**`, (route) => route.fulfill({ status: 429, json: { statusCode: 429 } }));
+    await nextRound(page);
+    await page.getByText('Error 429; asking again').waitFor();
+    await rowOf(page, 'admin').waitFor();
+  });
+
+  it('says that its answers are not those of the API, as behind an interceptor that wraps them, and asks again', async () => {
+    const { page, clock } = await openWithClock('admin');
+    await page.route(`**${BASE}/summary`, (route) => route.fulfill({ json: { data: {} } }));
+    await nextRound(page);
+    await says(page, /^The answers are not what this page was made for\./);
+    await page.unrouteAll();
+    await clock.runFor(30_000);
+    await page.getByText('Live', { exact: true }).waitFor();
+  });
+
+  it('says what it is doing while the server is slow, and does once what was pressed twice', async () => {
+    await signedIn('user46');
+    const { page } = await openWithClock('admin');
+    let answer!: () => void;
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    const asked: string[] = [];
+    await page.route(`**${BASE}/**`, async (route, request) => {
+      if (request.method() !== 'GET') {
+        asked.push(request.method());
+        await answered;
+      }
+      await route.continue();
+    });
+    await page.getByLabel('Username or role').fill('user46');
+    await page.getByRole('button', { name: 'Exempt', exact: true }).dblclick();
+    await logOut(page, 'user46');
+    await says(page, 'Logging out …');
+    answer();
+    await says(page, '1 session ended.');
+    await rowOf(page, 'user46', '#exemption-rows').waitFor();
+    expect(asked.sort()).toEqual(['DELETE', 'PUT']);
+  });
+
   it('tells a storm with its account, and exempts the account with one click that can be taken back [lesson 31]', async () => {
     const { page } = await openWithClock('admin');
     expect(await page.getByRole('button', { name: 'Exempt user51' }).count()).toBe(0);
@@ -670,6 +711,42 @@ inChromium(title, () => {
     expect((await recordOf(page)).asked).toEqual(asked);
     await page.getByRole('link', { name: 'Go to the start page' }).click();
     await page.getByRole('heading', { name: 'One session at a time' }).waitFor();
+  });
+
+  it('shows nothing of the others any more to somebody who is no administrator any more', async () => {
+    await signedIn('user62');
+    const { page, clock } = await openWithClock('admin');
+    await rowOf(page, 'user62').waitFor();
+    await page.route(`**${BASE}*/**`, (route) => route.fulfill({ status: 403, json: { statusCode: 403 } }));
+    await clock.runFor(POLL_MS);
+    await hasFocus(page.getByRole('heading', { name: 'You may not see this page any more' }));
+    expect(await page.locator('body').innerText()).not.toContain('user62');
+  });
+
+  it('shows the characters with which one name looks like another, and keeps each name to itself [threat S9]', async () => {
+    // What comes after them would be read backwards, our words and the next name, too.
+    const names = new Map([
+      ['user47', ['bob\u202Enimda', 'bob[U+202E]nimda']],
+      ['user48', ['a\u2069\u202Eevil', 'a[U+2069][U+202E]evil']],
+      ['user49', ['مدير', 'مدير']],
+    ] as const);
+    for (const [username, [name]] of names) {
+      await signedIn(username);
+      await query(`UPDATE user_session SET username = $1 WHERE username = $2`, [name, username]);
+    }
+    const page = await openAs('admin');
+    const dialog = page.getByRole('dialog');
+    for (const [, shown] of names.values()) {
+      await rowOf(page, shown).getByRole('button', { name: 'Log out' }).click();
+      expect(await dialog.getByRole('heading').innerText()).toBe(`Log out ${shown}?`);
+      for (const place of ['h2', '#confirm-all-text'])
+        expect(await dialog.locator(`${place} bdi`).innerText()).toBe(shown);
+      await dialog.getByRole('button', { name: 'Cancel' }).click();
+    }
+    await page.getByLabel('Username or role').fill('مدير');
+    await page.getByRole('button', { name: 'Exempt', exact: true }).click();
+    await says(page, /^مدير is exempt from now on/);
+    expect(await page.locator('#notice-text bdi').innerText()).toBe('مدير');
   });
 
   it('shows markup in a user agent, a name, a role or a note as text, everywhere [threat S9]', async () => {

@@ -141,6 +141,8 @@ thead th { color: var(--soft); font-size: 0.8125rem; font-weight: 500; }
 tbody tr:has(:checked) { background: var(--tint); }
 .storms thead { display: none; }
 .name { font-weight: 600; }
+/* Accents that are piled up do not reach into the rows above. */
+.user, .details, .note { overflow: clip; }
 td.address bdi { font: 0.8125rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 td.device { color: var(--soft); font-size: 0.8125rem; }
 .does { white-space: nowrap; }
@@ -156,7 +158,7 @@ td.device { color: var(--soft); font-size: 0.8125rem; }
   .user { min-width: 8rem; }
   .when { white-space: nowrap; }
   td.address { min-width: 9.25rem; }
-  td.device { max-width: 26rem; }
+  td.device { min-width: 12rem; max-width: 26rem; }
   td.note, td.details { min-width: 8rem; }
   .does { text-align: right; }
   .does button { margin-block: -0.3rem; }

@@ -22,7 +22,7 @@ const actions = new PagedTable({
         name: 'Details',
         className: 'details',
         value: ({ target }) => target,
-        show: ({ target }) => [foreign((target && detailsOf(target)) || '–')],
+        show: ({ target }) => nodesOf((target && detailsOf(target)) || '–'),
       },
       {
         name: 'Note',

@@ -64,7 +64,9 @@ async function call(method, path, body) {
     /** @type {unknown} */
     const answer = await response.json().catch(() => undefined);
     const refusal = /** @type {Refusal | null | undefined} */ (answer);
-    if (isSignedOut(response)) leave(refusal ?? {});
+    if (isSignedOut(response)) leave(signedOut(refusal ?? {}));
+    // Whoever may read nothing. What is ordered may be refused to an administrator, too.
+    else if (response.status === 403 && method === 'GET') leave(NOT_ALLOWED);
     if (response.ok && typeof answer === 'object') return { ok: true, body: /** @type {T} */ (answer) };
     return { ok: false, status: response.status, problem: problemOf(response.status, refusal) };
   } catch {

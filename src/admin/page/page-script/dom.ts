@@ -1,5 +1,7 @@
 /** Finding and making elements. What the server sent becomes text here and nothing else. */
-export const dom = `
+export const dom = String.raw`
+// What turns the direction of the text around it, and so can make one name look like another.
+const TURNS = /[\u202A-\u202E\u2066-\u2069]/g;
 /**
  * @template {HTMLElement} T
  * @param {string} id
@@ -32,12 +34,36 @@ function element(tag, properties = {}, ...children) {
 }
 
 /**
+ * With what turns the direction of writing shown by its number.
+ * @param {string} text
+ */
+function visible(text) {
+  return text.replace(TURNS, (turn) => '[U+' + turn.charCodeAt(0).toString(16).toUpperCase() + ']');
+}
+
+/**
  * Text that somebody else chose, kept to itself: its direction of writing does not spill over.
  * @param {string} text
  * @param {string} [className]
  */
 function foreign(text, className) {
-  return element('bdi', { class: className }, text);
+  return element('bdi', { class: className }, visible(text));
+}
+
+/**
+ * The same inside a sentence that is not an element yet: between the two characters that Unicode has for it.
+ * @param {string} text
+ */
+function quoted(text) {
+  return '\u2068' + visible(text) + '\u2069';
+}
+
+/**
+ * A sentence as nodes, what is quoted in it as foreign text.
+ * @param {string} text
+ */
+function nodesOf(text) {
+  return text.split(/[\u2068\u2069]/).map((part, index) => (index % 2 === 1 ? foreign(part) : part));
 }
 
 /**

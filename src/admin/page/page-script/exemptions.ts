@@ -50,7 +50,7 @@ function showOrigin({ origin, addedBy, addedAt }) {
 
 /** @param {Exemption} exemption */
 function removeButton(exemption) {
-  const name = 'Remove the exemption of ' + exemption.value;
+  const name = 'Remove the exemption of ' + visible(exemption.value);
   const button = element('button', { type: 'button', class: 'plain', 'aria-label': name }, 'Remove');
   onPress(button, () => askToRemove(exemption));
   return button;
@@ -65,16 +65,22 @@ async function refreshExemptions() {
   return answer;
 }
 
+let isExempting = false;
+
 /**
  * @param {NewExemption} exemption
  * @param {() => void} [onDone]
  */
 async function addExemption(exemption, onDone) {
+  if (isExempting) return;
+  isExempting = true;
   const answer = await api.exempt(exemption);
+  isExempting = false;
   if (isOver) return;
   if (!answer.ok) return notify(answer.problem, 'bad');
   onDone?.();
-  const who = exemption.kind === 'role' ? 'Everybody with the role ' + exemption.value : exemption.value;
+  const value = quoted(exemption.value);
+  const who = exemption.kind === 'role' ? 'Everybody with the role ' + value : value;
   notify(who + ' is exempt from now on. You can undo this under “Exemptions”.');
   await refreshAll();
 }
@@ -97,14 +103,14 @@ async function submitExemption() {
 /** @param {Exemption} exemption */
 async function askToRemove(exemption) {
   const answer = await ask({
-    title: 'Remove the exemption of ' + exemption.value + '?',
+    title: 'Remove the exemption of ' + quoted(exemption.value) + '?',
     text: 'The limit applies again from the next login on, and that login ends the older sessions.',
     yes: 'Remove',
   });
   if (answer === undefined) return;
   const removed = await api.removeExemption(exemption);
   if (isOver) return;
-  if (removed.ok) notify(exemption.value + ' is not exempt any more.');
+  if (removed.ok) notify(quoted(exemption.value) + ' is not exempt any more.');
   else notify(removed.problem, 'bad');
   await refreshAll();
 }

@@ -9,9 +9,13 @@ const TIMES_MS = 10_000;
 /** Exemptions and the record change seldom: they are read in one round of so many. */
 const SELDOM = 10;
 
+const UNREADABLE =
+  'The answers are not what this page was made for. Does an interceptor of the application, or a proxy, change them?';
+
 let timer = 0;
 let rounds = 0;
 let failures = 0;
+let failure = '';
 let typedAt = -Infinity;
 
 /** Nothing moves under the hands of somebody who is choosing, answering or typing. */
@@ -21,7 +25,7 @@ function isInUse() {
 
 function showLive() {
   if (isOver) return;
-  if (failures > 0) setLive('waiting', 'No answer; asking again');
+  if (failures > 0) setLive('waiting', failure + '; asking again');
   else if (selected.size > 0) setLive('paused', 'Paused');
   else if (!sessions.isFirst) setLive('paused', 'Older page, not live');
   else setLive('live', 'Live');
@@ -42,16 +46,26 @@ async function refreshAll() {
   await Promise.all([refreshSummary(), sessions.refresh(), refreshExemptions(), actions.refresh()]);
 }
 
+/** What went wrong, if anything, in a word or two. */
+async function round() {
+  try {
+    const answers = await readAll(rounds % SELDOM === 0);
+    rounds += 1;
+    const [problem] = answers.flatMap((answer) => (answer.ok ? [] : [answer]));
+    return problem && (problem.status === 0 ? 'No answer' : 'Error ' + problem.status);
+  } catch {
+    if (failures === 0) notify(UNREADABLE, 'bad');
+    return 'Not readable';
+  }
+}
+
 async function poll() {
   clearTimeout(timer);
   if (isOver || document.hidden) return;
   if (isInUse()) return pollIn(POLL_MS);
   const started = performance.now();
-  const answers = await readAll(rounds % SELDOM === 0);
-  rounds += 1;
-  const problem = answers.find((answer) => !answer.ok);
-  failures = problem ? failures + 1 : 0;
-  if (problem && !problem.ok && failures === 1 && problem.status === 403) notify(problem.problem, 'bad');
+  failure = (await round()) ?? '';
+  failures = failure === '' ? 0 : failures + 1;
   showLive();
   const patience = POLL_MS * 2 ** Math.min(failures, 5);
   pollIn(Math.max(Math.min(patience, POLL_MS_AT_MOST), PAUSE_PER_ANSWER * (performance.now() - started)));

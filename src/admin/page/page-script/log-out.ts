@@ -18,6 +18,7 @@ async function askToLogOut(chosen) {
   if (answer === undefined) return;
   isLoggingOut = true;
   enable(logOutSelected, false);
+  notify('Logging out …');
   const result = answer.isWider ? await logOutUsers(chosen, answer.note) : await endSessions(chosen);
   isLoggingOut = false;
   selected.clear();

@@ -17,7 +17,7 @@ function notify(text, tone = 'good') {
   notice.dataset.tone = tone;
   noticeClose.hidden = false;
   // A new element, because the same words would not be read a second time.
-  noticeText.replaceChildren(element('p', {}, text));
+  noticeText.replaceChildren(element('p', {}, ...nodesOf(text)));
 }
 
 function dismiss() {
@@ -51,10 +51,10 @@ function ask({ title, text, yes, wider }) {
   const all = byId('confirm-all', HTMLInputElement);
   const note = byId('confirm-note', HTMLInputElement);
   const noted = byId('confirm-noted', HTMLElement);
-  write(byId('confirm-title', HTMLElement), title);
-  write(byId('confirm-text', HTMLElement), text);
+  byId('confirm-title', HTMLElement).replaceChildren(...nodesOf(title));
+  byId('confirm-text', HTMLElement).replaceChildren(...nodesOf(text));
   write(byId('confirm-yes', HTMLElement), yes);
-  write(byId('confirm-all-text', HTMLElement), wider ?? '');
+  byId('confirm-all-text', HTMLElement).replaceChildren(...nodesOf(wider ?? ''));
   byId('confirm-wider', HTMLElement).hidden = wider === undefined;
   all.checked = false;
   all.onchange = () => (noted.hidden = !all.checked);
@@ -71,25 +71,43 @@ function ask({ title, text, yes, wider }) {
   });
 }
 
+/** @typedef {{ state: string, title: string, text: string }} Farewell */
+
+/** @type {Farewell} */
+const NOT_ALLOWED = {
+  state: 'Not allowed',
+  title: 'You may not see this page any more',
+  text: 'It is for administrators. If you are one again, reload it.',
+};
+
 /**
- * The person's own session has ended: nothing of the others' stays on the screen.
  * @param {Refusal} refusal
+ * @returns {Farewell}
  */
-function leave({ code, reason = '' }) {
+function signedOut({ code, reason = '' }) {
+  const hasEnded = code === 'SESSION_ENDED';
+  return {
+    state: 'Signed out',
+    title: hasEnded ? 'Your session has ended' : 'You are not signed in any more',
+    text: (hasEnded && OWN_END_REASONS.get(reason)) || 'Sign in again to go on.',
+  };
+}
+
+/**
+ * The person may see nothing any more: nothing of the others' stays on the screen.
+ * @param {Farewell} farewell
+ */
+function leave({ state, title, text }) {
   if (isOver) return;
   isOver = true;
   dialog.close('no');
   byId('page', HTMLElement).remove();
-  setLive('over', 'Signed out');
-  const hasEnded = code === 'SESSION_ENDED';
-  const title = byId('over-title', HTMLElement);
-  write(title, hasEnded ? 'Your session has ended' : 'You are not signed in any more');
-  write(
-    byId('over-text', HTMLElement),
-    (hasEnded && OWN_END_REASONS.get(reason)) || 'Sign in again to go on.',
-  );
+  setLive('over', state);
+  const heading = byId('over-title', HTMLElement);
+  write(heading, title);
+  write(byId('over-text', HTMLElement), text);
   byId('over', HTMLElement).hidden = false;
-  title.focus();
+  heading.focus();
 }
 
 /**

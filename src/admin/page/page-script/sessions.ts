@@ -103,7 +103,8 @@ function showUser({ username, userId, roles, current, exempt }) {
     ...roles.map((role) => foreign(role, 'chip')),
     ...(exempt ? [element('span', { class: 'chip exempt' }, 'exempt')] : []),
   ];
-  const name = element('bdi', { class: 'name', title: 'User id ' + userId }, username);
+  const name = foreign(username, 'name');
+  name.title = 'User id ' + userId;
   return [name, ...chips.flatMap((chip) => [' ', chip])];
 }
 
@@ -121,7 +122,7 @@ function showState({ state, endReason, endedAt, endedBy }) {
 
 /** @param {Session} session */
 function placeOf({ username, ip }) {
-  return username + (ip ? ', ' + ip : '');
+  return visible(username) + (ip ? ', ' + ip : '');
 }
 
 /** @param {Session} session */

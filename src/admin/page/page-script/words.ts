@@ -68,7 +68,7 @@ function namesOf(names) {
   const all = [...new Set(names)];
   const shown = all.length > MANY_NAMES ? all.slice(0, MANY_NAMES - 1) : all;
   const rest = all.length - shown.length;
-  return listing.format(rest > 0 ? [...shown, numbers.format(rest) + ' more'] : shown);
+  return listing.format([...shown.map(quoted), ...(rest > 0 ? [numbers.format(rest) + ' more'] : [])]);
 }
 
 /**
@@ -117,7 +117,7 @@ function detailOf(name, value) {
   if (value === true) return name;
   if (value === false || value === null || value === undefined || value === '') return '';
   if (Array.isArray(value)) return value.length === 0 ? '' : name + ': ' + namesOf(value.map(String));
-  if (typeof value !== 'object') return name + ': ' + String(value);
+  if (typeof value !== 'object') return name + ': ' + quoted(String(value));
   const inner = detailsOf(/** @type {Record<string, unknown>} */ (value));
   return inner === '' ? '' : name + ' ' + inner;
 }
