@@ -30,7 +30,7 @@ export class SameOriginGuard implements CanActivate {
     const request = context.switchToHttp().getRequest<Request>();
     if (READS.includes(request.method)) return true;
     if (!isByTokenAlone(request) && !isFromHere(request))
-      throw new ForbiddenException('This request comes from another site, so nothing was changed.');
+      throw new ForbiddenException('This request comes from another origin, so nothing was changed.');
     if (!isJsonOrEmpty(request))
       throw new UnsupportedMediaTypeException(
         'The body was not read, so nothing was changed. Send content-type: application/json.',

@@ -696,6 +696,19 @@ inChromium(title, () => {
     await isRecorded(page, { Action: 'Added an exemption', Note: 'three machines' }, 1);
   });
 
+  it('says that what somebody removes is not there any more when another administrator was faster', async () => {
+    const faster = await signedIn('root');
+    const query = '?kind=username&value=user53';
+    await faster.send('PUT', `${BASE}/exemptions`, { kind: 'username', value: 'user53' });
+    const page = await openAs('admin');
+    const exemption = rowOf(page, 'user53', '#exemption-rows');
+    await exemption.getByRole('button', { name: 'Remove' }).click();
+    expect((await faster.send('DELETE', `${BASE}/exemptions${query}`)).status).toBe(200);
+    await answerDialog(page, 'Remove the exemption of user53?', 'Remove');
+    await says(page, 'There is no such thing any more.');
+    await exemption.waitFor({ state: 'detached' });
+  });
+
   it('says that the own session has ended and why, shows nothing of the others any more, and stops asking', async () => {
     await signedIn('user61');
     const { page, clock } = await openWithClock('admin');

@@ -5,6 +5,9 @@ const PATIENCE_MS = 30_000;
 // The script is at <base>/ui/app.js, wherever the application has put that.
 const base = new URL('..', import.meta.url).href.replace(/\/$/, '');
 
+// What Nest says where nobody has written anything better.
+const UNSAID = ['Forbidden', 'Not Found'];
+
 const PROBLEMS = new Map([
   [403, 'You may not do this.'],
   [404, 'There is no such thing any more.'],
@@ -89,7 +92,7 @@ function isSignedOut({ status, type }) {
  */
 function problemOf(status, refusal) {
   const message = [refusal?.message ?? []].flat().join('; ');
-  const isForPeople = status >= 400 && status < 500 && message !== '';
+  const isForPeople = status >= 400 && status < 500 && message !== '' && !UNSAID.includes(message);
   return isForPeople
     ? sentence(message)
     : (PROBLEMS.get(status) ?? 'The server answered with an error (' + status + ').');
