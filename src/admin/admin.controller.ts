@@ -20,7 +20,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
-import { knownStateOf, type SessionRequest } from '../http/request.js';
+import { knownStateOf, MayBeAbsent, type SessionRequest } from '../http/request.js';
 import { Administration, type LogoutEveryoneResult, type LogoutResult } from '../session/administration.js';
 import type { ListedSession, Page, RecordedAction, Summary } from '../session/administration-store.js';
 import { Explainer, type Explanation } from '../session/explainer.js';
@@ -65,6 +65,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     ) {}
 
     @Get()
+    @MayBeAbsent()
     async list(
       @Req() request: Request,
       @Query(validated(SessionsQuery)) query: unknown,
@@ -74,6 +75,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     }
 
     @Get('summary')
+    @MayBeAbsent()
     summary(): Promise<Summary> {
       return this.administration.summary();
     }
@@ -108,6 +110,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     }
 
     @Get('exemptions')
+    @MayBeAbsent()
     async exemptions(): Promise<{ items: ListedExemption[] }> {
       return { items: await this.runTimeExemptions.list() };
     }
@@ -138,6 +141,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
     }
 
     @Get('actions')
+    @MayBeAbsent()
     actions(@Query(validated(PageQuery)) query: unknown): Promise<Page<RecordedAction>> {
       return this.administration.actions(query as PageQuery);
     }

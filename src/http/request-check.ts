@@ -53,8 +53,11 @@ export class RequestCheck {
   /** `true`, at once for an anonymous request and for one that was checked already; fails for a request that is refused. */
   check(request: SessionRequest, response: SessionResponse | undefined): true | Promise<true> {
     if (isAnonymous(request)) return true;
-    if (isChecked(request, stateOf(request))) return true;
-    return this.sessions.remembers ? this.checkInTurn(request, response) : this.ask(request, response);
+    const state = stateOf(request);
+    if (isChecked(request, state)) return true;
+    return this.sessions.remembers && !state.isUnused
+      ? this.checkInTurn(request, response)
+      : this.ask(request, response);
   }
 
   // Requests that go on together share what each would cost by itself: the way back to the event loop, and code that is
@@ -124,7 +127,8 @@ export class RequestCheck {
     request: SessionRequest,
   ): Promise<CurrentSession> {
     const limit = this.policy.limitAtCheck(user || undefined);
-    const check = { id, limit: typeof limit === 'number' ? limit : await limit };
+    const { isUnused } = stateOf(request);
+    const check = { id, limit: typeof limit === 'number' ? limit : await limit, isUnused };
     const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
     if (id === UNREADABLE && credential === 'token') this.hints.give(UNREADABLE, REMEDY_FOR_SIDS);
     if (!found.live) return refuseEnded(found, credential, request);

@@ -1,4 +1,4 @@
-import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import { SetMetadata, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import type { CurrentSession } from '../session/session.js';
 import type { SessionEnd } from '../session/watches.js';
@@ -102,6 +102,8 @@ export interface RequestState {
   login: AdmittedLogin | undefined;
   /** What our decorators say of the route, when it is known. */
   route: Route | undefined;
+  /** A page has made the request on its own. */
+  isUnused: boolean;
   /** What Express's request knows by itself. */
   response: SessionResponse | undefined;
   /** The end of Passport's `logout()`, which is under way or over. */
@@ -134,6 +136,7 @@ function arrivalOf(request: SessionRequest): RequestState {
     current: undefined,
     login: undefined,
     route: undefined,
+    isUnused: false,
     response: undefined,
     loggedOut: undefined,
     endedStamp: undefined,
@@ -183,6 +186,16 @@ export function forgetLogin(request: SessionRequest): void {
   state.current = undefined;
   state.login = undefined;
 }
+
+const MAY_BE_ABSENT = 'nestjs-single-session:may-be-absent';
+
+/** Of a route that a page of ours asks on its own, and says so when nobody is there. */
+export const MayBeAbsent = (): MethodDecorator => SetMetadata(MAY_BE_ABSENT, true);
+
+/** Whether a page made the request on its own: it is checked like any, and does not postpone the idle timeout. */
+export const isAbsent = (context: ExecutionContext, { headers }: Partial<SessionRequest>): boolean =>
+  headers?.['x-single-session'] === 'absent' &&
+  Reflect.getMetadata(MAY_BE_ABSENT, context.getHandler()) === true;
 
 /** The id of the cookie session: a secret, which the cookie holds. */
 export const sessionIdOf = ({ sessionID, session }: SessionRequest): string | undefined =>

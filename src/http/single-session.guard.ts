@@ -4,7 +4,14 @@ import type { SessionEnd } from '../session/watches.js';
 import { SessionUnknownException } from './exceptions.js';
 import { farewellOf } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
-import { requestOf, responseOf, stateOf, type RequestGuard, type SessionRequest } from './request.js';
+import {
+  isAbsent,
+  requestOf,
+  responseOf,
+  stateOf,
+  type RequestGuard,
+  type SessionRequest,
+} from './request.js';
 import { routeOf } from './route.js';
 import { isClosing, socketOf } from './sockets.js';
 
@@ -29,6 +36,7 @@ export class SingleSessionGuard implements RequestGuard {
     state.response = response;
     state.route = routeOf(context);
     if (state.route !== undefined) return true;
+    state.isUnused = isAbsent(context, request);
     // What has no answer of its own may be the request with which a socket began, on which many operations come.
     if (response === undefined) return this.requestCheck.checkAgain(request);
     return this.requestCheck.check(request, response);

@@ -72,6 +72,8 @@ export interface Admitted {
 export interface Check {
   id: string;
   limit: number;
+  /** Nobody uses the session by this: a page asks on its own. */
+  isUnused?: boolean;
 }
 
 export type Verdict =

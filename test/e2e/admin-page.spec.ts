@@ -575,6 +575,27 @@ inChromium(title, () => {
     expect(await summaries()).toBe(asked + 2);
   });
 
+  it('says of what it asks whether somebody is there, so that it does not keep a session from being idle', async () => {
+    const { page } = await openWithClock('admin');
+    const said: (string | undefined)[] = [];
+    page.on('request', (request) => said.push(request.headers()['x-single-session']));
+    const saidInRound = async () => {
+      said.length = 0;
+      await nextRound(page);
+      return [...new Set(said)];
+    };
+    for (const touch of [() => page.keyboard.press('Shift'), () => page.mouse.move(200, 200)]) {
+      await touch();
+      expect(await saidInRound()).toEqual([undefined]);
+      expect(await saidInRound()).toEqual(['absent']);
+    }
+    said.length = 0;
+    // An order is never one that nobody gave.
+    await page.evaluate(`document.querySelector('#count').click()`);
+    await page.getByText(/will end/).waitFor();
+    expect(said).toEqual([undefined]);
+  });
+
   it('says when the server does not answer, keeps what it shows, and goes on by itself', async () => {
     const { page, clock } = await openWithClock('admin');
     await page.route(`**${BASE}*/**`, (route) => route.abort());
@@ -608,7 +629,8 @@ inChromium(title, () => {
     await signedIn('user46');
     const { page } = await openWithClock('admin');
     let answer!: () => void;
-    const answered = new Promise<void>((resolve) => (answer = resolve));
+    let answered: Promise<void>;
+    const hold = () => (answered = new Promise((resolve) => (answer = resolve)));
     const asked: string[] = [];
     await page.route(`**${BASE}/**`, async (route, request) => {
       if (request.method() !== 'GET') {
@@ -617,14 +639,19 @@ inChromium(title, () => {
       }
       await route.continue();
     });
+    void hold();
     await page.getByLabel('Username or role').fill('user46');
     await page.getByRole('button', { name: 'Exempt', exact: true }).dblclick();
+    answer();
+    await says(page, /^user46 is exempt from now on/);
+    await rowOf(page, 'user46', '#exemption-rows').waitFor();
+
+    void hold();
     await logOut(page, 'user46');
     await says(page, 'Logging out …');
     answer();
     await says(page, '1 session ended.');
-    await rowOf(page, 'user46', '#exemption-rows').waitFor();
-    expect(asked.sort()).toEqual(['DELETE', 'PUT']);
+    expect(asked).toEqual(['PUT', 'DELETE']);
   });
 
   it('tells a storm with its account, and exempts the account with one click that can be taken back [lesson 31]', async () => {

@@ -2,6 +2,9 @@
 export const api = String.raw`
 const PATIENCE_MS = 30_000;
 
+/** Nobody has touched the page since its last round: that it is open does not keep the person's session from being idle. */
+let isAbsent = false;
+
 // The script is at <base>/ui/app.js, wherever the application has put that.
 const base = new URL('..', import.meta.url).href.replace(/\/$/, '');
 
@@ -58,7 +61,11 @@ async function call(method, path, body) {
   try {
     const response = await fetch(base + path, {
       method,
-      headers: { Accept: 'application/json', ...(body && { 'Content-Type': 'application/json' }) },
+      headers: {
+        Accept: 'application/json',
+        ...(body && { 'Content-Type': 'application/json' }),
+        ...(method === 'GET' && isAbsent && { 'X-Single-Session': 'absent' }),
+      },
       ...(body && { body: JSON.stringify(body) }),
       credentials: 'same-origin',
       redirect: 'manual',

@@ -16,6 +16,12 @@ let timer = 0;
 let rounds = 0;
 let failures = 0;
 let failure = '';
+let isTouched = true;
+
+function touch() {
+  isTouched = true;
+  isAbsent = false;
+}
 let typedAt = -Infinity;
 
 /** Nothing moves under the hands of somebody who is choosing, answering or typing. */
@@ -64,6 +70,8 @@ async function poll() {
   if (isOver || document.hidden) return;
   if (isInUse()) return pollIn(POLL_MS);
   const started = performance.now();
+  isAbsent = !isTouched;
+  isTouched = false;
   failure = (await round()) ?? '';
   failures = failure === '' ? 0 : failures + 1;
   showLive();
@@ -78,6 +86,9 @@ function pollIn(ms) {
 }
 
 document.addEventListener('input', () => (typedAt = performance.now()));
+for (const type of ['pointerdown', 'pointermove', 'keydown', 'wheel', 'click']) {
+  document.addEventListener(type, touch, { passive: true, capture: true });
+}
 document.addEventListener('visibilitychange', () => void poll());
 setInterval(() => document.hidden || refreshTimes(), TIMES_MS);
 void poll();
