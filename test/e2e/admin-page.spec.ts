@@ -761,6 +761,8 @@ inChromium(title, () => {
     await clock.runFor(POLL_MS);
     await hasFocus(page.getByRole('heading', { name: 'You may not see this page any more' }));
     expect(await page.locator('body').innerText()).not.toContain('user62');
+    // What is not there is not offered either, to the keyboard least of all.
+    expect(await page.getByRole('link').allInnerTexts()).toEqual(['Go to the start page']);
   });
 
   it('shows the characters with which one name looks like another, and keeps each name to itself [threat S9]', async () => {

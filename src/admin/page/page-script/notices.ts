@@ -101,7 +101,7 @@ function leave({ state, title, text }) {
   if (isOver) return;
   isOver = true;
   dialog.close('no');
-  byId('page', HTMLElement).remove();
+  for (const part of document.querySelectorAll('#page, nav, .skip')) part.remove();
   setLive('over', state);
   const heading = byId('over-title', HTMLElement);
   write(heading, title);
