@@ -8,6 +8,7 @@ import { startApplication, Users, type TestApplication, type TestUser } from '..
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+import { logOut } from '../support/ways-in.js';
 
 @Controller('logout')
 class LogoutController {
@@ -16,9 +17,7 @@ class LogoutController {
   @Post('passport')
   @HttpCode(204)
   async passport(@Req() request: Request & { session: { notice?: string } }): Promise<void> {
-    await new Promise<void>((resolve, reject) =>
-      request.logout((error) => (error ? reject(error) : resolve())),
-    );
+    await logOut(request);
     request.session.notice = 'You are signed out.';
   }
 

@@ -1,11 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { SingleSessionService } from '../../src/index.js';
+import { Controller, HttpCode, Post, Req } from '@nestjs/common';
+import type { Request } from 'express';
+import { SingleSessionLogout, SingleSessionService } from '../../src/index.js';
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
 import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
+import { logOut } from '../support/ways-in.js';
+
+@Controller('passport')
+class PassportController {
+  @SingleSessionLogout()
+  @Post('logout')
+  @HttpCode(204)
+  logout(@Req() request: Request): Promise<void> {
+    return logOut(request);
+  }
+}
 
 let databaseUrl: string;
 let watch: StatementWatch;
@@ -15,7 +28,7 @@ let user: TestUser;
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
   watch = await watchStatements(databaseUrl);
-  application = await startApplication(watch.url);
+  application = await startApplication(watch.url, { controllers: [PassportController] });
 });
 
 beforeEach(async () => {
@@ -160,13 +173,16 @@ describe('a request', () => {
     expect(await quiet()).toEqual([]);
   });
 
-  it('that logs out costs one statement and no check', async () => {
-    const browser = new Browser(application.url);
-    await browser.login(user.username);
-    await quiet();
-    expect((await browser.post('/logout')).status).toBe(204);
-    expect(await quiet()).toEqual(['ending']);
-  });
+  it.each(['/logout', '/passport/logout'])(
+    'that logs out at %s costs one statement and no check',
+    async (path) => {
+      const browser = new Browser(application.url);
+      await browser.login(user.username);
+      await quiet();
+      expect((await browser.post(path)).status).toBe(204);
+      expect(await quiet()).toEqual(['ending']);
+    },
+  );
 
   async function client(kind: string): Promise<() => Promise<{ status: number }>> {
     const [browser, token] = [new Browser(application.url), new TokenClient(application.url)];

@@ -227,6 +227,13 @@ export function logIn(request: Request, user: TestUser, options: object = {}): P
   );
 }
 
+/** `request.logout()`, awaited. */
+export function logOut(request: Request): Promise<void> {
+  return new Promise((resolve, reject) =>
+    request.logout((error: unknown) => (error ? reject(error) : resolve())),
+  );
+}
+
 /** A door that the requests of a user wait at, while it is shut to them. */
 export class Gate {
   private opened = Promise.resolve();
