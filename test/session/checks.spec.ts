@@ -290,6 +290,14 @@ describe('a question that is never answered', () => {
     expect(behind.error).toBeInstanceOf(StoreUnavailableError);
   });
 
+  it('is followed by none whose turn has not come in time', async () => {
+    const checks = times(3_000, (n) => watched(desk.verify(`s${n}`)));
+    await settle();
+    await jest.advanceTimersByTimeAsync(ANSWER_WITHIN_MS);
+    expect(new Set(checks.map(({ state }) => state))).toEqual(new Set(['failed']));
+    expect(desk.questions).toHaveLength(4);
+  });
+
   it('leaves no timer behind when it is answered', async () => {
     const check = desk.verify('a');
     await settle();

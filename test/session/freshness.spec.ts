@@ -193,4 +193,14 @@ describe('a stop', () => {
     expect(signal.stopped).toBe(true);
     expect(recalls('b')).toBe(false);
   });
+
+  it('is over when the way on which notifications come is closed', async () => {
+    const stopping = signal.holdStopping();
+    let isOver = false;
+    const stopped = freshness.stop().then(() => (isOver = true));
+    await turn();
+    expect(isOver).toBe(false);
+    stopping.open();
+    await stopped;
+  });
 });

@@ -7,6 +7,7 @@ export class FakeSignal extends Signal {
   listener: SignalListener | undefined;
   stopped = false;
   telling: Gate<void> | undefined;
+  private stopping: Gate<void> | undefined;
 
   async start(listener: SignalListener): Promise<void> {
     this.listener = listener;
@@ -19,10 +20,16 @@ export class FakeSignal extends Signal {
 
   async stop(): Promise<void> {
     this.stopped = true;
+    await this.stopping?.promise;
   }
 
   /** From now on, what is told stays under way until the gate opens. */
   holdTelling(): Gate<void> {
     return (this.telling = gate());
+  }
+
+  /** The next stop takes until the gate opens. */
+  holdStopping(): Gate<void> {
+    return (this.stopping = gate());
   }
 }

@@ -31,6 +31,15 @@ afterEach(async () => {
   await dropDatabase(databaseUrl);
 });
 
+/** From now on, checks are answered with something else than PostgreSQL says. */
+function spoilAnswers(spoil: (rows: unknown[]) => unknown[]): void {
+  interceptQueries(bench.dataSource, async ({ send }) => {
+    const { records, ...more } = (await send()) as { records: [{ answer: string }] };
+    const rows = spoil(JSON.parse(records[0].answer) as unknown[]);
+    return { ...more, records: [{ answer: JSON.stringify(rows) }] };
+  });
+}
+
 describe('a check', () => {
   it('is one statement, whether the sessions are known or not', async () => {
     const id = randomUUID();
@@ -67,6 +76,23 @@ describe('a check', () => {
     },
   );
 
+  it.each<[string, number, unknown]>([
+    ['user', 1, 7],
+    ['end', 2, 'soon'],
+    ['reason', 3, 'somehow'],
+    ['place, were it the first', 4, '1'],
+    ['last-seen', 5, 'f'],
+    ['roles', 6, null],
+    ['administrator', 7, 0],
+  ])('of which the %s is none of ours fails, and those beside it do not', async (_, place, value) => {
+    const other = await bench.sessions().login(someone());
+    spoilAnswers(([first, second]) => [(first as unknown[]).with(place, value), second]);
+    expect(await bench.store.verify([checkOf(live), checkOf(other)])).toEqual([
+      new Error(`the row of session ${live} is not readable`),
+      expect.objectContaining({ live: true }),
+    ]);
+  });
+
   it.each<[string, (rows: unknown[]) => unknown[]]>([
     ['was cut short', (rows) => rows.slice(0, 1)],
     ['is empty', () => []],
@@ -74,11 +100,7 @@ describe('a check', () => {
     ['is in another order', (rows) => rows.toReversed()],
   ])('believes no answer that %s: nobody is logged out by it', async (_, spoil) => {
     const other = await bench.sessions().login(someone());
-    interceptQueries(bench.dataSource, async ({ send }) => {
-      const { records, ...more } = (await send()) as { records: [{ answer: string }] };
-      const rows = spoil(JSON.parse(records[0].answer) as unknown[]);
-      return { ...more, records: [{ answer: JSON.stringify(rows) }] };
-    });
+    spoilAnswers(spoil);
     await expect(bench.store.verify([checkOf(live), checkOf(other)])).rejects.toThrow(/^the .* is not/);
   });
 });
