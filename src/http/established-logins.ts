@@ -66,15 +66,13 @@ export class EstablishedLogins {
     await this.logins.discardCookieSession(request, error);
   }
 
-  /** To be called before Passport logs out, and what it gives afterwards. */
-  beginLogout(request: SessionRequest): (error: unknown) => Promise<void> {
-    const [stamp, id] = [stampOf(request), sessionIdOf(request)];
+  /** To be called before Passport logs out, and what it gives afterwards: also where that failed, for nobody is to be signed in any more. */
+  beginLogout(request: SessionRequest): () => Promise<void> {
+    const stamp = stampOf(request);
     let over: () => void;
     stateOf(request).loggedOut = new Promise((resolve) => (over = resolve));
-    return async (error) => {
-      // Where Passport failed with a new id, the browser gets a cookie for that all the same.
-      const isLeft = !error || sessionIdOf(request) !== id;
-      if (isLeft && stamp !== undefined) await this.leave(request, stamp);
+    return async () => {
+      if (stamp !== undefined) await this.leave(request, stamp);
       over();
     };
   }

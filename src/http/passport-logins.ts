@@ -99,7 +99,7 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
     return this.logins.fail(error, request);
   }
 
-  beginLogout(request: SessionRequest): (error: unknown) => Promise<void> {
+  beginLogout(request: SessionRequest): () => Promise<void> {
     return this.logins.beginLogout(request);
   }
 }
@@ -132,7 +132,7 @@ function hookOf(manager: SessionManager): Hook {
     if (watcher === undefined || callback === undefined) return logOut.call(this, request, options, done!);
     const end = watcher.beginLogout(request);
     logOut.call(this, request, typeof options === 'function' ? {} : options, (error) => {
-      end(error).then(() => callback(error), callback);
+      end().then(() => callback(error), callback);
     });
   };
   const remove = (): void => {

@@ -59,12 +59,17 @@ class SilentStore extends MemoryStore {
   }
 }
 
-/** A store that cannot destroy what it keeps while it is told so. */
-class KeepingStore extends MemoryStore {
-  keeps = false;
+/** A store that cannot destroy what it keeps, or save what changes, while it is told so. */
+class FailingStore extends MemoryStore {
+  fails: 'set' | 'destroy' | undefined;
+
+  override set(id: string, data: SessionData, done?: (error?: unknown) => void): void {
+    if (this.fails === 'set') later(() => done?.(new Error('the store does not save it')));
+    else super.set(id, data, done);
+  }
 
   override destroy(id: string, done?: (error?: unknown) => void): void {
-    if (this.keeps) later(() => done?.(new Error('the store keeps it')));
+    if (this.fails === 'destroy') later(() => done?.(new Error('the store keeps it')));
     else super.destroy(id, done);
   }
 }
@@ -407,13 +412,17 @@ it('a logout that Passport cannot complete in time is answered, and may be compl
   });
 });
 
-it('a logout that Passport cannot complete, but for which it has changed the cookie session, leaves no session that nobody holds', async () => {
-  const store = new KeepingStore();
-  await signedInOnce(store, async ({ application, user, browser }) => {
-    store.keeps = true;
-    expect((await browser.post('/out/awaited')).status).toBe(500);
-    store.keeps = false;
-    expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
-    expect(await liveSessionsOf(application, user)).toEqual([]);
-  });
-});
+it.each(['set', 'destroy'] as const)(
+  'a logout that Passport cannot complete leaves nobody signed in, and no session that nobody holds (%s)',
+  async (name) => {
+    const store = new FailingStore();
+    await signedInOnce(store, async ({ application, user, browser }) => {
+      store.fails = name;
+      expect((await browser.post('/out/awaited')).status).toBe(500);
+      store.fails = undefined;
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+      expect((await browser.get('/me')).body.user ?? null).toBeNull();
+      expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+    });
+  },
+);
