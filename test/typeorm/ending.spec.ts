@@ -180,6 +180,8 @@ describe('what is dead', () => {
   it.each(DEATHS)('because it was %s ends nothing, by no scope [lesson 16; P3]', async (_, die) => {
     const { user, ids } = await loggedIn(2);
     const [dead, winner] = ids as [string, string];
+    // Else what the second login has to mark might be marked after the death, which then is written down.
+    await bench.settled();
     await die(dead, user);
     await bench.settled();
     const before = await everything();
