@@ -170,7 +170,7 @@ export class Watches {
   }
 
   private lookLater(afterMs = this.settings.everyMs): void {
-    if (this.round !== undefined || this.isClosed || this.watched.size === 0) return;
+    if (this.round !== undefined || this.watched.size === 0) return;
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
       void this.lookAround();

@@ -185,13 +185,16 @@ describe('a watch', () => {
     expect([one.told, other.told]).toEqual([ended('admin'), ended('admin')]);
   });
 
-  it('asks by the limit of its user, and keeps the user that it began with', async () => {
+  it('asks by the limit of its user, who is the one that was given last', async () => {
     sessions.limit = (user) => Promise.resolve((user as { limit: number } | undefined)?.limit ?? 1);
     watch({ id: 'a', user: { limit: 7 } });
     watch({ id: 'a' });
     await turn();
     await pass(EVERY_MS);
     expect(sessions.looks.map(({ limit }) => limit)).toEqual([7, 7, 7]);
+    watch({ id: 'a', user: { limit: 9 } });
+    await pass(EVERY_MS);
+    expect(sessions.looks.map(({ limit }) => limit)).toEqual([7, 7, 7, 9, 9]);
   });
 });
 
@@ -375,6 +378,22 @@ describe('a store that cannot answer', () => {
     expect(looked()).toEqual([]);
   });
 
+  it('may be asked anew by who is told so, and who else is told so takes nothing with them', async () => {
+    let anew: Watch | undefined;
+    const again = (): void => {
+      sessions.failure = undefined;
+      anew = watch('a');
+    };
+    watches.whenEnded({ id: 'a' }).subscribe({ error: again });
+    const other = watch('a');
+    await turn();
+    sessions.failure = unavailable;
+    await pass(UNVERIFIED_FOR_MS + EVERY_MS);
+    expect(other.told).toEqual([unavailable]);
+    emitEnded('a', 'admin');
+    expect(anew?.told).toEqual(ended('admin'));
+  });
+
   it('that answers again in time is forgiven', async () => {
     const { told } = watch('a');
     await turn();
@@ -414,6 +433,7 @@ describe('at the end of the application', () => {
     await turn();
     looked();
     watches.close();
+    expect(jest.getTimerCount()).toBe(0);
     expect([a.told, b.told]).toEqual([['complete'], ['complete']]);
     expect(closed).toHaveBeenCalledTimes(1);
     changes.next('everything');
