@@ -70,7 +70,7 @@ export function markingStatements(settings: MarkingSettings) {
   const seen = `WITH due AS (
     SELECT s.id FROM ${sessions} s
     WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL AND NOT ${timedOut} AND s.last_seen_at <= now() - ${ms(seenInterval)}
-    ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
+    FOR NO KEY UPDATE SKIP LOCKED)
   UPDATE ${sessions} s SET last_seen_at = now() FROM due WHERE s.id = due.id`;
 
   return { markUsers, markChecked, refresh, seen };
