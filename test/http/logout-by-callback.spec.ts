@@ -163,6 +163,14 @@ class OutController {
   }
 
   @SingleSessionLogout()
+  @Post('other')
+  @Redirect('/me')
+  async other(@Req() request: UserRequest, @Body() other: TestUser): Promise<void> {
+    await logOut(request);
+    await logIn(request, other);
+  }
+
+  @SingleSessionLogout()
   @Post('ours')
   ours(@Res() response: PlatformResponse): void {
     response.status(302).redirect('/me');
@@ -345,6 +353,13 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
     expect((await browser.post('/out/twice', other)).status).toBe(302);
     expect(await liveSessionsOf(application, other)).toHaveLength(1);
     expect((await elsewhere.get()).status).toBe(200);
+  });
+
+  it('leaves signed in who has signed in after it in the same request', async () => {
+    const { browser } = await signedIn(store);
+    const other = newUser({ users });
+    expect((await browser.post('/out/other', other)).status).toBe(302);
+    expect((await browser.get('/me')).body.user?.username).toBe(other.username);
   });
 
   if (platform === 'fastify')

@@ -73,6 +73,13 @@ describe('ending', () => {
     );
   });
 
+  it('by a logout ends only its own where the options exempt the user by now [lesson 12]', async () => {
+    const { user, ids } = await loggedIn(3);
+    const exempting = bench.sessions({ maxSessions: 3, exempt: { usernames: [user] } });
+    await exempting.logsOut(ids[0]!, { id: user, username: user });
+    expect(await three.states(ids)).toEqual(['logout', 'live', 'live']);
+  });
+
   it('others ends all but the one, and nobody else', async () => {
     const { user, ids } = await loggedIn(3);
     const bystander = await loggedIn(2);

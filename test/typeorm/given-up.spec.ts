@@ -197,6 +197,18 @@ describe('a login that was answered with an error, since others held a lock for 
     },
   );
 
+  it('is not carried out later, when it would find no room, and end what an exemption has left behind [P5]', async () => {
+    const user = someone();
+    const sessions = one.bench.sessions();
+    const before = await sessions.login(user);
+    const left = await one.bench.sessions({ exempt: { usernames: [user] } }).login(user);
+    await whileLocked(ROWS(user), async () => {
+      const rejecting = slow.sessions({ onLimit: 'reject' });
+      await expect(rejecting.login(user)).rejects.toThrow(StoreUnavailableError);
+    });
+    expect(await sessions.states([before, left])).toEqual(['live', 'live']);
+  });
+
   it('waits no longer: it would keep a connection of the server as long as they hold the lock', async () => {
     const user = someone();
     await one.bench.sessions().login(user);
