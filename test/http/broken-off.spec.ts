@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   Body,
@@ -9,6 +10,7 @@ import {
   Post,
   Req,
   Res,
+  StreamableFile,
   UseGuards,
   UseInterceptors,
   type CallHandler,
@@ -142,6 +144,15 @@ class BrokenController {
     drop(response);
   }
 
+  @UseGuards(LocalLoginGuard)
+  @Post('endless')
+  endless(@Res({ passthrough: true }) response: PlatformResponse): StreamableFile {
+    nodeResponseOf(response).once('close', () => setImmediate(() => handlers.emit('left')));
+    const page = new Readable({ read: () => undefined });
+    page.push('The first part.');
+    return new StreamableFile(page);
+  }
+
   /** Lets those wait that come behind it on its connection. */
   @Get('before')
   async before(): Promise<object> {
@@ -250,6 +261,23 @@ describe('a login whose browser has left', () => {
       expect((await new Browser(application.url).login(user.username)).status).toBe(200);
     },
   );
+
+  it('amid an answer whose head has brought the cookie stays signed in', async () => {
+    const { username } = newUser({ users });
+    const leaving = new AbortController();
+    const { headers } = await fetch(`${application.url}/broken/endless`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ username, password: username }),
+      signal: leaving.signal,
+    });
+    const left = once(handlers, 'left');
+    leaving.abort();
+    await left;
+    const browser = new Browser(application.url, headers.getSetCookie()[0]!.split(';', 1)[0]);
+    for (let request = 0; request < 2; request++)
+      expect((await browser.get('/me')).body.user?.username).toBe(username);
+  });
 
   it('is taken back, and its handler goes on to its end: an error in its callback would end the process', async () => {
     const user = newUser({ users });
