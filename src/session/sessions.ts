@@ -164,7 +164,7 @@ export class Sessions {
     checks: Checks,
     limit = check.limit,
   ): Promise<CheckResult> {
-    if (!result.unmarked || result.userId === null) return result;
+    if (!result.unmarked) return result;
     await answered(this.store.markChecked({ id: check.id, limit }));
     return checks.verify(check);
   }

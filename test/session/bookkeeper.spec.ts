@@ -77,11 +77,19 @@ describe('last-seen times', () => {
   it('are written in one batch a second, each session once, not on the way of the request', async () => {
     jest.useFakeTimers();
     for (const id of ['a', 'b', 'a']) bookkeeper.seen(id);
+    await jest.advanceTimersByTimeAsync(999);
     expect(ledger.written).toEqual([]);
-    await jest.advanceTimersByTimeAsync(1_000);
+    await jest.advanceTimersByTimeAsync(1);
     expect(ledger.written).toEqual([['a', 'b']]);
     await jest.advanceTimersByTimeAsync(10_000);
     expect(ledger.written).toHaveLength(1);
+  });
+
+  it('are written before they are due again, however short that is', async () => {
+    jest.useFakeTimers();
+    new Bookkeeper(ledger, 100).seen('a');
+    await jest.advanceTimersByTimeAsync(50);
+    expect(ledger.written).toEqual([['a']]);
   });
 
   it('that cannot be written stop nothing, and the next are written', async () => {
@@ -94,6 +102,7 @@ describe('last-seen times', () => {
     bookkeeper.seen('b');
     await jest.advanceTimersByTimeAsync(1_000);
     expect(ledger.written).toEqual([['a'], ['b']]);
+    expect(warn).toHaveBeenCalledTimes(1);
   });
 });
 
