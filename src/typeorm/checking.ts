@@ -127,6 +127,7 @@ function toCheckResult(row: unknown, asked: string, limit: number): CheckResult 
 }
 
 function isRow(row: unknown[]): row is Row {
+  if (row.length !== 8) return false;
   const [id, userId, endedAt, over, place, unseen, roles, administrator] = row;
   return (
     [id, userId, roles].every((text) => typeof text === 'string') &&

@@ -2,6 +2,7 @@
 export const dom = String.raw`
 // What turns the direction of the text around it, and so can make one name look like another.
 const TURNS = /[\u202A-\u202E\u2066-\u2069]/g;
+
 /**
  * @template {HTMLElement} T
  * @param {string} id

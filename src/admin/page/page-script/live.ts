@@ -16,13 +16,13 @@ let timer = 0;
 let rounds = 0;
 let failures = 0;
 let failure = '';
+let typedAt = -Infinity;
 let isTouched = true;
 
 function touch() {
   isTouched = true;
   isAbsent = false;
 }
-let typedAt = -Infinity;
 
 /** Nothing moves under the hands of somebody who is choosing, answering or typing. */
 function isInUse() {
