@@ -58,7 +58,7 @@ function hostOf(origin: string): string | undefined {
 // A form needs no body to be one, and no browser sends a token with it.
 function isJsonOrEmpty(request: Request): boolean {
   const type = request.headers['content-type'];
-  const isJson = type !== undefined && /^application\/json\s*(;|$)/i.test(String(type));
+  const isJson = /^application\/json\s*(;|$)/i.test(String(type));
   if (hasBody(request)) return isJson && request.body !== undefined;
   return type === undefined || isJson || isByTokenAlone(request);
 }
@@ -66,5 +66,5 @@ function isJsonOrEmpty(request: Request): boolean {
 /** RFC 9112, section 6.3. HTTP/2 says it by the stream, whatever the headers are. */
 const hasBody = ({ headers, stream, raw }: Request): boolean =>
   headers['transfer-encoding'] !== undefined ||
-  Number(headers['content-length'] ?? 0) > 0 ||
+  Number(headers['content-length']) > 0 ||
   (stream ?? raw?.stream)?.endAfterHeaders === false;
