@@ -4,7 +4,7 @@ import { column, list } from './column.js';
 
 const LOGINS = new TableColumn(column('logins', 'uuid', { ...list, default: "'{}'" }));
 
-/** The logins that carry a session. No row is rewritten, and nobody waits. */
+/** The logins that carry a session. No row is rewritten. */
 export class AddLogins1764000000000 implements MigrationInterface {
   readonly name = 'AddLogins1764000000000';
 

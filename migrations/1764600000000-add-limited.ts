@@ -4,7 +4,7 @@ import { column } from './column.js';
 
 const LIMITED = new TableColumn(column('limited', 'bigint', { default: "'0'" }));
 
-/** The count of logins that were limited. No row is rewritten, and nobody waits. */
+/** The count of logins that were limited. No row is rewritten. */
 export class AddLimited1764600000000 implements MigrationInterface {
   readonly name = 'AddLimited1764600000000';
 
