@@ -16,7 +16,7 @@ import {
   VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
-import { Observable, takeUntil } from 'rxjs';
+import { map, takeUntil, timer, type Observable } from 'rxjs';
 import type { SessionRequest } from '../http/request.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import { END_EVENT } from '../http/stream-end.js';
@@ -104,9 +104,4 @@ const own = (session: ListedSession, currentId: string): OwnSession => {
 };
 
 /** A comment at once, which says that the watch has begun, and then every so often. */
-const heartbeat = new Observable<MessageEvent>((subscriber) => {
-  const beat = (): void => subscriber.next({ comment: '' });
-  const timer = setInterval(beat, HEARTBEAT_MS).unref();
-  subscriber.add(() => clearInterval(timer));
-  beat();
-});
+const heartbeat = timer(0, HEARTBEAT_MS).pipe(map((): MessageEvent => ({ comment: '' })));
