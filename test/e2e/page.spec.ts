@@ -164,7 +164,8 @@ inChromium(title, () => {
     const browser = await openBrowser();
     const page = await openPage(browser);
     await signIn(page, 'user2');
-    // A page that is closed does not ask, so the next one is the first to be told.
+    // A page that is closed does not ask, unless its question was under way; so the next one is the first to be told.
+    await isTold(page);
     await page.close();
     await signInElsewhere('user2');
 
