@@ -7,7 +7,8 @@ import { endAllProcesses, freePort, repository, startProcess } from '../support/
 import { packPackage, TemporaryApp, temporaryDirectory } from '../support/temporary-app.js';
 import { codeOf, type ReadmeCode } from './readme/applications.js';
 
-// What docs/service.md shows, as it stands there, in the first application of the README.
+// What docs/service.md shows, as it stands there, in the first application of the README, with the data source of
+// docs/production.md.
 
 const MODULE = `
 import { type CanActivate, type ExecutionContext, Injectable, Module } from '@nestjs/common';
@@ -54,7 +55,11 @@ let databaseUrl: string;
 let url: string;
 
 beforeAll(async () => {
-  const files = { ...shownIn('README.md', 'cookie'), ...shownIn('docs/service.md', 'compiled only') };
+  const files = {
+    ...shownIn('README.md', 'cookie'),
+    ...shownIn('docs/service.md', 'compiled only'),
+    ...shownIn('docs/production.md', 'compiled only'),
+  };
   files['src/app.module.ts'] = MODULE;
   files['src/auth.controller.ts'] = files['src/auth.controller.ts']!.replace(
     "import { LocalAuthGuard, type User } from './passport.js';",

@@ -161,7 +161,7 @@ describe('a cut-off that covers nothing any more', () => {
 });
 
 describe('a cut-off in a database whose sequences were left behind', () => {
-  it('ends everyone after what the README says', async () => {
+  it('ends everyone after what docs/production.md says', async () => {
     const user = person('a');
     await one.logins()(user);
     for (let n = 0; n < 2; n++) await one.cutOff();
@@ -171,8 +171,8 @@ describe('a cut-off in a database whose sequences were left behind', () => {
     await one.sweepAll();
     for (const table of ['user_session_cutoff', 'user_session_action'])
       await one.bench.query(`ALTER TABLE ${table} ALTER COLUMN id RESTART WITH 1`);
-    const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
-    await one.bench.query(/```sql\n(SELECT setval.*?)```/s.exec(readme)![1]!);
+    const document = await readFile(new URL('../../docs/production.md', import.meta.url), 'utf8');
+    await one.bench.query(/```sql\n(SELECT setval.*?)```/s.exec(document)![1]!);
     await one.cutOff();
     expect(await one.states([live])).toEqual(['cut-off']);
   });
