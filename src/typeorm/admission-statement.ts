@@ -120,19 +120,27 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
       : []),
   ];
   // Whoever is refused is limited, too, and no login may ever be admitted that would end what an exemption has left behind.
+  // What was let in while this login waited for the lock is not in its snapshot: there the row has gone on by more
+  // generations than by limited logins.
   const raises = which.reject && !which.entitled;
-  const raised = `raised AS (
-    UPDATE ${slots} u SET generation = u.generation + 1, floor = u.generation, limited = u.limited + 1
-    WHERE u.user_id = ${$('user')} AND NOT EXISTS (SELECT FROM slot) AND NOT (SELECT ruling.exempt FROM ruling)
-      AND EXISTS (SELECT FROM ${sessions} s WHERE s.user_id = u.user_id AND s.ended_at IS NULL AND s.exempt AND s.generation > u.floor)
+  const raised = `refused AS MATERIALIZED (
+    SELECT u.* FROM ${slots} u
+    WHERE u.user_id = ${$('user')} AND NOT EXISTS (SELECT FROM slot) AND NOT (SELECT ruling.exempt FROM ruling) FOR NO KEY UPDATE),
+  raised AS (
+    UPDATE ${slots} u SET generation = old.generation + 1, floor = old.generation, limited = old.limited + 1
+    FROM refused old WHERE u.user_id = old.user_id
+      AND (old.generation - old.limited > (SELECT ruling.unlimited FROM ruling)
+        OR EXISTS (SELECT FROM ${sessions} s WHERE s.user_id = old.user_id AND s.ended_at IS NULL AND s.exempt AND s.generation > old.floor))
       AND ${inTime($('timeLeft'))}
     RETURNING true AS displaces)`;
   const sameWindow = `u.storm_since > EXCLUDED.storm_since - ${ms(stormWindow)}`;
   const nextWindow = `u.storm_since > EXCLUDED.storm_since - 2 * ${ms(stormWindow)}`;
 
+  const known = (column: string): string =>
+    `(SELECT ${column} FROM ${slots} k WHERE k.user_id = ${$('user')}::text)`;
   const deciding = `WITH ruling AS MATERIALIZED (
     SELECT ${$('exempt')}::boolean OR ${exemptNow(exemptions, `${$('username')}::text`, `${$('roles')}::text[]`)} AS exempt,
-      (SELECT k.limited FROM ${slots} k WHERE k.user_id = ${$('user')}::text) AS limited),
+      ${known('k.limited')} AS limited${raises ? `, ${known('k.generation - k.limited')} AS unlimited` : ''}),
   slot AS (
     INSERT INTO ${slots} AS u (user_id, generation, active, floor, limited, succession, protected_generation, cutoff, storm_since, storm_logins)
     SELECT ${$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}' ELSE ${own} END, clock.g - 1,

@@ -76,6 +76,37 @@ it('a login that waits for its row and is refused ends what was opened under an 
   expect(await rejecting.states([before, during])).toEqual(['live', 'superseded']);
 });
 
+it('ends also what an exemption let in while it waited [P1]', async () => {
+  const worker = someone('worker');
+  const rejecting = one.bench.sessions({ onLimit: 'reject' });
+  const before = await rejecting.login(worker);
+  const { during, refused } = await transaction(async (runner) => {
+    const exempting = one.bench.sessions({ exempt: { usernames: [worker] } }, storeOver(runner));
+    const during = await exempting.login(worker);
+    const refused = rejecting.login(worker).catch((error: unknown) => error);
+    await waiting(one.bench, 1);
+    return { during, refused };
+  });
+  expect(await refused).toBeInstanceOf(NoRoomError);
+  expect(await rejecting.states([before, during])).toEqual(['live', 'superseded']);
+});
+
+it('writes nothing where all that came in while it waited were limited', async () => {
+  const worker = someone('worker');
+  const rejecting = one.bench.sessions({ onLimit: 'reject' });
+  const generation = (by: { query(sql: string, parameters: string[]): Promise<unknown> }): Promise<unknown> =>
+    by.query('SELECT generation FROM user_session_slots WHERE user_id = $1', [worker]);
+  await rejecting.logsOut(await rejecting.login(worker));
+  const { admitted, refused } = await transaction(async (runner) => {
+    await one.bench.sessions({ onLimit: 'reject' }, storeOver(runner)).login(worker);
+    const refused = rejecting.login(worker).catch((error: unknown) => error);
+    await waiting(one.bench, 1);
+    return { admitted: await generation(runner), refused };
+  });
+  expect(await refused).toBeInstanceOf(NoRoomError);
+  expect(await generation(one.bench.dataSource)).toEqual(admitted);
+});
+
 describe('a login that began under an exemption', () => {
   it('and waits while that is removed and another login is limited, is limited too [P1]', async () => {
     const worker = someone('worker');
