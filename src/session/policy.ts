@@ -9,7 +9,7 @@ import {
   type OfUser,
 } from './identity.js';
 import { Permissions } from './permissions.js';
-import type { CheckResult } from './session.js';
+import type { CheckResult, Ruling } from './session.js';
 
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
 export const LARGEST_LIMIT = 1_000;
@@ -30,18 +30,6 @@ export interface PolicySettings {
 export interface FixedExemption {
   kind: 'username' | 'role';
   value: string;
-}
-
-/** What applies to one user at one moment. */
-export interface Ruling {
-  identity: Identity;
-  limit: number;
-  /** Recorded, never evicted, never evicting. */
-  exempt: boolean;
-  /** A permission function says that the user is an administrator. */
-  administrator: boolean;
-  /** The user counts as an administrator, by a function or by a role. */
-  protected: boolean;
 }
 
 /** Says which limit applies to a user. Throws what the application's own functions throw: a login that cannot be judged does not happen. */

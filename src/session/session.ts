@@ -28,19 +28,24 @@ export interface Origin {
   userAgent: string | null;
 }
 
-/** A login, with everything that decides its admission. */
-export interface Admission {
-  id: string;
-  /** Of the login: by it, the login can be taken back, and nothing else. */
-  loginId: string;
+/** What applies to one user at one moment. */
+export interface Ruling {
   identity: Identity;
-  /** How many live sessions the user may have, this one included; not looked at when `exempt`. */
+  /** How many live sessions the user may have; not looked at when `exempt`. */
   limit: number;
+  /** Recorded, never evicted, never evicting. */
   exempt: boolean;
   /** A permission function says that the user is an administrator. */
   administrator: boolean;
   /** The user counts as an administrator, by a function or by a role. */
   protected: boolean;
+}
+
+/** A login, with everything that decides its admission. */
+export interface Admission extends Ruling {
+  id: string;
+  /** Of the login: by it, the login can be taken back, and nothing else. */
+  loginId: string;
   onLimit: 'evict' | 'reject';
   /** The session that the same browser carried: it makes room first. `null` when there was none. */
   replaces: string | null;
