@@ -9,9 +9,11 @@ import {
   wrong,
   type Reader,
 } from './option-readers.js';
+import type { AdmissionsSettings } from './session/admissions.js';
 import type { StormSettings } from './session/announcing-store.js';
 import type { IdentityLike, OfUser } from './session/identity.js';
-import { DEFAULT_POLICY, toLimit } from './session/policy.js';
+import { DEFAULT_POLICY, toLimit, type Exemptions, type PolicySettings } from './session/policy.js';
+import type { SessionsSettings } from './session/sessions.js';
 import { EXTRAS } from './single-session.extras.js';
 
 /** What may be written in `forRoot()` beside `SingleSessionModuleExtras`; all of it may come from a factory. */
@@ -21,11 +23,7 @@ export interface SingleSessionOptions {
   /** When a login exceeds the limit: `'evict'` ends the oldest sessions, `'reject'` answers 409 to the login. Default `'evict'`. */
   onLimit?: 'evict' | 'reject';
   /** Users to whom the limit does not apply, compared exactly, at each login. Their sessions are recorded, never evicted, and never evict. Default: none. */
-  exempt?: {
-    usernames?: readonly string[];
-    roles?: readonly string[];
-    when?: OfUser<boolean | Promise<boolean>>;
-  };
+  exempt?: Partial<Exemptions>;
   /** Reads id, username and roles from your user object. Default: `id`, `username ?? email ?? id`, `roles ?? []`. */
   identify?: OfUser<IdentityLike>;
   /** Whether a logout ends all of the user's sessions; an exempt user's logout ends only its own. Default `true`. */
@@ -47,16 +45,7 @@ export interface SingleSessionOptions {
 }
 
 /** The options with their defaults. */
-export interface ResolvedOptions {
-  maxSessions: number | OfUser<number | Promise<number>>;
-  onLimit: 'evict' | 'reject';
-  exempt: {
-    usernames: readonly string[];
-    roles: readonly string[];
-    when?: OfUser<boolean | Promise<boolean>>;
-  };
-  identify: OfUser<IdentityLike>;
-  logoutEverywhere: boolean;
+export interface ResolvedOptions extends PolicySettings, AdmissionsSettings, SessionsSettings {
   unregistered: 'reject' | 'adopt';
   idleTimeout: number | undefined;
   maxAge: number;
@@ -141,7 +130,7 @@ function refuseContradictions(options: ResolvedOptions): void {
     );
 }
 
-function readExemptions(value: unknown, key: string): ResolvedOptions['exempt'] {
+function readExemptions(value: unknown, key: string): Exemptions {
   if (!isPlainObject(value))
     throw wrong(key, "an object: { usernames: ['batch-worker'], roles: ['service'] }", value);
   refuseUnknownKeys(value, ['usernames', 'roles', 'when'], 'exempt.');

@@ -14,9 +14,11 @@ import type { CheckResult, Ruling } from './session.js';
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
 export const LARGEST_LIMIT = 1_000;
 
+/** Whom the limit does not apply to. Names and roles are compared exactly. */
 export interface Exemptions {
   usernames: readonly string[];
   roles: readonly string[];
+  /** Answers exactly true or false. Where it fails, so does the login. */
   when?: OfUser<boolean | Promise<boolean>>;
 }
 
