@@ -1,3 +1,5 @@
+import type { Tables } from './table-names.js';
+
 /**
  * The statement that records what an administrator did, but for its FROM: a value for each column. It stands in a CTE of
  * the statement that does it.
@@ -8,7 +10,7 @@ export const recordAction = (actions: string, columns: Record<string, string>): 
     .join(', ')}) SELECT now(), ${Object.values(columns).join(', ')}`;
 
 /** The record of what administrators did. */
-export function actionStatements({ actions }: { actions: string }) {
+export function actionStatements({ actions }: Tables) {
   /** $1 action, $2 ended, $3 users. */
   const recordCounts = `UPDATE ${actions} SET ended = $2, users = $3 WHERE id = $1::bigint`;
 

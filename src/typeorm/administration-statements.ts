@@ -1,15 +1,9 @@
 import { recordAction } from './action-statements.js';
 import { endedOf } from './ended-row.js';
-import { inTime, ipv4IfMapped, isAdministrator, liveness, type LivenessSettings } from './liveness.js';
-
-export interface AdministrationSettings extends LivenessSettings {
-  sessions: string;
-  slots: string;
-  actions: string;
-}
+import { inTime, ipv4IfMapped, isAdministrator, liveness, type StatementSettings } from './liveness.js';
 
 /** What administrators order. Locks are taken in the same order as everywhere: slots rows by user, then sessions by id. */
-export function administrationStatements(settings: AdministrationSettings) {
+export function administrationStatements(settings: StatementSettings) {
   const { sessions, slots, cutoffs, actions } = settings;
   const { live, held, timedOut, spared } = liveness(settings);
 

@@ -1,14 +1,12 @@
 import type { Admission } from '../session/session.js';
-import { exemptNow, inTime, ipv4IfMapped, liveness, ms, type LivenessSettings } from './liveness.js';
+import { exemptNow, inTime, ipv4IfMapped, liveness, ms, type StatementSettings } from './liveness.js';
 import { TIME_LEFT } from './primary-database.js';
-import type { TableNames } from './table-names.js';
 
-export type AdmissionSettings = LivenessSettings &
-  Record<Exclude<keyof TableNames, 'actions'>, string> & {
-    /** Milliseconds. */
-    maxAge: number;
-    stormWindow: number;
-  };
+export interface AdmissionSettings extends StatementSettings {
+  /** Milliseconds. */
+  maxAge: number;
+  stormWindow: number;
+}
 
 /** A statement with the values of its parameters. */
 export interface Statement {

@@ -1,10 +1,5 @@
 import { livenessBy } from './liveness.js';
-
-export interface CheckSettings {
-  sessions: string;
-  slots: string;
-  cutoffs: string;
-}
+import type { Tables } from './table-names.js';
 
 /**
  * The check of many sessions: $1 ids, $2 the idle timeout or NULL, $3 how old last-seen gets before it is written again.
@@ -21,7 +16,7 @@ export interface CheckSettings {
  * `SELECT`; a sub-select looks each id up in the primary key; and the function does so also when the table was empty, or
  * one page, at the time.
  */
-export function checkStatement({ sessions, slots, cutoffs }: CheckSettings): string {
+export function checkStatement({ sessions, slots, cutoffs }: Tables): string {
   const { over } = livenessBy(cutoffs, '$2::interval');
   return `SELECT CASE WHEN NOT pg_is_in_recovery() THEN to_json(ARRAY(SELECT (SELECT json_build_array(s.id, s.user_id, extract(epoch FROM s.ended_at) * 1000,
       CASE WHEN s.ended_at IS NOT NULL THEN s.end_reason ELSE ${over} END,

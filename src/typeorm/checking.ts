@@ -1,14 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { isEndReason, UNKNOWN_SESSION, type Check, type CheckResult } from '../session/session.js';
-import { checkStatement, type CheckSettings } from './check-statement.js';
-import { interval } from './liveness.js';
+import { checkStatement } from './check-statement.js';
+import { interval, type StatementSettings } from './liveness.js';
 import type { PrimaryDatabase } from './primary-database.js';
-
-interface Settings extends CheckSettings {
-  /** Milliseconds. */
-  idleTimeout: number | undefined;
-  seenInterval: number;
-}
 
 /** What is known of a session, as {@link checkStatement} puts it. */
 type Row = [
@@ -43,7 +37,7 @@ export class Checking {
   /** `name`: of the function that runs the statement, quoted. */
   constructor(
     private readonly database: PrimaryDatabase,
-    settings: Settings,
+    settings: StatementSettings & { seenInterval: number },
     private readonly name: string,
   ) {
     const { idleTimeout, seenInterval } = settings;

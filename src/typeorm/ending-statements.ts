@@ -1,18 +1,12 @@
 import type { EndTarget } from '../session/session.js';
 import { endedOf } from './ended-row.js';
-import { exemptNow, inTime, liveness, ms, type LivenessSettings } from './liveness.js';
-
-export interface EndingSettings extends LivenessSettings {
-  sessions: string;
-  slots: string;
-  exemptions: string;
-}
+import { exemptNow, inTime, liveness, ms, type StatementSettings } from './liveness.js';
 
 /** Within this time, two logins of one browser are one. Longer, and a copy of its cookie elsewhere would hold a second place. */
 const SAME_MOMENT_MS = 10_000;
 
 /** What ends sessions, and what makes two logins of one browser one session. */
-export function endingStatements(settings: EndingSettings) {
+export function endingStatements(settings: StatementSettings) {
   const { sessions, slots, exemptions } = settings;
   const { isOver, held, live } = liveness(settings);
 

@@ -1,8 +1,9 @@
 import { recordAction } from './action-statements.js';
 import { inTime, ipv4IfMapped } from './liveness.js';
+import type { Tables } from './table-names.js';
 
 /** Exemptions that are made at run time. */
-export function exemptionStatements({ exemptions, actions }: { exemptions: string; actions: string }) {
+export function exemptionStatements({ exemptions, actions }: Tables) {
   const exemption = `x.kind, x.value, x.note, x.added_by AS "addedBy", x.added_at AS "addedAt", x.expires_at AS "expiresAt"`;
   const inForce = '(x.expires_at IS NULL OR x.expires_at > now())';
   const exemptionsList = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce} ORDER BY x.added_at DESC, x.kind, x.value`;

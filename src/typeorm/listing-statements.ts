@@ -1,9 +1,6 @@
-import { exemptNow, isAdministrator, liveness, ms, type LivenessSettings } from './liveness.js';
+import { exemptNow, isAdministrator, liveness, ms, type StatementSettings } from './liveness.js';
 
-export interface ListingSettings extends LivenessSettings {
-  sessions: string;
-  slots: string;
-  exemptions: string;
+export interface ListingSettings extends StatementSettings {
   /** Milliseconds. */
   stormWindow: number;
 }

@@ -1,6 +1,7 @@
-/** What the fragments are made for; all of it is fixed at start. Names are quoted. */
-export interface LivenessSettings {
-  cutoffs: string;
+import type { Tables } from './table-names.js';
+
+/** What statements are made for; all of it is fixed at start. */
+export interface StatementSettings extends Tables {
   /** Milliseconds. */
   idleTimeout: number | undefined;
 }
@@ -50,7 +51,7 @@ export const isAdministrator = (roles: string): string => `(s.administrator OR s
  * When a session is live, as fragments of SQL. In all of them `s` is the session and `u` the slots row of its user. What
  * is dead stays dead whatever snapshot it is read from: nothing that a fragment looks at ever turns back.
  */
-export function liveness({ cutoffs, idleTimeout }: LivenessSettings) {
+export function liveness({ cutoffs, idleTimeout }: StatementSettings) {
   return livenessBy(cutoffs, idleTimeout === undefined ? 'NULL::interval' : ms(idleTimeout));
 }
 

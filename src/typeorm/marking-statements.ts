@@ -1,9 +1,7 @@
 import { endedOf } from './ended-row.js';
-import { HELD_ROLES, liveness, ms, type LivenessSettings } from './liveness.js';
+import { HELD_ROLES, liveness, ms, type StatementSettings } from './liveness.js';
 
-export interface MarkingSettings extends LivenessSettings {
-  sessions: string;
-  slots: string;
+export interface MarkingSettings extends StatementSettings {
   /** Milliseconds. */
   seenInterval: number;
 }
@@ -12,7 +10,7 @@ export interface MarkingSettings extends LivenessSettings {
  * The statement that writes reason and time on the rows of dead sessions. `asked` is a FROM in which `s` is the session;
  * `reason` is NULL for one that is live.
  */
-export function marking(settings: Omit<MarkingSettings, 'seenInterval'>) {
+export function marking(settings: StatementSettings) {
   const { sessions, slots } = settings;
   const { diedAt, ofCutOff } = liveness(settings);
 

@@ -1,10 +1,7 @@
-import { liveness, ms, type LivenessSettings } from './liveness.js';
+import { liveness, ms, type StatementSettings } from './liveness.js';
 import { marking } from './marking-statements.js';
 
-export interface SweepSettings extends LivenessSettings {
-  sessions: string;
-  slots: string;
-  exemptions: string;
+export interface SweepSettings extends StatementSettings {
   /** Milliseconds. */
   retention: number;
 }

@@ -17,6 +17,9 @@ export interface TableName {
 
 export type TableNames = Record<keyof typeof TABLES, TableName>;
 
+/** The same, as the statements want them. */
+export type Tables = Record<keyof typeof TABLES, string>;
+
 /** Its number is that of its text: a process keeps asking the one it knows while others have a newer one. */
 const CHECK = '_check_1';
 
@@ -25,37 +28,25 @@ const CHECK = '_check_1';
  * path, so raw SQL must name them in full.
  * @throws Error for a name that is no plain identifier: it would become part of every statement
  */
-export function tableNames(dataSource: DataSource): TableNames {
-  const name = (table: Named): TableName => {
+export const tableNames = (dataSource: DataSource): TableNames =>
+  ofEach((table) => {
     const parts = partsOf(table, dataSource);
-    return { path: parts.join('.'), sql: parts.map(quoted).join('.') };
-  };
-  return {
-    sessions: name(TABLES.sessions),
-    slots: name(TABLES.slots),
-    cutoffs: name(TABLES.cutoffs),
-    exemptions: name(TABLES.exemptions),
-    actions: name(TABLES.actions),
-  };
-}
+    return { path: parts.join('.'), sql: inSql(parts) };
+  });
 
-/** The same, as the statements want them. */
-export function quotedTableNames(dataSource: DataSource): Record<keyof TableNames, string> {
-  const { sessions, slots, cutoffs, exemptions, actions } = tableNames(dataSource);
-  return {
-    sessions: sessions.sql,
-    slots: slots.sql,
-    cutoffs: cutoffs.sql,
-    exemptions: exemptions.sql,
-    actions: actions.sql,
-  };
-}
+export const quotedTableNames = (dataSource: DataSource): Tables =>
+  ofEach((table) => inSql(partsOf(table, dataSource)));
 
 /** The function that answers checks, beside the sessions' table; quoted. */
 export const checkFunctionName = (dataSource: DataSource): string =>
-  partsOf(TABLES.sessions, dataSource, CHECK).map(quoted).join('.');
+  inSql(partsOf(TABLES.sessions, dataSource, CHECK));
 
 type Named = (typeof TABLES)[keyof typeof TABLES];
+
+function ofEach<Name>(nameOf: (table: Named) => Name): Record<keyof typeof TABLES, Name> {
+  const names = Object.entries(TABLES).map(([key, table]) => [key, nameOf(table)]);
+  return Object.fromEntries(names) as Record<keyof typeof TABLES, Name>;
+}
 
 function partsOf([entity, given]: Named, { namingStrategy, options }: DataSource, suffix = ''): string[] {
   const { schema } = options as { schema?: string };
@@ -63,6 +54,8 @@ function partsOf([entity, given]: Named, { namingStrategy, options }: DataSource
   const table = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, bare) : bare;
   return [...(schema ? [schema] : []), table + suffix];
 }
+
+const inSql = (parts: string[]): string => parts.map(quoted).join('.');
 
 function quoted(identifier: string): string {
   if (IDENTIFIER.test(identifier) && Buffer.byteLength(identifier) <= 63) return `"${identifier}"`;

@@ -49,7 +49,7 @@ export interface AdministrationStoreSettings {
 const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const ACTION_CURSOR = /^\d{1,18}$/;
 
-const statements = (settings: ListingSettings & { actions: string }) => ({
+const statements = (settings: ListingSettings) => ({
   ...administrationStatements(settings),
   ...listingStatements(settings),
   ...exemptionStatements(settings),

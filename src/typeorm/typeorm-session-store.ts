@@ -18,16 +18,13 @@ import { LateEnds } from './late-ends.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { PrimaryDatabase, TIME_LEFT } from './primary-database.js';
 import { admissionStatement, type AdmissionSettings, type Statement } from './admission-statement.js';
-import { endingStatements, type EndingSettings } from './ending-statements.js';
+import { endingStatements } from './ending-statements.js';
 import { markingStatements, type MarkingSettings } from './marking-statements.js';
 import { sweepStatements, type SweepSettings } from './sweep-statements.js';
 import { Sweeping } from './sweeping.js';
-import { checkFunctionName, quotedTableNames, type TableNames } from './table-names.js';
+import { checkFunctionName, quotedTableNames, type Tables } from './table-names.js';
 
-export type StoreSettings = Omit<
-  AdmissionSettings & EndingSettings & MarkingSettings & SweepSettings,
-  keyof TableNames
->;
+export type StoreSettings = Omit<AdmissionSettings & MarkingSettings & SweepSettings, keyof Tables>;
 
 /** `late`: not in sight of the statement that ended it. */
 type EndRow = EndedRow & { late?: boolean };
@@ -37,7 +34,7 @@ type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'> & Pick<Refused,
 const UNIQUE_VIOLATION = '23505';
 const NO_LIMIT = 2 ** 31 - 1;
 
-const statements = (settings: EndingSettings & MarkingSettings) => ({
+const statements = (settings: MarkingSettings) => ({
   ...endingStatements(settings),
   ...markingStatements(settings),
 });
