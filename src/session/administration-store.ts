@@ -1,4 +1,5 @@
 import type { Spared } from './events.js';
+import type { ExemptionKey } from './policy.js';
 import type { EndedSession, EndReason } from './session.js';
 
 /** Who does something, for the record. */
@@ -101,11 +102,7 @@ export interface Summary {
   storms: { userId: string; username: string | null; logins: number; windowMs: number }[];
 }
 
-export type ExemptionKind = 'username' | 'role';
-
-export interface Exemption {
-  kind: ExemptionKind;
-  value: string;
+export interface Exemption extends ExemptionKey {
   note: string | null;
   addedBy: string | null;
   addedAt: Date | null;
@@ -174,7 +171,7 @@ export abstract class AdministrationStore {
   ): Promise<Exemption>;
 
   /** Whether there was one. */
-  abstract removeExemption(kind: ExemptionKind, value: string, signature: Signature): Promise<boolean>;
+  abstract removeExemption(kind: ExemptionKey['kind'], value: string, signature: Signature): Promise<boolean>;
 
   /** Newest first. */
   abstract actions(query: PageQuery): Promise<Page<RecordedAction>>;

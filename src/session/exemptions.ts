@@ -1,8 +1,8 @@
 import { sign, type Actor } from './actor.js';
-import type { AdministrationStore, Exemption, ExemptionKind } from './administration-store.js';
+import type { AdministrationStore, Exemption } from './administration-store.js';
 import { answered } from './answered.js';
 import type { SingleSessionEvents } from './events.js';
-import type { FixedExemption, Policy } from './policy.js';
+import type { ExemptionKey, Policy } from './policy.js';
 
 /** An exemption with where it comes from; one from the options cannot be removed. */
 export type ListedExemption = Exemption & { origin: 'options' | 'runtime' };
@@ -22,13 +22,13 @@ export class RunTimeExemptions {
   }
 
   /** Whether the options have it. */
-  isFixed({ kind, value }: FixedExemption): boolean {
+  isFixed({ kind, value }: ExemptionKey): boolean {
     return this.policy.fixedExemptions().some((known) => known.kind === kind && known.value === value);
   }
 
   /** From the next login on, on all processes. Adding it again replaces its note and expiry. */
   async add(
-    exemption: FixedExemption & { expiresAt: Date | null; note?: string | undefined },
+    exemption: ExemptionKey & { expiresAt: Date | null; note?: string | undefined },
     actor: Actor,
   ): Promise<ListedExemption> {
     const added = await answered(this.store.addExemption(exemption, sign(actor, exemption.note)));
@@ -37,25 +37,21 @@ export class RunTimeExemptions {
   }
 
   /** Whether there was one. The user's next login is limited again, and ends what was opened meanwhile. */
-  async remove(exemption: FixedExemption, actor: Actor): Promise<boolean> {
+  async remove(exemption: ExemptionKey, actor: Actor): Promise<boolean> {
     const { kind, value } = exemption;
     const removed = await answered(this.store.removeExemption(kind, value, sign(actor)));
     if (removed) this.announce('removed', exemption, actor);
     return removed;
   }
 
-  private announce(
-    change: 'added' | 'removed',
-    { kind, value }: { kind: ExemptionKind; value: string },
-    { username }: Actor,
-  ): void {
+  private announce(change: 'added' | 'removed', { kind, value }: ExemptionKey, { username }: Actor): void {
     this.events.emit({ type: 'exemption-changed', at: new Date(), change, kind, value, by: username });
   }
 }
 
 const runtime = (exemption: Exemption): ListedExemption => ({ ...exemption, origin: 'runtime' });
 
-const fixed = (exemption: FixedExemption): ListedExemption => ({
+const fixed = (exemption: ExemptionKey): ListedExemption => ({
   ...exemption,
   origin: 'options',
   note: null,

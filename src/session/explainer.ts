@@ -1,7 +1,7 @@
 import type { AdministrationStore, Exemption } from './administration-store.js';
 import { answered } from './answered.js';
 import type { Identity } from './identity.js';
-import { toLimit, type FixedExemption, type Policy, type PolicySettings } from './policy.js';
+import { toLimit, type ExemptionKey, type Policy, type PolicySettings } from './policy.js';
 
 /** Which limit applies to a user's next login, and why. */
 export interface Explanation {
@@ -57,7 +57,7 @@ export class Explainer {
 
   private async exemption(
     identity: Pick<Identity, 'username' | 'roles'>,
-    fixed: FixedExemption | { kind: 'when' } | undefined,
+    fixed: ExemptionKey | { kind: 'when' } | undefined,
   ): Promise<string | undefined> {
     if (fixed?.kind === 'when') return 'exempt: the function exempt.when of the options answers true';
     if (fixed !== undefined)

@@ -28,8 +28,8 @@ export interface PolicySettings {
   identify: OfUser<IdentityLike>;
 }
 
-/** One entry of `exempt.usernames` or `exempt.roles`. */
-export interface FixedExemption {
+/** By what users are exempt. */
+export interface ExemptionKey {
   kind: 'username' | 'role';
   value: string;
 }
@@ -131,7 +131,7 @@ export class Policy {
   }
 
   /** What of the options exempts the user; `undefined`: nothing does. */
-  async exemptBy(user: unknown, identity: Identity): Promise<FixedExemption | { kind: 'when' } | undefined> {
+  async exemptBy(user: unknown, identity: Identity): Promise<ExemptionKey | { kind: 'when' } | undefined> {
     const listed = this.listedExemption(identity);
     if (listed !== undefined) return listed;
     const { when } = this.settings.exempt;
@@ -143,14 +143,14 @@ export class Policy {
   }
 
   /** The exemption of the options that names the user or a role. */
-  listedExemption({ username, roles }: Pick<Identity, 'username' | 'roles'>): FixedExemption | undefined {
+  listedExemption({ username, roles }: Pick<Identity, 'username' | 'roles'>): ExemptionKey | undefined {
     if (this.usernames.has(username)) return { kind: 'username', value: username };
     const role = roles.find((held) => this.roles.has(held));
     return role === undefined ? undefined : { kind: 'role', value: role };
   }
 
   /** All exemptions of the options that are lists. */
-  fixedExemptions(): FixedExemption[] {
+  fixedExemptions(): ExemptionKey[] {
     return [
       ...[...this.usernames].map((value) => ({ kind: 'username' as const, value })),
       ...[...this.roles].map((value) => ({ kind: 'role' as const, value })),

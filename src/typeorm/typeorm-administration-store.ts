@@ -8,7 +8,6 @@ import {
   type EndUsersOrder,
   type EndUsersResult,
   type Exemption,
-  type ExemptionKind,
   type ListedSession,
   type ListQuery,
   type Page,
@@ -139,7 +138,11 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     return toExemption(row!);
   }
 
-  async removeExemption(kind: ExemptionKind, value: string, { by, ip, note }: Signature): Promise<boolean> {
+  async removeExemption(
+    kind: Exemption['kind'],
+    value: string,
+    { by, ip, note }: Signature,
+  ): Promise<boolean> {
     const parameters = [kind, value, by, ip, note, TIME_LEFT];
     return (await this.rows(this.sql.removeExemption, parameters)).length > 0;
   }
