@@ -44,7 +44,7 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
   constructor(
     @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
-    @Inject(EstablishedLogins) private readonly logins: EstablishedLogins,
+    @Inject(EstablishedLogins) readonly logins: EstablishedLogins,
   ) {}
 
   onModuleInit(): void {
@@ -86,22 +86,6 @@ export class PassportLogins implements OnModuleInit, OnApplicationShutdown {
     // A plugin of Fastify has an instance that inherits from the application's.
     return server === instance || Object.prototype.isPrototypeOf.call(instance, server as object);
   }
-
-  begin(request: SessionRequest): void {
-    this.logins.begin(request);
-  }
-
-  admit(user: unknown, request: SessionRequest): Promise<unknown> {
-    return this.logins.admit(user, request);
-  }
-
-  fail(error: unknown, request: SessionRequest): Promise<void> {
-    return this.logins.fail(error, request);
-  }
-
-  beginLogout(request: SessionRequest): () => Promise<void> {
-    return this.logins.beginLogout(request);
-  }
 }
 
 /** What all instances of Passport share: an application may sign people in through one of its own. */
@@ -116,21 +100,21 @@ function hookOf(manager: SessionManager): Hook {
   if (known !== undefined) return known;
   const watchers = new Set<PassportLogins>();
   const { logIn, logOut } = manager;
-  const watcherOf = (request: SessionRequest) => [...watchers].find((one) => one.serves(request));
+  const loginsOf = (request: SessionRequest) => [...watchers].find((one) => one.serves(request))?.logins;
   const watchedLogIn: SessionManager['logIn'] = function (request, user, options, done) {
-    const watcher = watcherOf(request);
-    if (watcher === undefined) return logIn.call(this, request, user, options, done);
-    watcher.begin(request);
+    const logins = loginsOf(request);
+    if (logins === undefined) return logIn.call(this, request, user, options, done);
+    logins.begin(request);
     logIn.call(this, request, user, options, (error) => {
-      if (error) watcher.fail(error, request).then(() => done(error), done);
-      else watcher.admit(user, request).then(() => done(), done);
+      if (error) logins.fail(error, request).then(() => done(error), done);
+      else logins.admit(user, request).then(() => done(), done);
     });
   };
   const watchedLogOut: SessionManager['logOut'] = function (request, options, done) {
-    const watcher = watcherOf(request);
+    const logins = loginsOf(request);
     const callback = typeof options === 'function' ? (options as Done) : done;
-    if (watcher === undefined || callback === undefined) return logOut.call(this, request, options, done!);
-    const end = watcher.beginLogout(request);
+    if (logins === undefined || callback === undefined) return logOut.call(this, request, options, done!);
+    const end = logins.beginLogout(request);
     logOut.call(this, request, typeof options === 'function' ? {} : options, (error) => {
       end().then(() => callback(error), callback);
     });
