@@ -6,7 +6,7 @@ import type { Freshness } from './session/freshness.js';
 import type { SessionStore } from './session/session-store.js';
 import type { Sweeper } from './session/sweeper.js';
 import type { Watches } from './session/watches.js';
-import { hasAdministrators, type ResolvedExtras } from './single-session.extras.js';
+import type { ResolvedExtras } from './single-session.extras.js';
 import { DEFAULT_MAX_AGE, type ResolvedOptions } from './single-session.options.js';
 
 /** What begins with the application and ends with it, in this order. */
@@ -46,7 +46,7 @@ export class Lifecycle {
 
   private warnOfNoAdministrators(): void {
     const { admin } = this.extras;
-    if (admin === undefined || hasAdministrators(admin)) return;
+    if (admin === undefined || admin.isMounted) return;
     this.logger.warn(
       `admin names nobody who may use it, so nothing is mounted at ${admin.path}. Write admin: { roles: ['admin'] }.`,
     );

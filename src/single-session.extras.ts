@@ -1,4 +1,5 @@
 import type { CanActivate, Type } from '@nestjs/common';
+import type { ControllerSettings } from './admin/admin.controller.js';
 import {
   isPlainObject,
   readBoolean,
@@ -55,13 +56,15 @@ export interface ResolvedExtras {
   isGlobal: boolean;
   enforceGlobally: boolean;
   /** `undefined`: not mounted. */
-  admin: (Mounted & { page: boolean; permissions: PermissionSettings }) | undefined;
-  selfService: Mounted | undefined;
+  admin: ResolvedAdmin | undefined;
+  selfService: ControllerSettings | undefined;
 }
 
-interface Mounted {
-  path: string;
-  guards: readonly (Type<CanActivate> | CanActivate)[];
+interface ResolvedAdmin extends ControllerSettings {
+  page: boolean;
+  permissions: PermissionSettings;
+  /** Whether it names anybody; where it does not, nothing is mounted. */
+  isMounted: boolean;
 }
 
 /** What is read under the two paths; where these differ, the rest does, too. */
@@ -144,7 +147,7 @@ export function resolveExtras(given: SingleSessionModuleExtras): ResolvedExtras 
 
 /** The first of two controllers would answer for both, in silence. Express takes one case for the other. */
 function refuseSharedRoutes({ admin, selfService }: ResolvedExtras): void {
-  if (admin === undefined || !hasAdministrators(admin) || selfService === undefined) return;
+  if (!admin?.isMounted || selfService === undefined) return;
   const own = OWN_READS.map((route) => (selfService.path + route).toLowerCase());
   const shared = ADMIN_READS.map((route) => (admin.path + route).toLowerCase()).find((route) =>
     own.includes(route),
@@ -156,13 +159,7 @@ function refuseSharedRoutes({ admin, selfService }: ResolvedExtras): void {
   );
 }
 
-/** Whether `admin` names anybody; where it does not, nothing is mounted. */
-export function hasAdministrators({ permissions }: NonNullable<ResolvedExtras['admin']>): boolean {
-  const { roles, superRoles, logout, logoutAdmins } = permissions;
-  return roles.length > 0 || superRoles.length > 0 || logout !== undefined || logoutAdmins !== undefined;
-}
-
-function readAdmin(value: unknown): ResolvedExtras['admin'] {
+function readAdmin(value: unknown): ResolvedAdmin {
   if (!isPlainObject(value)) throw wrong('admin', "an object: { roles: ['admin'] }", value);
   const known = ['roles', 'superRoles', 'logout', 'logoutAdmins', 'path', 'guards', 'page'];
   refuseUnknownKeys(value, known, 'admin.');
@@ -175,8 +172,15 @@ function readAdmin(value: unknown): ResolvedExtras['admin'] {
       logoutAdmins: readFunction(logoutAdmins, 'admin.logoutAdmins') as PermissionFunction,
     }),
   };
-  const mounted = readMounted(value, 'admin', 'admin/sessions');
-  return { ...mounted, page: readBoolean(page, 'admin.page'), permissions };
+  return {
+    ...readMounted(value, 'admin', 'admin/sessions'),
+    page: readBoolean(page, 'admin.page'),
+    permissions,
+    isMounted:
+      permissions.roles.length + permissions.superRoles.length > 0 ||
+      logout !== undefined ||
+      logoutAdmins !== undefined,
+  };
 }
 
 function readSelfService(value: unknown): ResolvedExtras['selfService'] {
@@ -191,12 +195,12 @@ function readMounted(
   { path, guards = [] }: Record<string, unknown>,
   key: string,
   defaultPath: string,
-): Mounted {
+): ControllerSettings {
   if (path !== undefined && (typeof path !== 'string' || !PATH.test(path)))
     throw wrong(`${key}.path`, `a path without slashes around it: '${defaultPath}'`, path);
   if (!Array.isArray(guards) || !guards.every(isGuard))
     throw wrong(`${key}.guards`, "an array of guards: [AuthGuard('jwt')]", guards);
-  return { path: path ?? defaultPath, guards: [...(guards as Mounted['guards'])] };
+  return { path: path ?? defaultPath, guards: [...(guards as ControllerSettings['guards'])] };
 }
 
 const isGuard = (value: unknown): boolean =>

@@ -31,7 +31,6 @@ import {
 import {
   checkAsyncOptions,
   EXTRAS,
-  hasAdministrators,
   resolveExtras,
   type ResolvedExtras,
   type SingleSessionModuleExtras,
@@ -113,7 +112,7 @@ function compose(definition: DynamicModule, given: SingleSessionModuleExtras): D
 
 function controllersOf({ admin, selfService }: ResolvedExtras): Type[] {
   const controllers = selfService ? [selfServiceController(selfService)] : [];
-  if (admin === undefined || !hasAdministrators(admin)) return controllers;
+  if (!admin?.isMounted) return controllers;
   // The page before the REST API, whose DELETE :id knows no other words.
   return [...controllers, ...(admin.page ? [pageController(admin)] : []), adminController(admin)];
 }

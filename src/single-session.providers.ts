@@ -32,7 +32,7 @@ import { SessionStore } from './session/session-store.js';
 import { Sessions } from './session/sessions.js';
 import { Sweeper } from './session/sweeper.js';
 import { Watches } from './session/watches.js';
-import { hasAdministrators, type ResolvedExtras } from './single-session.extras.js';
+import type { ResolvedExtras } from './single-session.extras.js';
 import { MODULE_OPTIONS_TOKEN } from './single-session.module-definition.js';
 import { resolveOptions, type ResolvedOptions, type SingleSessionOptions } from './single-session.options.js';
 import { PostgresSignal } from './typeorm/postgres-signal.js';
@@ -186,7 +186,7 @@ function createStore(
     stormWindow: storm.windowMs,
   });
   const remembering = freshness === undefined ? store : new RememberingStore(store, freshness);
-  const exemptionsPath = admin && hasAdministrators(admin) ? `${admin.path}/exemptions` : undefined;
+  const exemptionsPath = admin?.isMounted ? `${admin.path}/exemptions` : undefined;
   return new AnnouncingStore(remembering, events, { ...storm, exemptionsPath });
 }
 
