@@ -11,6 +11,7 @@ import {
 } from './option-readers.js';
 import type { AdmissionsSettings } from './session/admissions.js';
 import type { StormSettings } from './session/announcing-store.js';
+import type { FreshnessSettings } from './session/freshness.js';
 import type { IdentityLike, OfUser } from './session/identity.js';
 import { DEFAULT_POLICY, toLimit, type Exemptions, type PolicySettings } from './session/policy.js';
 import type { SessionsSettings } from './session/sessions.js';
@@ -41,7 +42,7 @@ export interface SingleSessionOptions {
   /** Finds the user of a username, for the explanation of a policy. Without it, that knows only the roles of the latest session, and no functions are asked. */
   findUser?: (username: string) => unknown;
   /** How old a decision may be. `'strong'`: never older than the request. `{ maxStalenessMs }`: remembered for so long at most, and forgotten when another process says that it changed. Default `'strong'`. */
-  freshness?: 'strong' | { maxStalenessMs: number };
+  freshness?: 'strong' | FreshnessSettings;
 }
 
 /** The options with their defaults. */
@@ -52,7 +53,7 @@ export interface ResolvedOptions extends PolicySettings, AdmissionsSettings, Ses
   retention: number;
   storm: StormSettings;
   findUser: ((username: string) => unknown) | undefined;
-  freshness: 'strong' | { readonly maxStalenessMs: number };
+  freshness: 'strong' | Readonly<FreshnessSettings>;
 }
 
 const DAY = 86_400_000;

@@ -110,21 +110,13 @@ export interface Exemption extends ExemptionKey {
   expiresAt: Date | null;
 }
 
-export const ACTIONS = [
-  'end-session',
-  'logout',
-  'logout-everyone',
-  'add-exemption',
-  'remove-exemption',
-] as const;
-
 /** One line of the record. */
 export interface RecordedAction {
   id: string;
   at: Date;
   by: string | null;
   ip: string | null;
-  action: (typeof ACTIONS)[number];
+  action: 'end-session' | 'logout' | 'logout-everyone' | 'add-exemption' | 'remove-exemption';
   /** `null` where nothing was to end, or it could not be counted. */
   ended: number | null;
   users: number | null;

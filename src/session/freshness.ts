@@ -5,9 +5,8 @@ import type { Changes, Signal, SignalListener } from './signal.js';
 import { topicOf, Verdicts, type Moment } from './verdicts.js';
 
 export interface FreshnessSettings {
+  /** How old a decision may be at most, in milliseconds: from 100 to 3,600,000. */
   maxStalenessMs: number;
-  /** How many verdicts are remembered at most. */
-  maxVerdicts?: number;
 }
 
 /**
@@ -31,10 +30,10 @@ export class Freshness implements SignalListener {
 
   constructor(
     private readonly signal: Signal,
-    { maxStalenessMs, maxVerdicts }: FreshnessSettings,
+    { maxStalenessMs }: FreshnessSettings,
   ) {
     this.maxStalenessMs = maxStalenessMs;
-    this.verdicts = new Verdicts(maxStalenessMs, maxVerdicts);
+    this.verdicts = new Verdicts(maxStalenessMs);
   }
 
   /** Resolves when memory may be used, or not for now; never fails. */
