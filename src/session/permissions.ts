@@ -33,9 +33,9 @@ export class Permissions {
 
   async of(user: unknown, userRoles: readonly string[]): Promise<Permission> {
     const { roles, superRoles, logout, logoutAdmins } = this.settings;
-    const anyone = has(userRoles, superRoles) || (await answer('logoutAdmins', logoutAdmins, user));
+    const anyone = has(userRoles, superRoles) || (await answerOf('admin.logoutAdmins', logoutAdmins, user));
     return {
-      logout: anyone || has(userRoles, roles) || (await answer('logout', logout, user)),
+      logout: anyone || has(userRoles, roles) || (await answerOf('admin.logout', logout, user)),
       logoutAdmins: anyone,
     };
   }
@@ -44,18 +44,27 @@ export class Permissions {
   async byFunction(user: unknown): Promise<boolean> {
     const { logout, logoutAdmins } = this.settings;
     if (logout === undefined && logoutAdmins === undefined) return false;
-    return (await answer('logoutAdmins', logoutAdmins, user)) || (await answer('logout', logout, user));
+    return (
+      (await answerOf('admin.logoutAdmins', logoutAdmins, user)) ||
+      (await answerOf('admin.logout', logout, user))
+    );
   }
 }
 
 const has = (roles: readonly string[], wanted: readonly string[]): boolean =>
   roles.some((role) => wanted.includes(role));
 
-async function answer(name: string, ask: PermissionFunction | undefined, user: unknown): Promise<boolean> {
+/**
+ * What a function of the application says of the user; no for one that is not there.
+ * @throws TypeError for an answer that is neither yes nor no, and what the function throws
+ */
+export async function answerOf(
+  name: string,
+  ask: PermissionFunction | undefined,
+  user: unknown,
+): Promise<boolean> {
   if (ask === undefined) return false;
-  const given = await ask(user);
-  if (typeof given === 'boolean') return given;
-  throw new TypeError(
-    `admin.${name}() answered ${typeof given}, not a boolean. Return exactly true or false.`,
-  );
+  const answer = await ask(user);
+  if (typeof answer === 'boolean') return answer;
+  throw new TypeError(`${name}() answered ${typeof answer}, not a boolean. Return exactly true or false.`);
 }

@@ -8,7 +8,7 @@ import {
   type IdentityLike,
   type OfUser,
 } from './identity.js';
-import { Permissions } from './permissions.js';
+import { answerOf, Permissions } from './permissions.js';
 import type { CheckResult, Ruling } from './session.js';
 
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
@@ -134,12 +134,7 @@ export class Policy {
   async exemptBy(user: unknown, identity: Identity): Promise<ExemptionKey | { kind: 'when' } | undefined> {
     const listed = this.listedExemption(identity);
     if (listed !== undefined) return listed;
-    const { when } = this.settings.exempt;
-    const answer = when === undefined ? false : await when(user);
-    if (typeof answer === 'boolean') return answer ? { kind: 'when' } : undefined;
-    throw new TypeError(
-      `exempt.when() answered ${typeof answer}, not a boolean. Return exactly true or false.`,
-    );
+    return (await answerOf('exempt.when', this.settings.exempt.when, user)) ? { kind: 'when' } : undefined;
   }
 
   /** The exemption of the options that names the user or a role. */
