@@ -1,9 +1,6 @@
 import { isSessionId } from '../session/session-id.js';
-import { stampOf } from './cookie-session.js';
+import { stampOf, UNREADABLE } from './cookie-session.js';
 import { sidOf, type SessionRequest } from './request.js';
-
-/** In place of an id that cannot be one of ours: a session that nobody knows. */
-export const UNREADABLE = 'unreadable';
 
 /** A session that a request says it belongs to. */
 export interface Claim {

@@ -7,6 +7,9 @@ import { nodeResponseOf } from './response.js';
 /** How long an answer waits until a cookie session is destroyed, in milliseconds. */
 const DESTROYED_WITHIN_MS = 2_000;
 
+/** In place of an id that cannot be one of ours: a session that nobody knows. */
+export const UNREADABLE = 'unreadable';
+
 /** Writes the session's id into the cookie session and saves it, so that an answer is never ahead of the store. */
 export async function stamp(cookieSession: CookieSession, id: string): Promise<void> {
   cookieSession.singleSession = id;
@@ -58,7 +61,7 @@ export const carrierOf = (request: SessionRequest, id: string): string | undefin
 export function stampOf({ session }: SessionRequest): string | undefined {
   const found = session?.singleSession;
   if (found === undefined) return undefined;
-  return isSessionId(found) ? found : 'unreadable';
+  return isSessionId(found) ? found : UNREADABLE;
 }
 
 /** Whether somebody is signed in in the cookie session, were it by a login from the time before this module. */

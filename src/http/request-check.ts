@@ -6,8 +6,8 @@ import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import type { SessionEnd, Watches } from '../session/watches.js';
 import { mayHaveSent } from './browser.js';
-import { claimsOf, UNREADABLE, type Claim } from './claims.js';
-import { destroyCookieSession, stamp } from './cookie-session.js';
+import { claimsOf, type Claim } from './claims.js';
+import { destroyCookieSession, stamp, UNREADABLE } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
 import { originOf } from './origin.js';
 import {
