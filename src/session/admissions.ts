@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import type { Policy } from './policy.js';
@@ -7,6 +6,7 @@ import type { AdmissionResult, CheckResult, CurrentSession, Origin, Ruling } fro
 import { idOfCredential, idOfLogin, isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
 import type { Sessions } from './sessions.js';
+import { rest } from './time-limit.js';
 
 /** A login, as the outside tells it. */
 export interface Login {
@@ -162,7 +162,7 @@ export class Admissions {
   private async takeBackLater(id: string, loginId: string, answer: Promise<unknown>): Promise<void> {
     await answer.catch(() => undefined);
     for (const wait of TAKE_BACK_AFTER_MS) {
-      await pause(wait, undefined, { ref: false });
+      await rest(wait);
       const ended = await this.sessions.takeBack(id, loginId).catch(() => []);
       if (ended.length > 0) return;
     }

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
-import { setTimeout as pause } from 'node:timers/promises';
 import { answered } from './answered.js';
 import type { SessionStore } from './session-store.js';
+import { rest } from './time-limit.js';
 
 const LONGEST_INTERVAL_MS = 10 * 60_000;
 const SHORTEST_INTERVAL_MS = 1_000;
@@ -34,7 +34,8 @@ export class Sweeper {
 
   /** Batch after batch, until nothing is left to sweep. */
   async sweep(): Promise<void> {
-    while (!this.stopping.signal.aborted && (await this.store.sweep()).more) await this.rest(PAUSE_MS);
+    while (!this.stopping.signal.aborted && (await this.store.sweep()).more)
+      await rest(PAUSE_MS, this.stopping.signal);
   }
 
   /** Begins at once, in the background: a cut-off has left much to mark. A sweep that is under way may have passed it by. */
@@ -45,7 +46,7 @@ export class Sweeper {
   private async run(): Promise<void> {
     while (!this.stopping.signal.aborted) {
       // Jittered, so that processes which started together do not sweep together.
-      await this.rest(this.intervalMs * (0.5 + Math.random()));
+      await rest(this.intervalMs * (0.5 + Math.random()), this.stopping.signal);
       await this.attempt();
     }
   }
@@ -55,9 +56,5 @@ export class Sweeper {
       .catch((error: Error) => this.logger.warn(`Sweeping failed and will be tried again: ${error.message}`))
       .finally(() => (this.sweeping = undefined));
     return this.sweeping;
-  }
-
-  private async rest(ms: number): Promise<void> {
-    await pause(ms, undefined, { ref: false, signal: this.stopping.signal }).catch(() => undefined);
   }
 }

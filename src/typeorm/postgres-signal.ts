@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { createHash, randomBytes } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS, answered } from '../session/answered.js';
 import { Signal, type Changes, type SignalListener } from '../session/signal.js';
+import { rest } from '../session/time-limit.js';
 import { ListeningConnection } from './listening-connection.js';
 import { decode, encodeChanges, encodeHello } from './notification.js';
 import { PrimaryDatabase } from './primary-database.js';
@@ -84,7 +84,7 @@ export class PostgresSignal extends Signal {
         'Changes by other processes cannot be heard now; until they can, each check asks the database.',
         error,
       );
-      await this.rest(backOff(failures));
+      await rest(backOff(failures), this.stopping.signal);
     }
   }
 
@@ -99,7 +99,7 @@ export class PostgresSignal extends Signal {
     for (;;) {
       listener.proven(await connection.prove(this.answerWithinMs));
       onHearing();
-      await connection.orLost(this.rest(this.beatMs));
+      await connection.orLost(rest(this.beatMs, this.stopping.signal));
       if (this.isStopping()) throw new Error('stopping');
     }
   }
@@ -110,7 +110,7 @@ export class PostgresSignal extends Signal {
     const heard = new Promise<boolean>((resolve) => (this.onHello = () => resolve(true)));
     for (let hello = 0; hello < HELLOS; hello++) {
       await connection.orLost(answered(this.notify(encodeHello(this.name))));
-      const waited = this.rest(HELLO_WITHIN_MS).then(() => false);
+      const waited = rest(HELLO_WITHIN_MS, this.stopping.signal).then(() => false);
       if (await connection.orLost(Promise.race([heard, waited]))) return;
     }
     await connection.prove(this.answerWithinMs);
@@ -151,10 +151,6 @@ export class PostgresSignal extends Signal {
 
   private isStopping(): boolean {
     return this.stopping.signal.aborted;
-  }
-
-  private async rest(ms: number): Promise<void> {
-    await pause(ms, undefined, { ref: false, signal: this.stopping.signal }).catch(() => undefined);
   }
 }
 
