@@ -10,7 +10,7 @@ const actions = new PagedTable({
     keyOf: ({ id }) => String(id),
     columns: [
       { name: 'When', className: 'when', value: ({ at }) => at, show: ({ at }) => [timeOf(at)] },
-      { name: 'By', value: ({ by }) => by, show: ({ by }) => [by ? foreign(by, 'name') : '–'] },
+      { name: 'By', value: ({ by }) => by, show: ({ by }) => [foreignOrDash(by, 'name')] },
       {
         name: 'Action',
         isHeading: true,
@@ -24,18 +24,8 @@ const actions = new PagedTable({
         value: ({ target }) => target,
         show: ({ target }) => nodesOf((target && detailsOf(target)) || '–'),
       },
-      {
-        name: 'Note',
-        className: 'note',
-        value: ({ note }) => note,
-        show: ({ note }) => [note ? foreign(note) : '–'],
-      },
-      {
-        name: 'From',
-        className: 'address',
-        value: ({ ip }) => ip,
-        show: ({ ip }) => [ip ? foreign(ip) : '–'],
-      },
+      { name: 'Note', className: 'note', value: ({ note }) => note, show: ({ note }) => [foreignOrDash(note)] },
+      { name: 'From', className: 'address', value: ({ ip }) => ip, show: ({ ip }) => [foreignOrDash(ip)] },
     ],
   },
   head: byId('action-columns', HTMLElement),

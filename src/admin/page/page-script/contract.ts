@@ -18,8 +18,8 @@ export const contract = `// @ts-check
  * @property {string} username
  * @property {string[]} roles
  * @property {string} createdAt
- * @property {string | null} lastSeenAt
- * @property {string | null} expiresAt
+ * @property {string} lastSeenAt
+ * @property {string} expiresAt
  * @property {string | null} ip
  * @property {string | null} userAgent
  * @property {boolean} exempt

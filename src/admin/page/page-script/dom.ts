@@ -52,7 +52,16 @@ function foreign(text, className) {
 }
 
 /**
- * The same inside a sentence that is not an element yet: between the two characters that Unicode has for it.
+ * Such text, or a dash where there is none.
+ * @param {string | null} text
+ * @param {string} [className]
+ */
+function foreignOrDash(text, className) {
+  return text ? foreign(text, className) : '–';
+}
+
+/**
+ * Such text inside a sentence that is not an element yet: between the two characters that Unicode has for it.
  * @param {string} text
  */
 function quoted(text) {

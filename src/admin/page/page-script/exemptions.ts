@@ -21,7 +21,7 @@ const exemptions = {
       value: ({ origin, addedBy, addedAt }) => [origin, addedBy, addedAt],
       show: showOrigin,
     },
-    { name: 'Note', value: ({ note }) => note, show: ({ note }) => [note ? foreign(note) : '–'] },
+    { name: 'Note', value: ({ note }) => note, show: ({ note }) => [foreignOrDash(note)] },
     {
       name: 'Until',
       value: ({ expiresAt }) => expiresAt,
