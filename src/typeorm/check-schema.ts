@@ -111,7 +111,5 @@ async function checkIsolation(dataSource: DataSource): Promise<void> {
   );
 }
 
-async function onPrimary<Row>(dataSource: DataSource, sql: string): Promise<Row[]> {
-  const { records } = await new PrimaryDatabase(dataSource).run<Row>(sql, []);
-  return records;
-}
+const onPrimary = <Row>(dataSource: DataSource, sql: string): Promise<Row[]> =>
+  new PrimaryDatabase(dataSource).run<Row>(sql, []);

@@ -61,8 +61,8 @@ export class Checking {
   private async ask(ids: readonly string[]): Promise<unknown[]> {
     const { statement } = this;
     try {
-      const { records } = await this.database.run<Answer>(statement, [ids, ...this.timing]);
-      return rowsOf(records, ids.length);
+      const answers = await this.database.run<Answer>(statement, [ids, ...this.timing]);
+      return rowsOf(answers, ids.length);
     } catch (error) {
       if (statement === this.plain || !isNotCallable(error)) throw error;
       this.doWithout(error);
@@ -82,8 +82,8 @@ export class Checking {
 }
 
 /** @throws Error when it is not whole: what is missing must not read as "nobody knows this session" */
-function rowsOf([record]: readonly Answer[], count: number): unknown[] {
-  const { answer } = record!;
+function rowsOf([given]: readonly Answer[], count: number): unknown[] {
+  const { answer } = given!;
   if (answer === null)
     throw new Error(
       'it is a replica, which may still show what was ended; give the data source the address of the primary',

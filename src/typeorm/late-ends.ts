@@ -27,7 +27,7 @@ export class LateEnds {
   async write(ids: readonly string[], reason: EndReason, by: string | null): Promise<EndedRow[]> {
     if (ids.length === 0) return [];
     try {
-      return (await this.database.run<EndedRow>(this.sql, [ids, reason, by])).records;
+      return await this.database.run<EndedRow>(this.sql, [ids, reason, by]);
     } catch (error) {
       this.logger.warn(
         `Sessions were ended, but the reason could not be written down for ${ids.join(', ')}: they will be recorded as superseded. ${(error as Error).message}`,

@@ -10,27 +10,21 @@ export const TIME_LEFT = Symbol('time left');
 /** What it takes an answer to come back. */
 const WAY_BACK_MS = 500;
 
-/** What a statement gave. */
-export interface Result<Row> {
-  records: Row[];
-  affected: number;
-}
-
 /** Runs statements on the primary, always: with TypeORM's `replication` a replica may still show what was ended. */
 export class PrimaryDatabase {
   constructor(private readonly dataSource: DataSource) {}
 
-  /** Hangs up after `withinMs` milliseconds: what nobody waits for any more must not run late. */
-  async run<Row>(sql: string, parameters: unknown[], withinMs = ANSWER_WITHIN_MS): Promise<Result<Row>> {
+  /** The rows that the statement gives. Hangs up after `withinMs` milliseconds: what nobody waits for any more must not run late. */
+  async run<Row>(sql: string, parameters: unknown[], withinMs = ANSWER_WITHIN_MS): Promise<Row[]> {
     const deadline = performance.now() + withinMs;
     makePoolRecover(this.dataSource);
     const runner = this.dataSource.createQueryRunner('master');
     try {
       const client: unknown = await this.connect(runner, withinMs);
-      const { records, affected } = await hangingUpAt(deadline, client, () =>
+      const { records } = await hangingUpAt(deadline, client, () =>
         runner.query(sql, timed(parameters, deadline), true),
       );
-      return { records: records as Row[], affected: affected ?? 0 };
+      return records as Row[];
     } finally {
       await runner.release();
     }

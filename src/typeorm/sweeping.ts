@@ -59,11 +59,11 @@ export class Sweeping {
   }
 
   private async sweepInto(ended: EndedSession[]): Promise<boolean> {
-    const { records: expired } = await this.database.run<{ id: string }>(this.sql.nextExpired, []);
+    const expired = await this.database.run<{ id: string }>(this.sql.nextExpired, []);
     await this.mark(expired, ended);
     const walking = await this.walk(ended);
-    const { records } = await this.database.run<Swept>(this.sql.sweepEnded, []);
-    const { due, gone } = records[0]!;
+    const [swept] = await this.database.run<Swept>(this.sql.sweepEnded, []);
+    const { due, gone } = swept!;
     const more = expired.length === BATCH || walking || (due === BATCH && gone > 0);
     if (!more) await this.database.run(this.sql.dropExemptions, []);
     return more;
@@ -86,9 +86,9 @@ export class Sweeping {
   /** `undefined`: another worker is at it. */
   private async nextUnmarked({ expiresAt, id }: Position): Promise<Unmarked[] | undefined> {
     const parameters = [expiresAt, id];
-    const { records } = await this.database.run<NextUnmarked>(this.sql.nextUnmarked, parameters);
-    return records[0]?.elected
-      ? records.filter((row): row is NextUnmarked & Unmarked => row.id !== null)
+    const rows = await this.database.run<NextUnmarked>(this.sql.nextUnmarked, parameters);
+    return rows[0]?.elected
+      ? rows.filter((row): row is NextUnmarked & Unmarked => row.id !== null)
       : undefined;
   }
 
@@ -111,13 +111,13 @@ export class Sweeping {
   }
 
   private async newestCutOff(): Promise<NewestCutOff> {
-    return (await this.database.run<NewestCutOff>(this.sql.newestCutOff, [])).records[0]!;
+    return (await this.database.run<NewestCutOff>(this.sql.newestCutOff, []))[0]!;
   }
 
   private async mark(found: { id: string }[], ended: EndedSession[]): Promise<void> {
     if (found.length === 0) return;
     const ids = found.map(({ id }) => id);
-    const { records } = await this.database.run<EndedRow>(this.sql.markIds, [ids]);
-    ended.push(...records.map(toEndedSession));
+    const marked = await this.database.run<EndedRow>(this.sql.markIds, [ids]);
+    ended.push(...marked.map(toEndedSession));
   }
 }

@@ -75,9 +75,9 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
   async endUsers(order: EndUsersOrder): Promise<EndUsersResult> {
     const { userIds, usernames, sessionId, protect, dryRun, signature } = order;
     const whom = [userIds, usernames, sessionId, protect, this.settings.administratorRoles];
-    const rows = dryRun
-      ? await this.rows<ToldRow>(this.sql.wouldEndUsers, whom)
-      : await this.rows<ToldRow>(this.sql.endUsers, [...whom, ...recorded(order, signature), TIME_LEFT]);
+    const statement = dryRun ? this.sql.wouldEndUsers : this.sql.endUsers;
+    const parameters = dryRun ? whom : [...whom, ...recorded(order, signature), TIME_LEFT];
+    const rows = await this.database.run<ToldRow>(statement, parameters);
     const late = rows.filter(({ kind }) => kind === 'late').map(({ id }) => id);
     const endedLate = await this.lateEnds.write(late, 'admin', signature.by);
     return { ...toResult(rows), ended: [...endedAmong(rows), ...endedLate.map(toEndedSession)] };
@@ -87,14 +87,15 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     const { by, ip, note } = signature;
     const [administrators, roles, ...rest] = this.parametersOf(spared);
     const parameters = [by, administrators, roles, ...rest, ip, note, JSON.stringify(target), TIME_LEFT];
-    const [row] = await this.rows<CutOff>(this.sql.insertCutOff, parameters);
+    const [row] = await this.database.run<CutOff>(this.sql.insertCutOff, parameters);
     return dated(row!);
   }
 
   async countCutOff(spared: Spared, cutOff: CutOff | undefined): Promise<CutOffCounts> {
     const parameters = [cutOff?.id ?? null, ...this.parametersOf(spared)];
-    const [counts] = await this.rows<CutOffCounts>(this.sql.countCutOff, parameters, COUNT_WITHIN_MS);
-    if (cutOff) await this.rows(this.sql.recordCounts, [cutOff.actionId, counts!.ended, counts!.users]);
+    const [counts] = await this.database.run<CutOffCounts>(this.sql.countCutOff, parameters, COUNT_WITHIN_MS);
+    if (cutOff)
+      await this.database.run(this.sql.recordCounts, [cutOff.actionId, counts!.ended, counts!.users]);
     return counts!;
   }
 
@@ -106,8 +107,12 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
 
   async summary(): Promise<Summary> {
     const { administratorRoles, stormThreshold, stormWindow } = this.settings;
-    const [counts] = await this.rows<Summary>(this.sql.summary, [administratorRoles], COUNT_WITHIN_MS);
-    const storms = await this.rows<Summary['storms'][number]>(
+    const [counts] = await this.database.run<Summary>(
+      this.sql.summary,
+      [administratorRoles],
+      COUNT_WITHIN_MS,
+    );
+    const storms = await this.database.run<Summary['storms'][number]>(
       this.sql.storms,
       [stormThreshold],
       COUNT_WITHIN_MS,
@@ -116,16 +121,16 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
   }
 
   async latestOf(username: string): Promise<{ userId: string; roles: string[] } | undefined> {
-    const [row] = await this.rows<{ userId: string; roles: string[] }>(this.sql.latestOf, [username]);
+    const [row] = await this.database.run<{ userId: string; roles: string[] }>(this.sql.latestOf, [username]);
     return row;
   }
 
   async exemptions(): Promise<Exemption[]> {
-    return (await this.rows<Exemption>(this.sql.exemptionsList, [])).map(toExemption);
+    return (await this.database.run<Exemption>(this.sql.exemptionsList, [])).map(toExemption);
   }
 
   async exemptionsOf(user: { username: string; roles: readonly string[] }): Promise<Exemption[]> {
-    const rows = await this.rows<Exemption>(this.sql.exemptionsOf, [user.username, user.roles]);
+    const rows = await this.database.run<Exemption>(this.sql.exemptionsOf, [user.username, user.roles]);
     return rows.map(toExemption);
   }
 
@@ -134,7 +139,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     { by, ip, note }: Signature,
   ): Promise<Exemption> {
     const parameters = [kind, value, by, ip, note, expiresAt, TIME_LEFT];
-    const [row] = await this.rows<Exemption>(this.sql.addExemption, parameters);
+    const [row] = await this.database.run<Exemption>(this.sql.addExemption, parameters);
     return toExemption(row!);
   }
 
@@ -144,7 +149,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     { by, ip, note }: Signature,
   ): Promise<boolean> {
     const parameters = [kind, value, by, ip, note, TIME_LEFT];
-    return (await this.rows(this.sql.removeExemption, parameters)).length > 0;
+    return (await this.database.run(this.sql.removeExemption, parameters)).length > 0;
   }
 
   actions({ limit, cursor }: PageQuery): Promise<Page<RecordedAction>> {
@@ -161,18 +166,18 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     const parameters = [position, id, limit + 1, ...filter];
     const cutOff = state === 'active' ? await this.unsweptCutOff() : undefined;
     const rows = await (cutOff === undefined
-      ? this.rows<ListRow>(this.sql.list[state], parameters)
-      : this.rows<ListRow>(this.sql.listAfterCutOff, [...parameters, ...Object.values(cutOff)]));
+      ? this.database.run<ListRow>(this.sql.list[state], parameters)
+      : this.database.run<ListRow>(this.sql.listAfterCutOff, [...parameters, ...Object.values(cutOff)]));
     return page(rows, limit, toListed, (row) => `${row.position}.${row.id}`);
   }
 
   // Asked first, so that PostgreSQL plans the page with what the cut-off spares before its eyes.
   private async unsweptCutOff(): Promise<object | undefined> {
-    return (await this.rows<object>(this.sql.unsweptCutOff, []))[0];
+    return (await this.database.run<object>(this.sql.unsweptCutOff, []))[0];
   }
 
   private async actionsAfter(after: string | null, limit: number): Promise<Page<RecordedAction>> {
-    const rows = await this.rows<RecordedAction>(this.sql.actionsList, [after, limit + 1]);
+    const rows = await this.database.run<RecordedAction>(this.sql.actionsList, [after, limit + 1]);
     return page(rows, limit, dated, ({ id }) => id);
   }
 
@@ -180,10 +185,6 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
   private parametersOf({ administrators, roles, usernames, userIds }: Spared): unknown[] {
     const allRoles = administrators ? [...this.settings.administratorRoles, ...roles] : roles;
     return [administrators, allRoles, usernames, userIds];
-  }
-
-  private async rows<Row>(sql: string, parameters: unknown[], withinMs?: number): Promise<Row[]> {
-    return (await this.database.run<Row>(sql, parameters, withinMs)).records;
   }
 }
 

@@ -78,8 +78,7 @@ export class TypeOrmSessionStore extends SessionStore {
   async admit(admission: Admission): Promise<AdmissionResult> {
     const { sql, parameters } = this.admission(admission);
     try {
-      const { records } = await this.database.run<AdmittedRow>(sql, parameters);
-      const [row] = records;
+      const [row] = await this.database.run<AdmittedRow>(sql, parameters);
       if (row === undefined)
         return { outcome: (await this.isEntitled(admission)) ? 'no-room' : 'not-entitled' };
       const { displaces, ...admitted } = row;
@@ -100,13 +99,9 @@ export class TypeOrmSessionStore extends SessionStore {
   }
 
   async share({ ids, loginId, userId, limit }: ShareOrder): Promise<string | undefined> {
-    const { records } = await this.database.run<{ id: string }>(this.sql.share, [
-      ids,
-      userId,
-      limit,
-      loginId,
-    ]);
-    return records[0]?.id;
+    const parameters = [ids, userId, limit, loginId];
+    const [shared] = await this.database.run<{ id: string }>(this.sql.share, parameters);
+    return shared?.id;
   }
 
   verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
@@ -115,21 +110,19 @@ export class TypeOrmSessionStore extends SessionStore {
 
   async end(order: EndOrder): Promise<EndedSession[]> {
     const { target, reason, by } = order;
-    const { records } = await this.database.run<EndRow>(this.sql.end[target.scope], parametersOf(order));
-    const ended = records.filter(({ late }) => !late);
-    const late = records.filter((row) => row.late).map(({ id }) => id);
+    const rows = await this.database.run<EndRow>(this.sql.end[target.scope], parametersOf(order));
+    const ended = rows.filter(({ late }) => !late);
+    const late = rows.filter((row) => row.late).map(({ id }) => id);
     const lateReason = target.scope === 'everywhere' ? 'logout-everywhere' : reason;
     return [...ended, ...(await this.lateEnds.write(late, lateReason, by))].map(toEndedSession);
   }
 
   async markUsers(userIds: readonly string[]): Promise<EndedSession[]> {
-    const { records } = await this.database.run<EndedRow>(this.sql.markUsers, [userIds]);
-    return records.map(toEndedSession);
+    return (await this.database.run<EndedRow>(this.sql.markUsers, [userIds])).map(toEndedSession);
   }
 
   async markChecked({ id, limit }: Check): Promise<EndedSession[]> {
-    const { records } = await this.database.run<EndedRow>(this.sql.markChecked, [id, limit]);
-    return records.map(toEndedSession);
+    return (await this.database.run<EndedRow>(this.sql.markChecked, [id, limit])).map(toEndedSession);
   }
 
   async refresh({ id, roles, administrator, protected: isProtected }: RefreshOrder): Promise<void> {
