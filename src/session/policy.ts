@@ -1,5 +1,6 @@
 import {
   identifyByConvention,
+  rolesIn,
   rolesKey,
   sameRoles,
   toIdentity,
@@ -9,7 +10,7 @@ import {
   type OfUser,
 } from './identity.js';
 import { answerOf, Permissions } from './permissions.js';
-import type { CheckResult, Ruling } from './session.js';
+import type { LiveResult, RefreshOrder, Ruling } from './session.js';
 
 /** The largest `maxSessions`; above it a limit is no limit, and `Infinity` says so. */
 export const LARGEST_LIMIT = 1_000;
@@ -52,7 +53,7 @@ export class Policy {
     const [limit, exemption, administrator] = await Promise.all([
       this.limitOf(user),
       this.exemptBy(user, identity),
-      this.isAdministratorByFunction(user),
+      this.permissions.byFunction(user),
     ]);
     return {
       identity,
@@ -61,25 +62,6 @@ export class Policy {
       administrator,
       protected: administrator || this.permissions.hasAdministratorRole(identity.roles),
     };
-  }
-
-  /** Whether a permission function says so; administrators by role are told by their roles. */
-  isAdministratorByFunction(user: unknown): Promise<boolean> {
-    return this.permissions.byFunction(user);
-  }
-
-  /** Whether one of the roles makes an administrator. */
-  hasAdministratorRole(roles: readonly string[]): boolean {
-    return this.permissions.hasAdministratorRole(roles);
-  }
-
-  /** Whose request it is at a check. `roles` is `undefined` for a user that does not tell, whose id is still good. */
-  subjectOf(user: unknown): { userId: string; roles: readonly string[] | undefined } {
-    const found = this.settings.identify(user);
-    const userId = toUserId(found);
-    const { roles } = found;
-    const tells = Array.isArray(roles) && roles.every((role) => typeof role === 'string');
-    return { userId, roles: tells ? roles : undefined };
   }
 
   identityOf(user: unknown): Identity {
@@ -105,11 +87,20 @@ export class Policy {
   }
 
   /** Whether a live session is that of the user, and says of the user's roles what is true now, as far as nobody has to be asked. */
-  compare(verdict: Extract<CheckResult, { live: true }>, user: unknown): 'same' | 'changed' | 'foreign' {
+  compare(verdict: LiveResult, user: unknown): 'same' | 'changed' | 'foreign' {
     const { userId, roles } = this.subjectOf(user);
     if (userId !== verdict.userId) return 'foreign';
     const isSame = roles === undefined || sameRoles(rolesKey(roles), verdict.roles);
     return isSame && !verdict.administrator ? 'same' : 'changed';
+  }
+
+  /** What the session is to say of its user from now on; `undefined` where it says that already. */
+  async changeOf(verdict: LiveResult, user: unknown): Promise<Omit<RefreshOrder, 'id'> | undefined> {
+    const roles = this.subjectOf(user).roles ?? rolesIn(verdict.roles);
+    const administrator = verdict.administrator && (await this.permissions.byFunction(user));
+    if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles))
+      return undefined;
+    return { roles, administrator, protected: this.permissions.hasAdministratorRole(roles) };
   }
 
   /** The limit at a check when it is the same for everyone; `undefined` when a function of the application must be asked. */
@@ -150,6 +141,15 @@ export class Policy {
       ...[...this.usernames].map((value) => ({ kind: 'username' as const, value })),
       ...[...this.roles].map((value) => ({ kind: 'role' as const, value })),
     ];
+  }
+
+  /** Whose request it is at a check. `roles` is `undefined` for a user that does not tell, whose id is still good. */
+  private subjectOf(user: unknown): { userId: string; roles: readonly string[] | undefined } {
+    const found = this.settings.identify(user);
+    const userId = toUserId(found);
+    const { roles } = found;
+    const tells = Array.isArray(roles) && roles.every((role) => typeof role === 'string');
+    return { userId, roles: tells ? roles : undefined };
   }
 }
 

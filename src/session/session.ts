@@ -98,6 +98,8 @@ export type CheckResult = Verdict & {
   administrator: boolean;
 };
 
+export type LiveResult = Extract<CheckResult, { live: true }>;
+
 /** The answer about a session that nobody knows. */
 export const UNKNOWN_SESSION: CheckResult = Object.freeze({
   live: false,

@@ -3,7 +3,6 @@ import { answered, unavailable } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks, type Pace } from './checks.js';
 import type { Freshness } from './freshness.js';
-import { rolesIn, rolesKey, sameRoles } from './identity.js';
 import { LARGEST_LIMIT, type Policy } from './policy.js';
 import {
   UNKNOWN_SESSION,
@@ -11,6 +10,7 @@ import {
   type CheckResult,
   type EndedSession,
   type EndOrder,
+  type LiveResult,
 } from './session.js';
 import { isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
@@ -117,12 +117,10 @@ export class Sessions {
    * Writes down that the user has other roles now than the session says, and checks it again: a cut-off may have spared
    * it for a role that is lost.
    */
-  async keepCurrent(check: Check, verdict: CheckResult, user: unknown): Promise<CheckResult> {
-    const roles = this.policy.subjectOf(user).roles ?? rolesIn(verdict.roles);
-    const administrator = verdict.administrator && (await this.policy.isAdministratorByFunction(user));
-    if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles)) return verdict;
-    const isProtected = this.policy.hasAdministratorRole(roles);
-    await answered(this.store.refresh({ id: check.id, roles, administrator, protected: isProtected }));
+  async keepCurrent(check: Check, verdict: LiveResult, user: unknown): Promise<CheckResult> {
+    const change = await this.policy.changeOf(verdict, user);
+    if (change === undefined) return verdict;
+    await answered(this.store.refresh({ id: check.id, ...change }));
     return this.verify(check);
   }
 

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Check, CheckResult } from './session.js';
+import type { Check, CheckResult, LiveResult } from './session.js';
 
 export const TOPICS = 65_536;
 const MOST_VERDICTS = 100_000;
@@ -12,11 +12,9 @@ export interface Moment {
   sequence: number;
 }
 
-type Live = Extract<CheckResult, { live: true }>;
-
 interface Entry {
   /** `undefined` for a session that was dead: kept only so that an older answer cannot take its place. */
-  result: Live | undefined;
+  result: LiveResult | undefined;
   limit: number;
   topic: number;
   moment: Moment;
@@ -62,7 +60,7 @@ export class Verdicts {
   }
 
   /** That the session is live, unless the store has to be asked. That its last-seen time is due is said once. */
-  recall({ id, limit }: Check, now: number): Live | undefined {
+  recall({ id, limit }: Check, now: number): LiveResult | undefined {
     const entry = this.entries.get(id);
     if (entry === undefined || now >= entry.moment.at + this.maxAgeMs) return undefined;
     // Live among the first few is live among the first many, not the other way round.
