@@ -39,7 +39,7 @@ export interface SingleSessionOptions {
   retention?: number;
   /** More than `threshold` enforced logins of one account within `windowMs` milliseconds are a storm: one event and one warning for each window. Default 10 in 60,000. */
   storm?: Partial<StormSettings>;
-  /** Finds the user of a username, for the explanation of a policy. Without it, that knows only the roles of the latest session, and no functions are asked. */
+  /** Finds the user of a username, for the explanation of a policy: your user object or a promise of it, `undefined` or `null` for nobody. Without it, that knows only the roles of the latest session, and no functions are asked. */
   findUser?: (username: string) => unknown;
   /** How old a decision may be. `'strong'`: never older than the request. `{ maxStalenessMs }`: remembered for so long at most, and forgotten when another process says that it changed. Default `'strong'`. */
   freshness?: 'strong' | FreshnessSettings;

@@ -33,7 +33,7 @@ import { orException, toException } from './to-exception.js';
 export interface EndOptions {
   /** Default `'admin'`. */
   reason?: EndReason;
-  /** A username, not a credential. */
+  /** A username, not a credential. Default: nobody in particular. */
   by?: string;
 }
 
@@ -61,7 +61,11 @@ export class SingleSessionService {
    * Admits a login: call it after `request.logIn()` or before signing a JWT with the returned `id` as `sid`. A cookie
    * session is stamped and saved; if this throws, or the answer to the request reports a failure, the session is ended
    * and the cookie session destroyed.
-   * @throws SessionLimitReachedException when `onLimit` is `'reject'` and there is no room
+   *
+   * `credential`: what carries the session. Default `'cookie'` where the request has a cookie session, else `'token'`.
+   * @throws SessionLimitReachedException when `onLimit` is `'reject'` and there is no room; SessionEndedException when the
+   * user came with a token in place of a password, and its session has ended; Error, which says what to write, when a
+   * cookie session is missing or has kept its id; and what the functions of the options throw
    */
   async admit(
     user: unknown,
@@ -82,7 +86,10 @@ export class SingleSessionService {
     return this.logins.rebind(request as SessionRequest);
   }
 
-  /** Whether a session is live now. Give its user where `maxSessions` is a function: without, only the slots that its last login left are looked at. */
+  /**
+   * Whether a session is live now; one that has no id of ours is not. Give its user where `maxSessions` is a function:
+   * without, only the slots that its last login left are looked at.
+   */
   async verify(sessionId: string, user?: unknown): Promise<Verdict> {
     const limit = await this.policy.limitAtCheck(user);
     const result = await orException(this.sessions.verify({ id: sessionId, limit }));
@@ -122,12 +129,18 @@ export class SingleSessionService {
     return this.sockets.closeWhenEnded(client, request);
   }
 
-  /** Ends one session. Resolves to how many were live and are dead now: 0 or 1. */
+  /**
+   * Ends one session. Resolves to how many were live and are dead now: 0 or 1.
+   * @throws TypeError for a reason that there is not, as do the next two
+   */
   end(sessionId: string, options: EndOptions = {}): Promise<{ ended: number }> {
     return this.endAll({ scope: 'session', sessionId }, options);
   }
 
-  /** Ends all sessions of a user. */
+  /**
+   * Ends all sessions of a user.
+   * @throws TypeError also for an id that no user can have, as does the next
+   */
   async endUser(userId: string | number | bigint, options: EndOptions = {}): Promise<{ ended: number }> {
     return this.endAll({ scope: 'user', userId: toUserId({ id: userId }) }, options);
   }
@@ -163,7 +176,10 @@ export class SingleSessionService {
     return orException(this.administration.list(toListQuery(query)));
   }
 
-  /** Which limit the user's next login meets, and why. */
+  /**
+   * Which limit the user's next login meets, and why. Give your own user object.
+   * @throws what the functions of the options throw
+   */
   explain(user: unknown): Promise<Explanation> {
     return orException(this.explainer.explain(user));
   }

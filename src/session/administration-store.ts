@@ -56,14 +56,17 @@ export interface CutOffCounts {
 type SessionState = 'active' | 'ended';
 
 export interface PageQuery {
+  /** How many at most. */
   limit: number;
-  /** From the page before. */
+  /** The `nextCursor` of the page before. Default: the first page. */
   cursor?: string | undefined;
 }
 
 export interface ListQuery extends PageQuery {
   userId?: string | undefined;
+  /** The name at the login, compared exactly. */
   username?: string | undefined;
+  /** One of the roles at the latest request. */
   role?: string | undefined;
   state: SessionState | 'all';
 }
@@ -142,7 +145,7 @@ export abstract class AdministrationStore {
 
   /**
    * Newest first.
-   * @throws CursorError
+   * @throws CursorError at once, before anything is asked: a promise that fails would be a store that cannot answer
    */
   abstract list(query: ListQuery): Promise<Page<ListedSession>>;
 
@@ -165,6 +168,6 @@ export abstract class AdministrationStore {
   /** Whether there was one. */
   abstract removeExemption(kind: ExemptionKey['kind'], value: string, signature: Signature): Promise<boolean>;
 
-  /** Newest first. */
+  /** As {@link list}. */
   abstract actions(query: PageQuery): Promise<Page<RecordedAction>>;
 }

@@ -99,7 +99,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     return counts!;
   }
 
-  // A bad cursor is told before anything is asked.
+  // Not async, nor is `actions`: a bad cursor is thrown at once.
   list(query: ListQuery): Promise<Page<ListedSession>> {
     const [, position = null, id = null] = read(SESSION_CURSOR, query.cursor);
     return this.listAfter(position, id, query);
