@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { answered } from './answered.js';
+import { apart } from './apart.js';
 import type { SessionStore } from './session-store.js';
 
 const LONGEST_DELAY_MS = 1_000;
@@ -29,14 +30,18 @@ export class Bookkeeper {
   /** Marks the user's dead sessions, together with those of all others of this turn. Resolves when that is done or has failed. */
   markLater(userId: string): Promise<void> {
     this.unmarked.add(userId);
-    this.marking ??= this.track(new Promise((resolve) => setImmediate(() => resolve(this.writeMarks()))));
+    this.marking ??= apart(() =>
+      this.track(new Promise((resolve) => setImmediate(() => resolve(this.writeMarks())))),
+    );
     return this.marking;
   }
 
   /** Notes that a session was used. Written in batches, off the request's path. */
   seen(id: string): void {
     this.seenIds.add(id);
-    this.seenTimer ??= setTimeout(() => void this.track(this.writeSeen()), this.seenDelayMs).unref();
+    this.seenTimer ??= apart(() =>
+      setTimeout(() => void this.track(this.writeSeen()), this.seenDelayMs).unref(),
+    );
   }
 
   /** Writes what is waiting, and waits for what is under way. */

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { ANSWER_WITHIN_MS, answered, unavailable } from './answered.js';
 import type { Check, CheckResult } from './session.js';
 import type { SessionStore } from './session-store.js';
@@ -79,6 +80,8 @@ class Batch {
   private readonly answers = new Map<string, Promise<CheckResult>>();
   private readonly asking: Asking[] = [];
   private readonly arrivedAt = performance.now();
+  // Of whoever asked first, and waits for the answer. A batch leaves when another is back, whose request may be over.
+  private readonly context = new AsyncResource('SingleSession');
 
   /** Its answer. The same question asked twice is sent once. */
   add(check: Check): Promise<CheckResult> {
@@ -95,7 +98,10 @@ class Batch {
   async send(ask: SessionStore['verify']): Promise<void> {
     const timeLeft = Math.max(0, ANSWER_WITHIN_MS - (performance.now() - this.arrivedAt));
     try {
-      const answers = await answered(this.askOnce(ask), timeLeft);
+      const answers = await answered(
+        this.context.runInAsyncScope(() => this.askOnce(ask)),
+        timeLeft,
+      );
       this.asking.forEach(({ resolve, reject }, place) => {
         const answer = answers[place]!;
         if (answer instanceof Error) reject(unavailable('a record is broken', answer));

@@ -1,5 +1,6 @@
 import { Subject, type Observable } from 'rxjs';
 import { answered } from './answered.js';
+import { apart } from './apart.js';
 import type { Check, CheckResult } from './session.js';
 import type { Changes, Signal, SignalListener } from './signal.js';
 import { topicOf, Verdicts, type Moment } from './verdicts.js';
@@ -104,7 +105,7 @@ export class Freshness implements SignalListener {
 
   // One notification at a time: what changes meanwhile goes into the next.
   private tellLater(): void {
-    this.telling ??= this.tellAll();
+    this.telling ??= apart(() => this.tellAll());
   }
 
   private async tellAll(): Promise<void> {

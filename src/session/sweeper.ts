@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { answered } from './answered.js';
+import { apart } from './apart.js';
 import type { SessionStore } from './session-store.js';
 import { rest } from './time-limit.js';
 
@@ -40,7 +41,7 @@ export class Sweeper {
 
   /** Begins at once, in the background: a cut-off has left much to mark. A sweep that is under way may have passed it by. */
   sweepSoon(): void {
-    void Promise.resolve(this.sweeping).then(() => this.attempt());
+    apart(() => void Promise.resolve(this.sweeping).then(() => this.attempt()));
   }
 
   private async run(): Promise<void> {

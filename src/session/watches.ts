@@ -1,5 +1,7 @@
+import { AsyncResource } from 'node:async_hooks';
 import { Observable, ReplaySubject, Subscription, type Subscriber } from 'rxjs';
 import { ANSWER_WITHIN_MS } from './answered.js';
+import { apart } from './apart.js';
 import type { SingleSessionEvents } from './events.js';
 import type { Policy } from './policy.js';
 import type { CheckResult, EndReason } from './session.js';
@@ -39,6 +41,8 @@ const noLimit = (): Error => new Error(`maxSessions() gave no limit within ${ANS
 interface Watched {
   readonly id: string;
   user: unknown;
+  /** In which that user came. */
+  context: AsyncResource;
   /** `undefined` until the session's user is known. */
   topic: number | undefined;
   /** The moment before the last look that found it live. */
@@ -46,7 +50,8 @@ interface Watched {
   /** The look that is under way, and the one that follows it. */
   looking: Promise<void> | undefined;
   lookingAgain: Promise<void> | undefined;
-  readonly subscribers: Set<Subscriber<SessionEnd>>;
+  /** With the context in which each began. */
+  readonly subscribers: Map<Subscriber<SessionEnd>, AsyncResource>;
 }
 
 /**
@@ -94,8 +99,9 @@ export class Watches {
     return new Observable((subscriber) => {
       if (this.isClosed) return subscriber.complete();
       // Before the look, so that no end falls between the two.
-      const watched = this.watch(session);
-      watched.subscribers.add(subscriber);
+      const context = new AsyncResource('SingleSession');
+      const watched = this.watch(session, context);
+      watched.subscribers.set(subscriber, context);
       subscriber.add(() => this.leave(watched, subscriber));
       void this.lookAt(watched);
     });
@@ -110,24 +116,25 @@ export class Watches {
     this.closing.complete();
   }
 
-  private watch({ id: given, user, userId }: WatchedSession): Watched {
+  private watch({ id: given, user, userId }: WatchedSession, context: AsyncResource): Watched {
     const id = given.toLowerCase();
     let watched = this.watched.get(id);
     if (watched === undefined) {
       watched = {
         id,
         user,
+        context,
         topic: undefined,
         liveAt: -Infinity,
         looking: undefined,
         lookingAgain: undefined,
-        subscribers: new Set(),
+        subscribers: new Map(),
       };
       this.watched.set(id, watched);
       this.place(watched, userId === undefined ? undefined : topicOf(userId));
       this.lookLater();
     }
-    watched.user = user ?? watched.user;
+    if (user) Object.assign(watched, { user, context });
     return watched;
   }
 
@@ -171,14 +178,12 @@ export class Watches {
 
   private lookLater(afterMs = this.settings.everyMs): void {
     if (this.round !== undefined || this.watched.size === 0) return;
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
-      void this.lookAround();
-    }, afterMs).unref();
+    this.timer ??= apart(() => setTimeout(() => void this.lookAround(), afterMs).unref());
   }
 
   // One round at a time, however long the store takes.
   private async lookAround(): Promise<void> {
+    this.timer = undefined;
     const startedAt = performance.now();
     this.round = Promise.all([...this.watched.values()].map((watched) => this.lookAt(watched)));
     await this.round;
@@ -192,7 +197,7 @@ export class Watches {
    */
   private lookAt(watched: Watched): Promise<void> {
     if (watched.looking === undefined)
-      return (watched.looking = this.look(watched).finally(() => (watched.looking = undefined)));
+      return (watched.looking = apart(() => this.look(watched)).finally(() => (watched.looking = undefined)));
     return (watched.lookingAgain ??= watched.looking.then(() => {
       watched.lookingAgain = undefined;
       return this.watched.get(watched.id) === watched ? this.lookAt(watched) : undefined;
@@ -200,10 +205,10 @@ export class Watches {
   }
 
   private async look(watched: Watched): Promise<void> {
-    const { id, user } = watched;
+    const { id } = watched;
     const lookedAt = performance.now();
     try {
-      const limit = await this.limitOf(user);
+      const limit = await this.limitOf(watched);
       this.learn(watched, await this.sessions.look({ id, limit }), lookedAt);
     } catch (error) {
       if (performance.now() - watched.liveAt > UNVERIFIED_FOR_MS)
@@ -212,8 +217,8 @@ export class Watches {
   }
 
   /** In time also where the application never says: others wait for the end of the round. */
-  private limitOf(user: unknown): number | Promise<number> {
-    const limit = this.policy.limitAtCheck(user);
+  private limitOf({ user, context }: Watched): number | Promise<number> {
+    const limit = context.runInAsyncScope(() => this.policy.limitAtCheck(user));
     return typeof limit === 'number' ? limit : within(ANSWER_WITHIN_MS, limit, noLimit);
   }
 
@@ -234,6 +239,6 @@ export class Watches {
 
   private dismiss(watched: Watched, say: (subscriber: Subscriber<SessionEnd>) => void): void {
     this.remove(watched);
-    for (const subscriber of watched.subscribers) say(subscriber);
+    for (const [subscriber, context] of watched.subscribers) context.runInAsyncScope(() => say(subscriber));
   }
 }
