@@ -27,6 +27,7 @@ import { Explainer, type Explanation } from '../session/explainer.js';
 import { RunTimeExemptions, type ListedExemption } from '../session/exemptions.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
+import { AsItIs } from './as-it-is.js';
 import {
   ExemptionBody,
   ExemptionQuery,
@@ -57,6 +58,7 @@ export function adminController({ path, guards }: ControllerSettings): Type {
   @UseGuards(applicationGuards(guards), SingleSessionGuard, PermissionGuard, SameOriginGuard)
   @UseInterceptors(AnswersInterceptor)
   @NeverCached()
+  @AsItIs()
   class SingleSessionAdminController {
     constructor(
       @Inject(Administration) private readonly administration: Administration,

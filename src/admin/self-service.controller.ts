@@ -28,6 +28,7 @@ import { Watches } from '../session/watches.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
+import { AsItIs } from './as-it-is.js';
 import { NeverCached } from './never-cached.js';
 import { OwnSessionGuard, ownSessionOf } from './own-session.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
@@ -47,6 +48,7 @@ export function selfServiceController({ path, guards }: ControllerSettings): Typ
   @UseGuards(applicationGuards(guards), SingleSessionGuard, SameOriginGuard, OwnSessionGuard)
   @UseInterceptors(AnswersInterceptor)
   @NeverCached()
+  @AsItIs()
   class SingleSessionSelfServiceController {
     constructor(
       @Inject(Administration) private readonly administration: Administration,
