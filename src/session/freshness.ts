@@ -10,6 +10,8 @@ export interface FreshnessSettings {
   maxStalenessMs: number;
 }
 
+type Gathered = Set<number> | 'everything';
+
 /**
  * Bounded freshness: what may be answered from memory, and until when.
  *
@@ -22,11 +24,12 @@ export class Freshness implements SignalListener {
   private readonly verdicts: Verdicts;
   private readonly maxStalenessMs: number;
   private trustedUntil = -Infinity;
-  private untold: Set<number> | 'everything' = new Set();
+  private untold: Gathered = new Set();
   private telling: Promise<void> | undefined;
+  private unpassed: Gathered | undefined;
   private readonly changing = new Subject<Changes>();
 
-  /** What other processes change, or may have changed unheard; after it is forgotten here. */
+  /** What other processes change, or may have changed unheard: all of one turn as one, after it is forgotten here. */
   readonly changes: Observable<Changes> = this.changing.asObservable();
 
   constructor(
@@ -73,7 +76,7 @@ export class Freshness implements SignalListener {
     for (const userId of userIds) {
       const topic = topicOf(userId);
       this.verdicts.forget(topic);
-      if (this.untold !== 'everything') this.untold.add(topic);
+      this.untold = gathered(this.untold, [topic]);
       this.tellLater();
     }
   }
@@ -96,11 +99,23 @@ export class Freshness implements SignalListener {
   heard(changes: Changes): void {
     if (changes === 'everything') this.verdicts.forgetEverything();
     else for (const topic of changes) this.verdicts.forget(topic);
-    this.changing.next(changes);
+    this.passOnLater(changes);
   }
 
   deaf(): void {
     this.trustedUntil = -Infinity;
+  }
+
+  // Whatever is open is looked for in each, and they may come by thousands.
+  private passOnLater(changes: Changes): void {
+    if (this.unpassed === undefined) setImmediate(() => this.passOn());
+    this.unpassed = gathered(this.unpassed ?? new Set(), changes);
+  }
+
+  private passOn(): void {
+    const changes = this.unpassed!;
+    this.unpassed = undefined;
+    this.changing.next(changes);
   }
 
   // One notification at a time: what changes meanwhile goes into the next.
@@ -118,4 +133,11 @@ export class Freshness implements SignalListener {
     // Here and not in a `finally`: no change may come between the last look and this.
     this.telling = undefined;
   }
+}
+
+/** What was gathered, and these. */
+function gathered(before: Gathered, changes: Iterable<number> | 'everything'): Gathered {
+  if (before === 'everything' || changes === 'everything') return 'everything';
+  for (const topic of changes) before.add(topic);
+  return before;
 }

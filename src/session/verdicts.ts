@@ -24,7 +24,8 @@ interface Entry {
  * Live sessions, remembered for a limited time and in limited number. What was learned from a query that began before
  * something was forgotten does not count, so that an answer on its way cannot bring back what was just ended (the fill
  * race). Forgetting a user is one number: the counter of the user's topic. Users who share a topic cost each other a
- * query, no more.
+ * query, no more. Forgetting everything is one number, too: to clear what is remembered takes longer than to read a
+ * notification, and those may come by thousands.
  */
 export class Verdicts {
   private readonly entries: LRUCache<string, Entry>;
@@ -76,7 +77,6 @@ export class Verdicts {
 
   forgetEverything(): void {
     this.everythingForgotten = ++this.sequence;
-    this.entries.clear();
   }
 
   private keep(id: string, entry: Entry): void {

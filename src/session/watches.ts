@@ -85,7 +85,7 @@ export class Watches {
         if (watched !== undefined) this.tell(watched, { reason, endedAt: at });
       }),
     );
-    this.sources.add(events.on('admitted').subscribe(({ userId }) => this.lookAtTopic(topicOf(userId))));
+    this.sources.add(events.on('admitted').subscribe(({ userId }) => this.lookAtTopics([topicOf(userId)])));
     this.sources.add(events.on('cut-off').subscribe(() => this.lookAtAll()));
     this.sources.add(settings.changes?.subscribe((changes) => this.heard(changes)));
   }
@@ -163,12 +163,12 @@ export class Watches {
   }
 
   private heard(changes: Changes): void {
-    if (changes === 'everything') return this.lookAtAll();
-    for (const topic of changes) this.lookAtTopic(topic);
+    if (changes === 'everything') this.lookAtAll();
+    else this.lookAtTopics(changes);
   }
 
-  private lookAtTopic(topic: number): void {
-    for (const concerned of [topic, undefined])
+  private lookAtTopics(topics: Iterable<number>): void {
+    for (const concerned of [...topics, undefined])
       for (const watched of this.byTopic.get(concerned) ?? []) void this.lookAt(watched);
   }
 

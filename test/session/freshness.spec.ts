@@ -115,6 +115,31 @@ describe('memory', () => {
   });
 });
 
+describe('what others change', () => {
+  it('is forgotten at once, and passed on with all else of this turn: it may come by thousands', async () => {
+    const passedOn: unknown[] = [];
+    freshness.changes.subscribe((changes) => passedOn.push(changes));
+    listens();
+    learn('a', 'b');
+    for (const user of ['a', 'b', 'a']) freshness.heard(new Set([topicOf(user)]));
+    expect(['a', 'b'].map(recalls)).toEqual([false, false]);
+    expect(passedOn).toEqual([]);
+    await turn();
+    expect(passedOn.splice(0)).toEqual(['everything']);
+
+    for (const user of ['a', 'b', 'a']) freshness.heard(new Set([topicOf(user)]));
+    await turn();
+    expect(passedOn.splice(0)).toEqual([new Set(['a', 'b'].map(topicOf))]);
+
+    freshness.heard('everything');
+    freshness.heard(new Set([topicOf('a')]));
+    await turn();
+    freshness.heard(new Set([topicOf('b')]));
+    await turn();
+    expect(passedOn).toEqual(['everything', new Set([topicOf('b')])]);
+  });
+});
+
 describe('what this process changes', () => {
   beforeEach(listens);
 

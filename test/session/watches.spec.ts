@@ -4,7 +4,7 @@ import { SingleSessionEvents } from '../../src/session/events.js';
 import type { Check, CheckResult, EndReason } from '../../src/session/session.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import type { Changes } from '../../src/session/signal.js';
-import { topicOf } from '../../src/session/verdicts.js';
+import { topicOf, TOPICS } from '../../src/session/verdicts.js';
 import {
   UNVERIFIED_FOR_MS,
   Watches,
@@ -12,6 +12,7 @@ import {
   type WatchedSession,
 } from '../../src/session/watches.js';
 import { gate, type Gate } from '../support/fake-store.js';
+import { times } from '../support/store.js';
 
 const EVERY_MS = 1_000;
 const AT = new Date('2026-01-01T00:00:00Z');
@@ -266,6 +267,16 @@ describe('what others change', () => {
     await turn();
     expect(looked()).toEqual(['a']);
     expect(told).toEqual(ended('admin'));
+  });
+
+  it('of all users at once takes no longer where the users of many sessions are not known yet', async () => {
+    sessions.held = gate();
+    times(3_000, (n) => watch(`s${n}`));
+    await turn();
+    jest.useRealTimers();
+    const began = performance.now();
+    changes.next(new Set(times(TOPICS, (n) => n)));
+    expect(performance.now() - began).toBeLessThan(500);
   });
 
   it('is noticed by the look of every so often when no notification comes [P4]', async () => {
