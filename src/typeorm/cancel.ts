@@ -49,14 +49,13 @@ function send(
   processId: number,
 ): void {
   const own = new Own({ ssl, sslNegotiation });
-  const impatience = setTimeout(() => own.stream.destroy(), ANSWER_WITHIN_MS).unref();
+  setTimeout(() => own.stream.destroy(), ANSWER_WITHIN_MS).unref();
   own.on('error', () => undefined);
   own.on('connect', () => {
     if (!ssl) own.cancel(processId, secretKey);
     else if (sslNegotiation !== 'direct') own.requestSsl();
   });
   own.on('sslconnect', () => own.cancel(processId, secretKey));
-  own.stream.once('close', () => clearTimeout(impatience));
   if (host.startsWith('/')) own.connect(`${host}/.s.PGSQL.${port}`);
   else own.connect(port, host);
 }

@@ -29,7 +29,7 @@ export const encodeHello = (from: string): string => `${VERSION} ${from} ${HELLO
 /** Never fails: what cannot be read, such as the text of a newer version, says that everything may have changed. */
 export function decode(text: string): Notification {
   const [version, from, what] = text.split(' ');
-  if (version !== VERSION || from === undefined || what === undefined)
+  if (version !== VERSION || what === undefined)
     return { from: undefined, isHello: false, changes: 'everything' };
   return { from, isHello: what === HELLO, changes: toChanges(what) };
 }
