@@ -1,6 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import { getActiveResourcesInfo } from 'node:process';
 import { DataSource } from 'typeorm';
 import { SingleSessionService } from '../../src/index.js';
 import { RequestCheck } from '../../src/http/request-check.js';
@@ -16,6 +15,7 @@ import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { eventually, newUser, rowsOf } from '../support/sessions.js';
 import { SignalLink } from '../support/signal-link.js';
 import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
+import { timers } from '../support/timers.js';
 
 /** Longer than a test: what is refused within it was not refused because of its age. */
 const LONG = { maxStalenessMs: 60_000 };
@@ -239,7 +239,6 @@ describe('bounded freshness', () => {
   });
 
   it('leaves neither connection nor timer behind a stop', async () => {
-    const timers = (): number => getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
     const before = timers();
     const own = await freshDatabase();
     const application = await startApplication(own, { options: { freshness: { maxStalenessMs: 200 } } });

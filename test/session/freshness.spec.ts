@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import { Freshness } from '../../src/session/freshness.js';
 import type { CheckResult } from '../../src/session/session.js';
 import { topicOf } from '../../src/session/verdicts.js';
@@ -166,6 +167,9 @@ describe('what this process changes', () => {
     freshness.everythingChanged();
     freshness.changed(['b']);
     await turn();
+    expect(signal.told.splice(0)).toEqual(['everything']);
+    freshness.everythingChanged();
+    await turn();
     expect(signal.told).toEqual(['everything']);
   });
 
@@ -217,6 +221,17 @@ describe('a stop', () => {
     expect(signal.told).toEqual([[topicOf('a')]]);
     expect(signal.stopped).toBe(true);
     expect(recalls('b')).toBe(false);
+  });
+
+  it('waits for a database that takes no notification only for a while', async () => {
+    signal.holdTelling();
+    freshness.changed(['a']);
+    const stopped = freshness.stop();
+    await turn();
+    expect(signal.stopped).toBe(false);
+    jest.advanceTimersByTime(ANSWER_WITHIN_MS);
+    await stopped;
+    expect(signal.stopped).toBe(true);
   });
 
   it('is over when the way on which notifications come is closed', async () => {

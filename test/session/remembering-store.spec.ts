@@ -17,10 +17,19 @@ import { NOWHERE } from '../support/store.js';
 const ADMITTED: AdmissionResult = { outcome: 'admitted', first: false, exempt: false, logins: 1 };
 const EXEMPT: AdmissionResult = { ...ADMITTED, exempt: true };
 
+const liveOf = (userId: string): CheckResult => ({
+  live: true,
+  userId,
+  unmarked: false,
+  unseen: false,
+  roles: '',
+  administrator: false,
+});
+
 class Desk extends FakeStore {
   admission: AdmissionResult | Error = ADMITTED;
   ending: EndedSession[] | Error = [];
-  checking: Gate<CheckResult[]> | undefined;
+  checking: Gate<(CheckResult | Error)[]> | undefined;
 
   override async admit(): Promise<AdmissionResult> {
     if (this.admission instanceof Error) throw this.admission;
@@ -36,20 +45,8 @@ class Desk extends FakeStore {
     return this.end();
   }
 
-  override verify(checks: readonly { id: string }[]): Promise<CheckResult[]> {
-    return (
-      this.checking?.promise ??
-      Promise.resolve(
-        checks.map(({ id }) => ({
-          live: true,
-          userId: id,
-          unmarked: false,
-          unseen: false,
-          roles: '',
-          administrator: false,
-        })),
-      )
-    );
+  override verify(checks: readonly { id: string }[]): Promise<(CheckResult | Error)[]> {
+    return this.checking?.promise ?? Promise.resolve(checks.map(({ id }) => liveOf(id)));
   }
 }
 
@@ -169,11 +166,17 @@ describe('a check', () => {
     const answered = store.verify([check('alice')]);
     desk.ending = [ended('alice')];
     await store.end(order({ scope: 'user', userId: 'alice' }));
-    checking.open([
-      { live: true, userId: 'alice', unmarked: false, unseen: false, roles: '', administrator: false },
-    ]);
+    checking.open([liveOf('alice')]);
     await answered;
     expect(recalls('alice')).toBe(false);
+  });
+
+  it('whose record is broken is not remembered, and harms none of the others', async () => {
+    const checking = (desk.checking = gate());
+    const answered = store.verify(['alice', 'bob'].map(check));
+    checking.open([GONE, liveOf('bob')]);
+    expect(await answered).toEqual([GONE, liveOf('bob')]);
+    expect(['alice', 'bob'].map(recalls)).toEqual([false, true]);
   });
 
   it('that fails is not remembered, and fails', async () => {

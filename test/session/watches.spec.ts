@@ -13,6 +13,7 @@ import {
 } from '../../src/session/watches.js';
 import { gate, type Gate } from '../support/fake-store.js';
 import { times } from '../support/store.js';
+import { timers } from '../support/timers.js';
 
 const EVERY_MS = 1_000;
 const AT = new Date('2026-01-01T00:00:00Z');
@@ -186,6 +187,22 @@ describe('a watch', () => {
     expect([one.told, other.told]).toEqual([ended('admin'), ended('admin')]);
   });
 
+  it('goes on when others leave, who are told nothing any more and cost nothing', async () => {
+    sessions.held = gate();
+    const [one, stays, other] = [watch('a'), watch('a'), watch('b')];
+    one.stop();
+    other.stop();
+    changes.next(new Set([topicOf('A')]));
+    sessions.held.open();
+    await turn();
+    expect(looked()).toEqual(['a', 'b', 'a']);
+    sessions.dead.set('a', 'admin');
+    changes.next(new Set(['A', 'B'].map(topicOf)));
+    await turn();
+    expect([one.told, stays.told, other.told]).toEqual([[], ended('admin'), []]);
+    expect(looked()).toEqual(['a']);
+  });
+
   it('asks by the limit of its user, who is the one that was given last', async () => {
     sessions.limit = (user) => Promise.resolve((user as { limit: number } | undefined)?.limit ?? 1);
     watch({ id: 'a', user: { limit: 7 } });
@@ -233,9 +250,12 @@ describe('what this process does itself', () => {
 
 describe('what others change', () => {
   it('is looked at at once where it concerns a watched user, and nobody else is looked at', async () => {
-    const [a, b] = [watch('a'), watch({ id: 'b', userId: 'B' })];
+    sessions.held = gate();
+    const [a, b] = [watch({ id: 'a', userId: 'A' }), watch({ id: 'b', userId: 'B' })];
+    changes.next(new Set([topicOf('B')]));
+    sessions.held.open();
     await turn();
-    looked();
+    expect(looked()).toEqual(['a', 'b', 'b']);
     sessions.dead.set('b', 'admin');
     changes.next(new Set([topicOf('B')]));
     await turn();
@@ -254,6 +274,7 @@ describe('what others change', () => {
 
   it('by thousands, is looked at by one more look than is under way, which misses none of them', async () => {
     const { told } = watch('a');
+    watch('b');
     await turn();
     looked();
     const { held } = Object.assign(sessions, { held: gate<void>() });
@@ -262,10 +283,10 @@ describe('what others change', () => {
     sessions.dead.set('a', 'admin');
     changes.next(new Set([topicOf('A')]));
     await turn();
-    expect(looked()).toEqual(['a']);
+    expect(looked()).toEqual(['a', 'b']);
     held.open();
     await turn();
-    expect(looked()).toEqual(['a']);
+    expect(looked()).toEqual(['a', 'b']);
     expect(told).toEqual(ended('admin'));
   });
 
@@ -316,19 +337,40 @@ describe('the rounds', () => {
     expect(told).toEqual(ended('idle'));
   });
 
+  it('come every so often', async () => {
+    watch('a');
+    await turn();
+    looked();
+    for (let round = 0; round < 3; round++) {
+      await pass(EVERY_MS - 1);
+      expect(looked()).toEqual([]);
+      await pass(1);
+      expect(looked()).toEqual(['a']);
+    }
+  });
+
+  it('keep no process alive', () => {
+    jest.useRealTimers();
+    const before = timers();
+    watch('a');
+    expect(timers()).toBe(before);
+  });
+
   it('do not overlap, however long the store takes', async () => {
     watch('a');
     await turn();
     looked();
     sessions.held = gate();
     await pass(EVERY_MS * 5);
+    watch('b');
     await pass(EVERY_MS * 5);
-    expect(looked()).toEqual(['a']);
+    expect(looked()).toEqual(['a', 'b']);
     sessions.held.open();
     sessions.held = undefined;
     await turn();
+    expect(looked()).toEqual([]);
     await pass(0);
-    expect(looked()).toEqual(['a']);
+    expect(looked()).toEqual(['a', 'b']);
   });
 
   it('go on where the limit of one user never comes, which is an error of what is open for that user [lesson 13]', async () => {

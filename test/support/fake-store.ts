@@ -13,7 +13,7 @@ export class FakeStore extends SessionStore {
     return undefined;
   }
 
-  async verify(checks: readonly Check[]): Promise<CheckResult[]> {
+  async verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
     const rest = { unmarked: false, unseen: false, roles: '', administrator: false };
     return checks.map(() => ({ live: true, userId: 'u', ...rest }));
   }

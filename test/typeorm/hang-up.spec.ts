@@ -13,6 +13,7 @@ import { hangingUpAt } from '../../src/typeorm/hang-up.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { until } from '../support/store.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
+import { timers } from '../support/timers.js';
 
 let databaseUrl: string;
 let watch: StatementWatch;
@@ -143,6 +144,7 @@ describe('a query with a deadline', () => {
 
   it.each(WAYS)('is given up by PostgreSQL, too, which is reached by %s', async (way) => {
     const front = await openFront(way);
+    const before = timers();
     const client = new pg.Client(front.config);
     client.on('error', () => undefined);
     const holder = new pg.Client({ connectionString: databaseUrl });
@@ -153,6 +155,7 @@ describe('a query with a deadline', () => {
       const waits = hangingUpAt(soon(), client, () => client.query('SELECT pg_advisory_lock_shared(1)'));
       await expect(waits).rejects.toThrow(/did not answer in time/);
       await until(async () => (await holder.query(WAITS)).rowCount === 0);
+      expect(timers()).toBe(before);
     } finally {
       await holder.end();
       await front.close();

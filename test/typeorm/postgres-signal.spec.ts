@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { Changes, SignalListener } from '../../src/session/signal.js';
 import { TOPICS } from '../../src/session/verdicts.js';
-import { SIGNAL_APPLICATION_NAME } from '../../src/typeorm/listening-connection.js';
+import { ListeningConnection, SIGNAL_APPLICATION_NAME } from '../../src/typeorm/listening-connection.js';
 import { channelOf, PostgresSignal } from '../../src/typeorm/postgres-signal.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { usedHeap } from '../support/heap.js';
@@ -11,6 +13,21 @@ import { SignalLink } from '../support/signal-link.js';
 import { dataSourceOf, times, until } from '../support/store.js';
 
 const MAX_STALENESS_MS = 400;
+
+const inDist = (file: string): string => new URL(`../../dist/src/${file}`, import.meta.url).href;
+
+/** A process that ends by itself once its connection has proved itself: nothing else keeps it alive. */
+const DONE = `
+  import { DataSource } from 'typeorm';
+  import { singleSessionEntities as entities } from '${inDist('index.js')}';
+  import { PostgresSignal } from '${inDist('typeorm/postgres-signal.js')}';
+  const url = process.env.DATABASE_URL;
+  const dataSource = new DataSource({ type: 'postgres', url, entities, extra: { allowExitOnIdle: true } });
+  await dataSource.initialize();
+  let proofs = 0;
+  const proven = () => ++proofs === 1 && console.log('proven');
+  await new PostgresSignal(dataSource, 60_000).start({ hearing() {}, proven, heard() {}, deaf() {} });
+`;
 
 /** What a process hears. */
 class Ear implements SignalListener {
@@ -139,7 +156,8 @@ describe('a change', () => {
       await startSignal(),
       await startSignal(databaseUrl, { entityPrefix: 'other_' }),
     ];
-    expect(a.channel).toBe(b.channel);
+    // Also by what another version calls it.
+    expect([a.channel, b.channel]).toEqual(Array(2).fill('nestjs-single-session:3ab42730d4d47c56'));
     await a.signal.tell('everything');
     await hearsNow(a.signal, b.ear);
     expect(other.ear.changes).toEqual([]);
@@ -170,6 +188,15 @@ describe('the listening connection', () => {
     await signal.stop();
     await until(async () => (await listeners()) === 0);
     expect(ear.isHearing).toBe(false);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  it('keeps no process alive that is done', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', DONE], {
+      env: { ...process.env, DATABASE_URL: databaseUrl },
+      timeout: 10_000,
+    });
+    expect(stdout).toBe('proven\n');
   });
 
   it('proves itself several times within the lease, each time by a question that was sent before', async () => {
@@ -191,6 +218,7 @@ describe('the listening connection', () => {
     let most = 0;
     for (let lease = 0; lease < 10 && most < 3; lease++) most = Math.max(most, await inOneLease());
     expect(most).toBeGreaterThanOrEqual(3);
+    expect(most).toBeLessThanOrEqual(5);
   });
 
   // A process listens for weeks, and the shorter its lease, the more often it asks.
@@ -206,13 +234,17 @@ describe('the listening connection', () => {
     expect((usedHeap() - before) / 1_000).toBeLessThan(300);
   });
 
-  it('that the database ends is known to be deaf at once, and a new one hears again [lesson 24]', async () => {
-    const [a, b] = [await startSignal(), await startSignal()];
-    for (let round = 1; round <= 3; round++) {
+  it('that the database ends is known to be deaf at once, and a new one hears again, soon each time [lesson 24]', async () => {
+    const seldomProven = { maxStalenessMs: 60_000 };
+    const [a, b] = [
+      await startSignal(databaseUrl, seldomProven),
+      await startSignal(databaseUrl, seldomProven),
+    ];
+    for (let round = 1; round <= 7; round++) {
       await terminate();
-      await until(() => [a, b].every(({ ear }) => ear.beginnings === round + 1 && ear.isHearing));
+      await until(() => [a, b].every(({ ear }) => ear.beginnings === round + 1 && ear.isHearing), 2_500);
     }
-    expect(a.ear.events).toEqual(['hearing', ...times(3, () => ['deaf', 'hearing']).flat()]);
+    expect(a.ear.events).toEqual(['hearing', ...times(7, () => ['deaf', 'hearing']).flat()]);
     await hearsNow(a.signal, b.ear);
     expect(warn).toHaveBeenCalledTimes(2);
     expect(String(warn.mock.calls[0]![0])).toMatch(/cannot be heard now.*each check asks the database/);
@@ -243,10 +275,14 @@ describe('the listening connection', () => {
 
   it('comes back after the database was away, however long the first tries failed', async () => {
     const { signal, ear } = await startSignal(link.url);
+    const cutAt = performance.now();
     await link.cut();
     await until(() => !ear.isHearing);
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(ear.beginnings).toBe(1);
+    // Each pause is twice as long as the one before, and the first 50 ms at least.
+    const pauses = ear.events.filter((event) => event === 'deaf').length - 1;
+    expect(50 * (2 ** pauses - 1)).toBeLessThanOrEqual(performance.now() - cutAt);
     await link.restore();
     await until(() => ear.isHearing);
     const other = await startSignal();
@@ -264,6 +300,24 @@ describe('the listening connection', () => {
     expect(ear.events).toEqual(['deaf']);
     await link.restore();
     await until(() => ear.isHearing);
+  });
+
+  it('that takes long is waited for by a start only for a while, and fails none', async () => {
+    link.freezeListening();
+    const { ear } = await startSignal(link.url, { maxStalenessMs: 60_000 });
+    expect(ear.events).toEqual([]);
+  });
+
+  it('that was lost while nobody asked is known to be lost by who asks then', async () => {
+    const { dataSource, channel } = await startSignal();
+    const connection = new ListeningConnection(dataSource, () => undefined);
+    await connection.open(channel, 5_000);
+    const never = new Promise<never>(() => undefined);
+    const lost = connection.orLost(never);
+    lost.catch(() => undefined);
+    await terminate();
+    await expect(lost).rejects.toThrow(/terminat/);
+    await expect(connection.orLost(never)).rejects.toThrow(/terminat/);
   });
 
   it('is stopped within a moment when its link is dead, and while it is being made', async () => {

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, Get, type BeforeApplicationShutdown } from '@nestjs/common';
 import { get } from 'node:http';
-import { getActiveResourcesInfo } from 'node:process';
 import { DataSource } from 'typeorm';
 import { SingleSessionEvents, SingleSessionService } from '../../src/index.js';
 import { startApplication } from '../support/application.js';
@@ -9,6 +8,7 @@ import { TokenClient } from '../support/client.js';
 import { gate } from '../support/fake-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
+import { timers } from '../support/timers.js';
 
 const unhandled: unknown[] = [];
 const note = (reason: unknown): void => void unhandled.push(reason);
@@ -24,7 +24,6 @@ afterEach(() => {
   process.off('unhandledRejection', note);
 });
 
-const timers = (): number => getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
 const GONE = 0;
 
 /** On a connection of its own: an open one would be waited for. */
