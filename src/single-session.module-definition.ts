@@ -5,10 +5,7 @@ import type { SingleSessionOptions } from './single-session.options.js';
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
   new ConfigurableModuleBuilder<SingleSessionOptions>({ moduleName: 'SingleSession' })
     .setClassMethodName('forRoot')
-    .setExtras<SingleSessionModuleExtras>(DEFAULT_EXTRAS, (definition, { isGlobal }) => ({
-      ...definition,
-      global: isGlobal ?? DEFAULT_EXTRAS.isGlobal,
-    }))
+    .setExtras<SingleSessionModuleExtras>(DEFAULT_EXTRAS)
     .build();
 
 /** What `forRootAsync()` takes. */

@@ -92,6 +92,7 @@ function compose(definition: DynamicModule, given: SingleSessionModuleExtras): D
   TypeOrmModule.forFeature(singleSessionEntities, extras.dataSource);
   return {
     ...definition,
+    global: extras.isGlobal,
     imports: [...(definition.imports ?? []), BackstopModule, DiscoveryModule],
     controllers: controllersOf(extras),
     providers: [...(definition.providers ?? []), ...providersOf(extras)],
