@@ -5,6 +5,20 @@ import { exemptNow, inTime, liveness, ms, type StatementSettings } from './liven
 /** Within this time, two logins of one browser are one. Longer, and a copy of its cookie elsewhere would hold a second place. */
 const SAME_MOMENT_MS = 10_000;
 
+/** What an end makes of the slots row `old`, all as SQL. */
+interface Ending {
+  active: string;
+  floor: string;
+  /** Which sessions `s` of its user end. */
+  due: string;
+  /** Whether those that are not in sight end, too. */
+  late: string;
+  /** Default: that of the order. */
+  reason?: string;
+  /** What must hold besides, once the row is locked, for anything to happen. */
+  condition?: string;
+}
+
 /** What ends sessions, and what makes two logins of one browser one session. */
 export function endingStatements(settings: StatementSettings) {
   const { sessions, slots, exemptions } = settings;
@@ -12,7 +26,7 @@ export function endingStatements(settings: StatementSettings) {
 
   // A session in the locked slots row that has no row in this snapshot was admitted while the statement waited for the
   // lock. It is dead like the others, and a second statement says so: see `LateEnds`.
-  const finish = (due: string, all: string, reason: string): string => `due AS (
+  const finish = ({ due, late, reason = '$2' }: Pick<Ending, 'due' | 'late' | 'reason'>): string => `due AS (
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
     WHERE ${live('old')} AND (${due})
     ORDER BY s.id FOR NO KEY UPDATE OF s),
@@ -23,16 +37,10 @@ export function endingStatements(settings: StatementSettings) {
   SELECT *, false AS late FROM ended
   UNION ALL
   SELECT slot.id, old.user_id, NULL, NULL, NULL, NULL, NULL, true FROM old, unnest(old.active) AS slot (id)
-    WHERE ${all} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
+    WHERE ${late} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
 
   /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
-  const endBySession = (
-    slot: { active: string; floor: string },
-    due: string,
-    all: string,
-    reason = '$2',
-    condition = 'true',
-  ): string => `WITH own AS (
+  const endBySession = ({ active, floor, condition = 'true', ...ending }: Ending): string => `WITH own AS (
     SELECT s.* FROM ${sessions} s
     WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
   locked AS MATERIALIZED (
@@ -41,8 +49,8 @@ export function endingStatements(settings: StatementSettings) {
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   old AS (SELECT locked.* FROM locked WHERE ${condition}),
   slot AS (
-    UPDATE ${slots} u SET active = ${slot.active}, floor = ${slot.floor} FROM old WHERE u.user_id = old.user_id),
-  ${finish(due, all, reason)}`;
+    UPDATE ${slots} u SET active = ${active}, floor = ${floor} FROM old WHERE u.user_id = old.user_id),
+  ${finish(ending)}`;
 
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
@@ -61,37 +69,37 @@ export function endingStatements(settings: StatementSettings) {
   kept AS (UPDATE ${sessions} s SET logins = old.others FROM old WHERE s.id = old.own_id AND old.others <> '{}'),
   slot AS (
     UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),
-  ${finish("s.id = old.own_id AND old.others = '{}'", 'false', '$2')}`;
+  ${finish({ due: "s.id = old.own_id AND old.others = '{}'", late: 'false' })}`;
 
   /** By the scope of the target. What ends others than the session itself has $6, the time left; that of a user, $4. */
   const end: Record<EndTarget['scope'], string> = {
-    session: endBySession({ active: withoutOwn, floor: 'old.floor' }, 's.id = old.own_id', 'false'),
+    session: endBySession({
+      active: withoutOwn,
+      floor: 'old.floor',
+      due: 's.id = old.own_id',
+      late: 'false',
+    }),
     login: endLogin,
-    everywhere: endBySession(
-      {
-        active: `CASE WHEN old.own_alone THEN ${withoutOwn} ELSE '{}' END`,
-        floor: floorUnless('old.own_alone'),
-      },
-      's.id = old.own_id OR NOT old.own_alone',
-      'NOT old.own_alone',
-      `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
-      inTime('$6'),
-    ),
-    others: endBySession(
-      {
-        active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
-        floor: floorUnless('old.own_exempt'),
-      },
-      's.id <> old.own_id',
-      'true',
-      '$2',
-      inTime('$6'),
-    ),
+    everywhere: endBySession({
+      active: `CASE WHEN old.own_alone THEN ${withoutOwn} ELSE '{}' END`,
+      floor: floorUnless('old.own_alone'),
+      due: 's.id = old.own_id OR NOT old.own_alone',
+      late: 'NOT old.own_alone',
+      reason: `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
+      condition: inTime('$6'),
+    }),
+    others: endBySession({
+      active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,
+      floor: floorUnless('old.own_exempt'),
+      due: 's.id <> old.own_id',
+      late: 'true',
+      condition: inTime('$6'),
+    }),
     user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
   old AS (SELECT locked.* FROM locked WHERE ${inTime('$4')}),
   slot AS (
     UPDATE ${slots} u SET active = '{}', floor = old.generation FROM old WHERE u.user_id = old.user_id),
-  ${finish('true', 'true', '$2')}`,
+  ${finish({ due: 'true', late: 'true' })}`,
   };
 
   return { share, end };
