@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { EstablishedLogins } from './established-logins.js';
@@ -95,6 +96,8 @@ function sharedPartOf(manager: SessionManager): SessionManager {
   return part;
 }
 
+// A store of cookie sessions may call back in the context of another request, whose connection it shares; what the
+// application is asked then, such as its limit, is about this one.
 function hookOf(manager: SessionManager): Hook {
   const known = manager[HOOK];
   if (known !== undefined) return known;
@@ -105,19 +108,19 @@ function hookOf(manager: SessionManager): Hook {
     const logins = loginsOf(request);
     if (logins === undefined) return logIn.call(this, request, user, options, done);
     logins.begin(request);
-    logIn.call(this, request, user, options, (error) => {
+    const established = (error?: unknown): void => {
       if (error) logins.fail(error, request).then(() => done(error), done);
       else logins.admit(user, request).then(() => done(), done);
-    });
+    };
+    logIn.call(this, request, user, options, AsyncResource.bind(established));
   };
   const watchedLogOut: SessionManager['logOut'] = function (request, options, done) {
     const logins = loginsOf(request);
     const callback = typeof options === 'function' ? (options as Done) : done;
     if (logins === undefined || callback === undefined) return logOut.call(this, request, options, done!);
     const end = logins.beginLogout(request);
-    logOut.call(this, request, typeof options === 'function' ? {} : options, (error) => {
-      end().then(() => callback(error), callback);
-    });
+    const loggedOut = (error?: unknown): void => void end().then(() => callback(error), callback);
+    logOut.call(this, request, typeof options === 'function' ? {} : options, AsyncResource.bind(loggedOut));
   };
   const remove = (): void => {
     // Somebody may have put another around it since; with nobody who watches it lets all pass.

@@ -1,16 +1,20 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, Get, Sse, type MessageEvent } from '@nestjs/common';
+import { Controller, Get, HttpCode, Post, Req, Sse, type MessageEvent } from '@nestjs/common';
+import { MemoryStore } from 'express-session';
 import { filter, finalize, NEVER, type Observable } from 'rxjs';
 import { SingleSessionEvents } from '../../src/index.js';
 import { ADMIN, ADMIN_OPTIONS, Client, someoneNew, sql } from '../support/administration.js';
+import { Browser } from '../support/client.js';
 import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { EventStream } from '../support/event-stream.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
+import { newUser } from '../support/sessions.js';
 import { CHECK } from '../support/statements.js';
 import { times } from '../support/store.js';
+import type { UserRequest } from '../support/ways-in.js';
 
 /** What nestjs-cls, OpenTelemetry and the like keep of a request for whatever it calls. */
 interface Context {
@@ -52,8 +56,47 @@ function keepContext(app: TestApplication['app']): void {
   });
 }
 
+type Callback = (error?: unknown) => void;
+
+/** Calls back as a driver does that has one connection for all: not in the context of whoever asked. */
+class SharedConnection extends MemoryStore {
+  private readonly elsewhere = contexts.run(
+    { url: 'elsewhere', isOver: true },
+    () => new AsyncResource('test'),
+  );
+
+  override set(...[id, session, done]: Parameters<MemoryStore['set']>): void {
+    super.set(id, session, this.fromElsewhere(done));
+  }
+
+  override destroy(id: string, done?: Callback): void {
+    super.destroy(id, this.fromElsewhere(done));
+  }
+
+  private fromElsewhere(done?: Callback): Callback {
+    return (error) => this.elsewhere.runInAsyncScope(() => done?.(error));
+  }
+}
+
 @Controller('context')
 class ContextController {
+  @Post('in/:name')
+  @HttpCode(200)
+  logIn(@Req() request: UserRequest): Promise<void> {
+    const user = users.get(String(request.params['name']))!;
+    return new Promise((resolve, reject) =>
+      request.logIn(user, (error: unknown) => (error ? reject(error as Error) : resolve())),
+    );
+  }
+
+  @Post('out')
+  @HttpCode(200)
+  logOut(@Req() request: UserRequest): Promise<void> {
+    return new Promise((resolve, reject) =>
+      request.logout((error: unknown) => (error ? reject(error as Error) : resolve())),
+    );
+  }
+
   @Get(':name')
   context(): object {
     return { ...contexts.getStore() };
@@ -105,6 +148,7 @@ const start = (options: object): Promise<TestApplication> =>
     options: { ...ADMIN_OPTIONS, ...options } as never,
     controllers: [ContextController],
     configure: keepContext,
+    session: { store: new SharedConnection() },
     typeorm: { logging: ['query'], logger },
   });
 
@@ -211,4 +255,15 @@ it('a stream is closed in its own context, whoever has ended its session', async
   await (await someoneNew(strong, ['superadmin'])).delete(`${ADMIN}/${client.sessionId}`);
   await stream.ended;
   expect(closedIn).toEqual([STREAM]);
+});
+
+it('a login and a logout of Passport ask for the limit in the context of their request, wherever the store of cookie sessions calls back', async () => {
+  const { username } = newUser(strong);
+  const browser = new Browser(strong.url);
+  limitAskedIn.length = 0;
+  expect((await browser.post(`/context/in/${username}`)).status).toBe(200);
+  expect((await browser.post('/context/out')).status).toBe(200);
+  expect(new Set(limitAskedIn.map(([, url]) => url))).toEqual(
+    new Set([`/context/in/${username}`, '/context/out']),
+  );
 });
