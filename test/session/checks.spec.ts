@@ -214,6 +214,15 @@ describe('a question that fails', () => {
     expect(second.state).toBe('answered');
   });
 
+  it('says why, also where the database was looked for at several addresses', async () => {
+    const check = desk.verify('a');
+    await turns();
+    desk.questions[0]!.fail(new AggregateError([new Error('connect ECONNREFUSED ::1:5432')]));
+    await expect(check).rejects.toThrow(
+      'The session store cannot answer: a statement failed: connect ECONNREFUSED ::1:5432',
+    );
+  });
+
   it('does not keep its place: four failures later the next check still goes', async () => {
     const checks = times(8, async (n) => {
       await turns(n * 3);

@@ -149,6 +149,7 @@ describe('an end', () => {
       GONE,
       ['alice'],
     ],
+    ['of a session that may have been committed', { scope: 'session', sessionId: 's' }, GONE, []],
   ])('%s: forgets and tells what it must, nothing else [lesson 22]', async (_, target, result, expected) => {
     desk.ending = result;
     expect(await forgets(() => store.end(order(target)))).toEqual(expected);
