@@ -140,6 +140,25 @@ describe('a sweep', () => {
     },
   );
 
+  it('walks past 2,500 sessions that live, batch by batch, to the one that nobody has used', async () => {
+    const idling = await StoreBench.open(url, { retention: 30 * DAY, idleTimeout: DAY });
+    try {
+      await rows(2_500, 'expired', -DAY);
+      await bench.query(
+        "INSERT INTO user_session_slots (user_id, generation, active, floor, succession) SELECT user_id, generation, ARRAY[id], 0, '{}' FROM user_session",
+      );
+      const idle = await idling.sessions().login(someone());
+      await idling.age(idle, DAY + MINUTE);
+      for (const more of [true, true, false]) expect((await idling.store.sweep()).more).toBe(more);
+      expect([await count('ended_at IS NULL'), await idling.row(idle)]).toMatchObject([
+        2_500,
+        { end_reason: 'idle' },
+      ]);
+    } finally {
+      await idling.close();
+    }
+  });
+
   it('by several processes at once harms nothing and takes every row', async () => {
     await rows(3_000, 'ended', 31 * DAY);
     await rows(3_000, 'expired', MINUTE);
