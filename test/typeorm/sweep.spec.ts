@@ -113,6 +113,22 @@ describe('a sweep', () => {
     expect(await bench.row(id)).toBeUndefined();
   });
 
+  it('removes exemptions that have expired, and no others', async () => {
+    await bench.query(
+      `INSERT INTO user_session_exemption (kind, value, added_at, expires_at)
+       VALUES ('role', 'of yesterday', now(), now()), ('role', 'of today', now(), now() + interval '1 day'), ('role', 'for good', now(), NULL)`,
+    );
+    await bench.store.sweep();
+    const left = await bench.query('SELECT value FROM user_session_exemption ORDER BY value');
+    expect(left).toEqual([{ value: 'for good' }, { value: 'of today' }]);
+  });
+
+  it('that could do nothing fails: it is not one after which there is more to do at once', async () => {
+    const closed = await StoreBench.open(url);
+    await closed.close();
+    await expect(closed.store.sweep()).rejects.toThrow('not connected');
+  });
+
   it('leaves the slots row, so that the next login counts on', async () => {
     const user = someone();
     const id = await sessions.login(user);
