@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 import type net from 'node:net';
+import type { Pool } from 'pg';
 import { DatabaseLink, DatabaseProxy } from '../support/database-proxy.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, StoreBench } from '../support/store.js';
@@ -92,3 +93,13 @@ it.each([
     expect(await sessions.isLive(id)).toBe(true);
   },
 );
+
+it('a pool is made to recover once, however often it is used: nothing piles up on it', async () => {
+  const { master } = bench.dataSource.driver as unknown as { master: Pool & { Client: unknown } };
+  const made = (): unknown[] => [master.listenerCount('connect'), master.Client];
+  const sessions = bench.sessions();
+  await sessions.login(someone());
+  const before = made();
+  await sessions.login(someone());
+  expect(made()).toEqual(before);
+});

@@ -302,6 +302,19 @@ describe('the listening connection', () => {
     await until(() => ear.isHearing);
   });
 
+  it('is not used while nothing can be told, which fails no start and ends no process', async () => {
+    await observer.query(
+      `CREATE SCHEMA mute; CREATE FUNCTION mute.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'muted'; END $$`,
+    );
+    const url = new URL(databaseUrl);
+    url.searchParams.set('options', '-c search_path=mute,pg_catalog,public');
+    const { ear } = await startSignal(url.href);
+    expect(ear.events).toEqual(['deaf']);
+    expect(warn.mock.calls.map(String)).toEqual([expect.stringMatching(/cannot be heard now.*muted/)]);
+    await observer.query('DROP SCHEMA mute CASCADE');
+    await until(() => ear.isHearing);
+  });
+
   it('that takes long is waited for by a start only for a while, and fails none', async () => {
     link.freezeListening();
     const { ear } = await startSignal(link.url, { maxStalenessMs: 60_000 });
