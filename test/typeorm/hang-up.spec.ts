@@ -155,7 +155,7 @@ describe('a query with a deadline', () => {
       const waits = hangingUpAt(soon(), client, () => client.query('SELECT pg_advisory_lock_shared(1)'));
       await expect(waits).rejects.toThrow(/did not answer in time/);
       await until(async () => (await holder.query(WAITS)).rowCount === 0);
-      expect(timers()).toBe(before);
+      expect(timers()).toBeLessThanOrEqual(before);
     } finally {
       await holder.end();
       await front.close();
