@@ -3,6 +3,7 @@ import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import { Checks } from '../../src/session/checks.js';
 import type { Check, CheckResult } from '../../src/session/session.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
+import { liveOf } from '../support/fake-store.js';
 import { times } from '../support/store.js';
 
 interface Question {
@@ -35,14 +36,7 @@ class Desk {
   }
 }
 
-const liveAs = ({ id }: Check): CheckResult => ({
-  live: true,
-  userId: `user of ${id}`,
-  unmarked: false,
-  unseen: false,
-  roles: '',
-  administrator: false,
-});
+const liveAs = ({ id }: Check): CheckResult => liveOf(`user of ${id}`);
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import { Freshness } from '../../src/session/freshness.js';
-import type { CheckResult } from '../../src/session/session.js';
 import { topicOf } from '../../src/session/verdicts.js';
 import { FakeSignal } from '../support/fake-signal.js';
+import { liveOf } from '../support/fake-store.js';
 
 const MAX_STALENESS_MS = 1_000;
 
@@ -22,19 +22,15 @@ afterEach(() => {
 });
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-const liveOf = (userId: string): CheckResult => ({
-  live: true,
-  userId,
-  unmarked: false,
-  unseen: false,
-  roles: '',
-  administrator: false,
-});
 
 /** A session named as its user was found live just now. */
 function learn(...users: string[]): void {
   const checks = users.map((id) => ({ id, limit: 1 }));
-  freshness.learn(checks, users.map(liveOf), freshness.moment());
+  freshness.learn(
+    checks,
+    users.map((user) => liveOf(user)),
+    freshness.moment(),
+  );
 }
 
 const recalls = (user: string): boolean => freshness.recall({ id: user, limit: 1 }) !== undefined;

@@ -3,10 +3,9 @@ import { Bookkeeper } from '../../src/session/bookkeeper.js';
 import { Permissions } from '../../src/session/permissions.js';
 import { Policy } from '../../src/session/policy.js';
 import { rolesKey } from '../../src/session/identity.js';
-import type { CheckResult } from '../../src/session/session.js';
 import { Sessions } from '../../src/session/sessions.js';
 import { resolveOptions } from '../../src/single-session.options.js';
-import { FakeStore } from '../support/fake-store.js';
+import { FakeStore, liveOf } from '../support/fake-store.js';
 
 type Refreshed = Parameters<FakeStore['refresh']>;
 
@@ -32,14 +31,7 @@ async function refreshedFor(user: unknown, roles: string[] = ['a', 'b']): Promis
   });
   const policy = new Policy(options, permissions);
   const sessions = new Sessions(desk, policy, new Bookkeeper(desk), options);
-  const verdict: CheckResult = {
-    live: true,
-    userId: 'u',
-    unmarked: false,
-    unseen: false,
-    roles: rolesKey(roles),
-    administrator: true,
-  };
+  const verdict = liveOf('u', { roles: rolesKey(roles), administrator: true });
   await sessions.keepCurrent({ id: ID, limit: 1 }, verdict, user);
   return desk.refreshed;
 }

@@ -11,20 +11,11 @@ import type {
 } from '../../src/session/session.js';
 import { topicOf } from '../../src/session/verdicts.js';
 import { FakeSignal } from '../support/fake-signal.js';
-import { FakeStore, gate, type Gate } from '../support/fake-store.js';
+import { FakeStore, gate, liveOf, type Gate } from '../support/fake-store.js';
 import { NOWHERE } from '../support/store.js';
 
 const ADMITTED: AdmissionResult = { outcome: 'admitted', first: false, exempt: false, logins: 1 };
 const EXEMPT: AdmissionResult = { ...ADMITTED, exempt: true };
-
-const liveOf = (userId: string): CheckResult => ({
-  live: true,
-  userId,
-  unmarked: false,
-  unseen: false,
-  roles: '',
-  administrator: false,
-});
 
 class Desk extends FakeStore {
   admission: AdmissionResult | Error = ADMITTED;

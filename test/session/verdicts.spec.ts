@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { CheckResult } from '../../src/session/session.js';
 import { topicOf, TOPICS, Verdicts, type Moment } from '../../src/session/verdicts.js';
+import { liveOf } from '../support/fake-store.js';
 import { usedHeap } from '../support/heap.js';
 import { times } from '../support/store.js';
 
@@ -8,14 +9,7 @@ const MAX_AGE_MS = 1_000;
 const CHECK = { id: 's', limit: 1 };
 const ALICE = 'alice';
 
-const live = (userId = ALICE): CheckResult => ({
-  live: true,
-  userId,
-  unmarked: false,
-  unseen: true,
-  roles: '',
-  administrator: false,
-});
+const live = (userId = ALICE): CheckResult => liveOf(userId, { unseen: true });
 const dead = (userId: string | null = ALICE): CheckResult => ({
   live: false,
   reason: 'superseded',

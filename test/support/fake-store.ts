@@ -1,5 +1,22 @@
 import { SessionStore, type Sweep } from '../../src/session/session-store.js';
-import type { AdmissionResult, Check, CheckResult, EndedSession } from '../../src/session/session.js';
+import type {
+  AdmissionResult,
+  Check,
+  CheckResult,
+  EndedSession,
+  LiveResult,
+} from '../../src/session/session.js';
+
+/** What a store says of a live session of this user. */
+export const liveOf = (userId: string, more: Partial<LiveResult> = {}): LiveResult => ({
+  live: true,
+  userId,
+  unmarked: false,
+  unseen: false,
+  roles: '',
+  administrator: false,
+  ...more,
+});
 
 /** Answers nothing of interest; a test overrides what it is about. */
 export class FakeStore extends SessionStore {
@@ -14,8 +31,7 @@ export class FakeStore extends SessionStore {
   }
 
   async verify(checks: readonly Check[]): Promise<(CheckResult | Error)[]> {
-    const rest = { unmarked: false, unseen: false, roles: '', administrator: false };
-    return checks.map(() => ({ live: true, userId: 'u', ...rest }));
+    return checks.map(() => liveOf('u'));
   }
 
   async end(): Promise<EndedSession[]> {
