@@ -1,6 +1,6 @@
 import type { Client } from 'pg';
 import type { DataSource } from 'typeorm';
-import { timeLimit } from '../session/time-limit.js';
+import { rest, timeLimit } from '../session/time-limit.js';
 import { hangUp } from './hang-up.js';
 import { newClient } from './pool.js';
 
@@ -11,6 +11,7 @@ const GOODBYE_WITHIN_MS = 500;
 export class ListeningConnection {
   private readonly client: Client;
   private loss: Error | undefined;
+  private readonly lost = new AbortController();
   private readonly waiting = new Set<(loss: Error) => void>();
 
   constructor(dataSource: DataSource, onNotification: (payload: string) => void) {
@@ -51,6 +52,11 @@ export class ListeningConnection {
     });
   }
 
+  /** Resolves after `ms` milliseconds, unless the connection is lost before. */
+  rest(ms: number): Promise<void> {
+    return this.orLost(rest(ms, this.lost.signal));
+  }
+
   /** Says goodbye if the other end still hears it; never fails. */
   async close(): Promise<void> {
     await this.answered(this.client.end(), GOODBYE_WITHIN_MS).catch(() => undefined);
@@ -68,5 +74,6 @@ export class ListeningConnection {
   private lose(loss: Error): void {
     this.loss ??= loss;
     for (const reject of this.waiting) reject(this.loss);
+    this.lost.abort();
   }
 }

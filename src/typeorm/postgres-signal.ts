@@ -99,8 +99,7 @@ export class PostgresSignal extends Signal {
     for (;;) {
       listener.proven(await connection.prove(this.answerWithinMs));
       onHearing();
-      await connection.orLost(rest(this.beatMs, this.stopping.signal));
-      if (this.isStopping()) throw new Error('stopping');
+      await connection.rest(this.beatMs);
     }
   }
 
@@ -110,8 +109,7 @@ export class PostgresSignal extends Signal {
     const heard = new Promise<boolean>((resolve) => (this.onHello = () => resolve(true)));
     for (let hello = 0; hello < HELLOS; hello++) {
       await connection.orLost(answered(this.notify(encodeHello(this.name))));
-      const waited = rest(HELLO_WITHIN_MS, this.stopping.signal).then(() => false);
-      if (await connection.orLost(Promise.race([heard, waited]))) return;
+      if (await Promise.race([heard, connection.rest(HELLO_WITHIN_MS).then(() => false)])) return;
     }
     await connection.prove(this.answerWithinMs);
     // A database that stood still meanwhile delivers before it answers this. It may do better the next time.
