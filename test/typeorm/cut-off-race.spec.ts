@@ -38,28 +38,37 @@ interface Login {
 const ALLOWED = { before: ['cut-off'], during: ['cut-off', 'live'], after: ['live'] };
 
 describe('a login at the same moment as a cut-off', () => {
+  async function timed(act: () => Promise<string>): Promise<Login> {
+    await pause();
+    const from = performance.now();
+    const id = await act();
+    return { id, from, to: performance.now() };
+  }
+
   /** Logins of many users on both processes, with a cut-off somewhere among them. */
   async function race(users: Person[], maxSessions: number): Promise<{ logins: Login[]; cutOff: Login }> {
     const processes = [one, other].map((process) => process.logins({ maxSessions }));
-    const timed = async (act: () => Promise<string>): Promise<Login> => {
-      await pause();
-      const from = performance.now();
-      const id = await act();
-      return { id, from, to: performance.now() };
-    };
     const logins = users.map((user, place) => timed(() => processes[place % 2]!(user)));
     const [cutOff, ...done] = await Promise.all([timed(async () => (await other.cutOff()).id), ...logins]);
     return { logins: done, cutOff: cutOff! };
+  }
+
+  /** With one login before them all and one after, wherever in between the cut-off falls. */
+  async function raceBetweenTwo(): Promise<Awaited<ReturnType<typeof race>>> {
+    const login = (): Promise<Login> => timed(() => one.logins()(person(someone())));
+    const before = await login();
+    const { logins, cutOff } = await race(
+      times(13, () => person(someone())),
+      1,
+    );
+    return { logins: [before, ...logins, await login()], cutOff };
   }
 
   it('is dead everywhere and for ever, or live everywhere and for ever, and is counted when it is dead: 600 logins', async () => {
     const seen = { before: 0, after: 0, during: 0 };
     let survivors: string[] = [];
     for (let round = 0; round < 40; round++) {
-      const { logins, cutOff } = await race(
-        times(15, () => person(someone())),
-        1,
-      );
+      const { logins, cutOff } = await raceBetweenTwo();
       const ids = logins.map(({ id }) => id);
       const states = await statesOf(ids);
       const dead = [...survivors, ...ids.filter((_, place) => states[place] === 'cut-off')];
