@@ -119,16 +119,15 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   ];
   // Whoever is refused is limited, too, and no login may ever be admitted that would end what an exemption has left behind.
   // What was let in while this login waited for the lock is not in its snapshot: there the row has gone on by more
-  // generations than by limited logins.
+  // generations than by limited logins, or, where the snapshot has no row, by more than the last login that raised the
+  // floor. An upsert: nothing else reads a row that came to be after the snapshot.
   const raises = which.reject && !which.entitled;
-  const raised = `refused AS MATERIALIZED (
-    SELECT u.* FROM ${slots} u
-    WHERE u.user_id = ${$('user')} AND NOT EXISTS (SELECT FROM slot) AND NOT (SELECT ruling.exempt FROM ruling) FOR NO KEY UPDATE),
-  raised AS (
-    UPDATE ${slots} u SET generation = old.generation + 1, floor = old.generation, limited = old.limited + 1
-    FROM refused old WHERE u.user_id = old.user_id
-      AND (old.generation - old.limited > (SELECT ruling.unlimited FROM ruling)
-        OR EXISTS (SELECT FROM ${sessions} s WHERE s.user_id = old.user_id AND s.ended_at IS NULL AND s.exempt AND s.generation > old.floor))
+  const raised = `raised AS (
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, succession)
+    SELECT ${$('user')}::text, 0, '{}', 0, '{}' FROM ruling WHERE NOT ruling.exempt AND NOT EXISTS (SELECT FROM slot)
+    ON CONFLICT (user_id) DO UPDATE SET generation = u.generation + 1, floor = u.generation, limited = u.limited + 1
+    WHERE (COALESCE(u.generation - u.limited > (SELECT ruling.unlimited FROM ruling), u.generation > u.floor + 1)
+        OR EXISTS (SELECT FROM ${sessions} s WHERE s.user_id = u.user_id AND s.ended_at IS NULL AND s.exempt AND s.generation > u.floor))
       AND ${inTime($('timeLeft'))}
     RETURNING true AS displaces)`;
   const sameWindow = `u.storm_since > EXCLUDED.storm_since - ${ms(stormWindow)}`;

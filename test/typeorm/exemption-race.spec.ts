@@ -91,6 +91,21 @@ it('ends also what an exemption let in while it waited [P1]', async () => {
   expect(await rejecting.states([before, during])).toEqual(['live', 'superseded']);
 });
 
+it('also where the first login of all was admitted meanwhile [P1]', async () => {
+  const worker = someone('worker');
+  const rejecting = one.bench.sessions({ onLimit: 'reject' });
+  const { admitted, refused } = await transaction(async (runner) => {
+    const store = storeOver(runner);
+    const first = await one.bench.sessions({ onLimit: 'reject' }, store).login(worker);
+    const during = await one.bench.sessions({ exempt: { usernames: [worker] } }, store).login(worker);
+    const refused = rejecting.login(worker).catch((error: unknown) => error);
+    await waiting(one.bench, 1);
+    return { admitted: [first, during], refused };
+  });
+  expect(await refused).toBeInstanceOf(NoRoomError);
+  expect(await rejecting.states(admitted)).toEqual(['live', 'superseded']);
+});
+
 it('writes nothing where all that came in while it waited were limited', async () => {
   const worker = someone('worker');
   const rejecting = one.bench.sessions({ onLimit: 'reject' });
