@@ -106,21 +106,26 @@ it('also where the first login of all was admitted meanwhile [P1]', async () => 
   expect(await rejecting.states(admitted)).toEqual(['live', 'superseded']);
 });
 
-it('writes nothing where all that came in while it waited were limited', async () => {
-  const worker = someone('worker');
-  const rejecting = one.bench.sessions({ onLimit: 'reject' });
-  const generation = (by: { query(sql: string, parameters: string[]): Promise<unknown> }): Promise<unknown> =>
-    by.query('SELECT generation FROM user_session_slots WHERE user_id = $1', [worker]);
-  await rejecting.logsOut(await rejecting.login(worker));
-  const { admitted, refused } = await transaction(async (runner) => {
-    await one.bench.sessions({ onLimit: 'reject' }, storeOver(runner)).login(worker);
-    const refused = rejecting.login(worker).catch((error: unknown) => error);
-    await waiting(one.bench, 1);
-    return { admitted: await generation(runner), refused };
-  });
-  expect(await refused).toBeInstanceOf(NoRoomError);
-  expect(await generation(one.bench.dataSource)).toEqual(admitted);
-});
+it.each(['known', 'new'])(
+  'writes nothing where all that came in while it waited were limited: a user who is %s',
+  async (user) => {
+    const worker = someone('worker');
+    const rejecting = one.bench.sessions({ onLimit: 'reject' });
+    const generation = (by: {
+      query(sql: string, parameters: string[]): Promise<unknown>;
+    }): Promise<unknown> =>
+      by.query('SELECT generation FROM user_session_slots WHERE user_id = $1', [worker]);
+    if (user === 'known') await rejecting.logsOut(await rejecting.login(worker));
+    const { admitted, refused } = await transaction(async (runner) => {
+      await one.bench.sessions({ onLimit: 'reject' }, storeOver(runner)).login(worker);
+      const refused = rejecting.login(worker).catch((error: unknown) => error);
+      await waiting(one.bench, 1);
+      return { admitted: await generation(runner), refused };
+    });
+    expect(await refused).toBeInstanceOf(NoRoomError);
+    expect(await generation(one.bench.dataSource)).toEqual(admitted);
+  },
+);
 
 describe('a login that began under an exemption', () => {
   it('and waits while that is removed and another login is limited, is limited too [P1]', async () => {
