@@ -184,6 +184,11 @@ describe('nothing is mounted', () => {
   });
 });
 
+it('superRoles alone name somebody: all is mounted', async () => {
+  await start({ admin: { superRoles: ['superadmin'] } });
+  expect((await (await someoneNew(application!, ['superadmin'])).get(ADMIN)).status).toBe(200);
+});
+
 describe('the start stops and says what to write for admin with', () => {
   const wrong: [string, unknown, RegExp][] = [
     ['true', true, /admin must be an object: \{ roles/],
