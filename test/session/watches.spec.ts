@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Subject } from 'rxjs';
 import { SingleSessionEvents } from '../../src/session/events.js';
@@ -510,4 +511,18 @@ describe('at the end of the application', () => {
     await pass(EVERY_MS * 3);
     expect(jest.getTimerCount()).toBe(0);
   });
+});
+
+it('the limit is asked for the user who came last, in the context in which that user came', async () => {
+  const request = new AsyncLocalStorage<string>();
+  const asked: unknown[] = [];
+  sessions.limit = (user) => {
+    asked.push([user, request.getStore()]);
+    return 1;
+  };
+  for (const user of ['first', 'last']) request.run(user, () => watch({ id: 'a', user }));
+  await turn();
+  asked.length = 0;
+  await pass(EVERY_MS);
+  expect(asked).toEqual([['last', 'last']]);
 });
