@@ -257,12 +257,14 @@ it('a stream is closed in its own context, whoever has ended its session', async
   expect(closedIn).toEqual([STREAM]);
 });
 
-it('a login and a logout of Passport ask for the limit in the context of their request, wherever the store of cookie sessions calls back', async () => {
+it('a login and a logout of Passport run in the context of their request, wherever the store of cookie sessions calls back', async () => {
   const { username } = newUser(strong);
   const browser = new Browser(strong.url);
   limitAskedIn.length = 0;
   expect((await browser.post(`/context/in/${username}`)).status).toBe(200);
+  const ending = nextRun(/^WITH own AS/);
   expect((await browser.post('/context/out')).status).toBe(200);
+  expect((await ending).context?.url).toBe('/context/out');
   expect(new Set(limitAskedIn.map(([, url]) => url))).toEqual(
     new Set([`/context/in/${username}`, '/context/out']),
   );
