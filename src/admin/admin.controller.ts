@@ -20,7 +20,9 @@ import {
   type Type,
 } from '@nestjs/common';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
-import { knownStateOf, MayBeAbsent, type SessionRequest } from '../http/request.js';
+import { MayBeAbsent } from '../http/execution-context.js';
+import type { SessionRequest } from '../http/request.js';
+import { currentSessionOf } from '../http/request-state.js';
 import { Administration, type LogoutEveryoneResult, type LogoutResult } from '../session/administration.js';
 import type { ListedSession, Page, RecordedAction, Summary } from '../session/administration-store.js';
 import { Explainer, type Explanation } from '../session/explainer.js';
@@ -163,6 +165,6 @@ export function adminController({ path, guards }: ControllerSettings): Type {
 }
 
 const marking = (request: Request): ((session: ListedSession) => Shown) => {
-  const current = knownStateOf(request)?.current?.id;
+  const current = currentSessionOf(request)?.id;
   return (session) => ({ ...session, current: session.id === current });
 };

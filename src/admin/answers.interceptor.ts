@@ -6,8 +6,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { catchError, throwError, type Observable } from 'rxjs';
-import type { SessionResponse } from '../http/request.js';
-import { setHeader } from '../http/response.js';
+import { setHeader, type SessionResponse } from '../http/response.js';
 import { toException } from '../http/to-exception.js';
 import { ForbiddenError } from '../session/administration.js';
 

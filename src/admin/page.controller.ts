@@ -10,8 +10,7 @@ import {
   VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
-import type { SessionResponse } from '../http/request.js';
-import { setHeader } from '../http/response.js';
+import { setHeader, type SessionResponse } from '../http/response.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';

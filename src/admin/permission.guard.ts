@@ -6,7 +6,8 @@ import {
   type ExecutionContext,
 } from '@nestjs/common';
 import { originOf } from '../http/origin.js';
-import { requestOf, type SessionRequest } from '../http/request.js';
+import { requestOf } from '../http/execution-context.js';
+import type { SessionRequest } from '../http/request.js';
 import type { Actor } from '../session/actor.js';
 import { Hints } from '../session/hints.js';
 import { Permissions } from '../session/permissions.js';

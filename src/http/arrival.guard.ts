@@ -1,5 +1,6 @@
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import { requestOf, responseOf, stateOf } from './request.js';
+import { requestOf, responseOf } from './execution-context.js';
+import { reach } from './request-state.js';
 import { routeOf } from './route.js';
 
 /** Notes what a request arrived with, before a login can change it. Stands in for the guard where that is not global; refuses nothing. */
@@ -8,9 +9,7 @@ export class ArrivalGuard implements CanActivate {
   canActivate(context: ExecutionContext): true {
     const request = requestOf(context);
     if (request === undefined) return true;
-    const state = stateOf(request);
-    state.response = responseOf(context, request);
-    state.route = routeOf(context);
+    reach(request, { response: responseOf(context, request), route: routeOf(context) });
     return true;
   }
 }

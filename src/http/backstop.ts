@@ -9,7 +9,8 @@ import {
 import { GUARDS_METADATA, INTERCEPTORS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { DiscoveryModule, DiscoveryService } from '@nestjs/core';
 import { handlersOf, isOperation } from './handlers.js';
-import { isChecked, knownStateOf, requestOf } from './request.js';
+import { requestOf } from './execution-context.js';
+import { isChecked, knownStateOf } from './request-state.js';
 import { STREAM_END } from './stream-end.js';
 
 /**

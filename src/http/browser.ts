@@ -1,6 +1,7 @@
 import type { Browser } from '../session/admissions.js';
-import { knownStateOf, type SessionRequest, type SessionResponse } from './request.js';
-import { nodeResponseOf } from './response.js';
+import type { SessionRequest } from './request.js';
+import { knownStateOf } from './request-state.js';
+import { nodeResponseOf, type SessionResponse } from './response.js';
 
 /** Names of cookies that have held the id of a cookie session. Applications have one or two. */
 const names = new Set<string>();

@@ -1,4 +1,4 @@
-import type { Connection, NodeResponse } from './request.js';
+import type { Connection, NodeResponse } from './response.js';
 
 // One listener for each connection: a client may send any number of requests before it reads the first answer.
 const waiting = new WeakMap<Connection, Set<() => void>>();

@@ -9,7 +9,8 @@ import { PARAMTYPES_METADATA } from '@nestjs/common/constants.js';
 import type { CurrentSession as Current } from '../session/session.js';
 import { SingleSessionLoginInterceptor } from './login.interceptor.js';
 import { SingleSessionLogoutInterceptor } from './logout.interceptor.js';
-import { knownStateOf, requestOf } from './request.js';
+import { requestOf } from './execution-context.js';
+import { currentSessionOf } from './request-state.js';
 import { ROUTE, type Credential, type Route } from './route.js';
 
 /**
@@ -45,7 +46,7 @@ export type CurrentSession = Current;
 const currentSession: () => ParameterDecorator = createParamDecorator(
   (_: unknown, context: ExecutionContext): Current | undefined => {
     const request = requestOf(context);
-    return request && knownStateOf(request)?.current;
+    return request && currentSessionOf(request);
   },
 );
 

@@ -5,17 +5,16 @@ import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, stampOf } from './cookie-session.js';
 import type { Logins } from './logins.js';
+import { sessionIdOf, type SessionRequest } from './request.js';
 import {
   arriveAtLogin,
+  beginLogout,
   forgetLogin,
   responseTo,
   stateOf,
-  sessionIdOf,
   type AdmittedLogin,
-  type SessionRequest,
-  type SessionResponse,
-} from './request.js';
-import { nodeResponseOf } from './response.js';
+} from './request-state.js';
+import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Route } from './route.js';
 import { onceClosed, unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
@@ -69,11 +68,10 @@ export class EstablishedLogins {
   /** To be called before Passport logs out, and what it gives afterwards: also where that failed, for nobody is to be signed in any more. */
   beginLogout(request: SessionRequest): () => Promise<void> {
     const stamp = stampOf(request);
-    let over: () => void;
-    stateOf(request).loggedOut = new Promise((resolve) => (over = resolve));
+    const end = beginLogout(request);
     return async () => {
       if (stamp !== undefined) await this.leave(request, stamp);
-      over();
+      end();
     };
   }
 

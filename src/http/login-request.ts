@@ -2,7 +2,8 @@ import type { Replaced } from '../session/admissions.js';
 import { isSessionId } from '../session/session-id.js';
 import { mayHaveSent } from './browser.js';
 import { stampOf } from './cookie-session.js';
-import { knownStateOf, sessionIdOf, sidOf, type SessionRequest } from './request.js';
+import { sessionIdOf, sidOf, type SessionRequest } from './request.js';
+import { knownStateOf } from './request-state.js';
 import type { Credential } from './route.js';
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */

@@ -7,7 +7,8 @@ import {
 } from '@nestjs/common';
 import { catchError, from, mergeMap, of, throwError, type Observable } from 'rxjs';
 import { Logins } from './logins.js';
-import { knownStateOf, requestOf, responseOf } from './request.js';
+import { requestOf, responseOf } from './execution-context.js';
+import { knownStateOf } from './request-state.js';
 import { routeOf } from './route.js';
 
 /** Admits the login of a route after its guards and before its handler. Applied by `@SingleSessionLogin()`. */

@@ -13,17 +13,18 @@ import { SessionEndedException } from './exceptions.js';
 import { exchanged, givenUp, requireFreshCookieSession, takenForPassword } from './login-request.js';
 import { once } from './once.js';
 import { originOf } from './origin.js';
+import { sessionIdOf, type SessionRequest } from './request.js';
 import {
+  currentSessionOf,
   forgetLogin,
   knownStateOf,
   responseTo,
   setChecked,
-  sessionIdOf,
+  setLogin,
   stateOf,
   type AdmittedLogin,
-  type SessionRequest,
-  type SessionResponse,
-} from './request.js';
+} from './request-state.js';
+import type { SessionResponse } from './response.js';
 import type { Credential } from './route.js';
 import { challengeBearer, toException } from './to-exception.js';
 import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
@@ -59,7 +60,7 @@ export class Logins {
 
   /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */
   async rebind(request: SessionRequest): Promise<CurrentSession> {
-    const current = knownStateOf(request)?.current;
+    const current = currentSessionOf(request);
     if (current === undefined || !request.session)
       throw new Error(
         'rebind() found no live session that the request came with, or no cookie session to carry it. Call it in a handler of a signed-in request, after ' +
@@ -114,7 +115,7 @@ export class Logins {
         route: stateOf(request).route,
         takeBack: once(() => this.takeBack(session, loginId, request, credential)),
       };
-      stateOf(request).login = login;
+      setLogin(request, login);
       if (credential === 'cookie') {
         if (response) learnCookieName(response, sessionIdOf(request)!);
         await this.carry(request, session, login.takeBack);

@@ -12,15 +12,10 @@ import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
 import { once } from './once.js';
-import {
-  bearerTokenOf,
-  requestOf,
-  responseOf,
-  stateOf,
-  type SessionRequest,
-  type SessionResponse,
-} from './request.js';
-import { nodeResponseOf } from './response.js';
+import { requestOf, responseOf } from './execution-context.js';
+import { bearerTokenOf, type SessionRequest } from './request.js';
+import { setEnded, stateOf } from './request-state.js';
+import { nodeResponseOf, type SessionResponse } from './response.js';
 import { toException } from './to-exception.js';
 import { beforeAnswer } from './unless-answered.js';
 
@@ -61,10 +56,7 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
     const response = responseOf(context, request);
     const stamp = stampOf(request);
     await this.endClaimed(request, response);
-    const state = stateOf(request);
-    state.endedStamp = stamp;
-    // What else the same request asks for, as the next field of a GraphQL mutation, is asked by nobody any more.
-    state.checked = undefined;
+    setEnded(request, stamp);
     if (!isOfSomebody(request)) return next.handle();
     const leave = once(() => leaveCookieSession(request, stamp));
     // A handler may be at work with it until it answers, and its callbacks longer than it says.

@@ -8,7 +8,8 @@ import {
   SessionUnknownException,
 } from './exceptions.js';
 import type { RequestCheck } from './request-check.js';
-import { forgetLogin, isAnonymous, knownStateOf, type SessionRequest } from './request.js';
+import { isAnonymous, type SessionRequest } from './request.js';
+import { currentSessionOf, forgetLogin } from './request-state.js';
 import { rememberRequest, requestOfClient, socketOf, type Farewell, type Socket } from './sockets.js';
 
 const REMEDY_FOR_SOCKETS =
@@ -83,7 +84,7 @@ export class OpenSockets {
     // A check of nobody would pass, and leave in place whose the request was before.
     if (isAnonymous(request)) forgetLogin(request);
     else await this.requestCheck.checkAgain(request);
-    const current = knownStateOf(request)?.current;
+    const current = currentSessionOf(request);
     if (current === undefined) throw new SessionUnknownException();
     return current;
   }

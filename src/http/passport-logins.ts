@@ -3,7 +3,8 @@ import { Inject, Injectable, type OnApplicationShutdown, type OnModuleInit } fro
 import { DiscoveryService, HttpAdapterHost } from '@nestjs/core';
 import { EstablishedLogins } from './established-logins.js';
 import { hasMethods } from './has-methods.js';
-import type { Reply, SessionRequest } from './request.js';
+import type { SessionRequest } from './request.js';
+import type { Reply } from './response.js';
 
 type Done = (error?: unknown) => void;
 

@@ -13,16 +13,13 @@ import { originOf } from './origin.js';
 import {
   bearerTokenOf,
   isAnonymous,
-  isChecked,
-  knownStateOf,
-  setChecked,
   sidOf,
   sessionIdOf,
-  stateOf,
   type CookieSession,
   type SessionRequest,
-  type SessionResponse,
 } from './request.js';
+import { currentSessionOf, isChecked, setChecked, stateOf } from './request-state.js';
+import type { SessionResponse } from './response.js';
 import { challengeBearer, toException } from './to-exception.js';
 import { Turn } from './turn.js';
 
@@ -106,7 +103,7 @@ export class RequestCheck {
 
   /** The end of the session that the request belongs to, or says it does; an anonymous request has none that could end. */
   whenEnded(request: SessionRequest): Observable<SessionEnd> {
-    const session = knownStateOf(request)?.current ?? claimsOf(request)[0];
+    const session = currentSessionOf(request) ?? claimsOf(request)[0];
     return session === undefined ? NEVER : this.watches.whenEnded({ user: request.user, ...session });
   }
 

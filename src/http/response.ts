@@ -1,4 +1,41 @@
-import type { NodeResponse, SessionResponse } from './request.js';
+/** The part of a connection that we touch. */
+export interface Connection {
+  readonly destroyed?: boolean;
+  once?(event: 'close', listener: () => void): unknown;
+}
+
+/** The part of Node's response that we touch. */
+export interface NodeResponse {
+  statusCode: number;
+  readonly headersSent: boolean;
+  readonly writableFinished: boolean;
+  readonly destroyed: boolean;
+  setHeader(name: string, value: string | string[]): unknown;
+  getHeader(name: string): unknown;
+  getHeaders(): Record<string, string | string[]>;
+  removeHeader(name: string): unknown;
+  readonly socket?: { readonly bytesWritten?: number | undefined } | null;
+  readonly req?: { readonly socket?: Connection | null };
+  /** Of HTTP/2. */
+  readonly stream?: { readonly destroyed: boolean; readonly aborted: boolean };
+  once(event: 'close' | 'finish', listener: () => void): unknown;
+  destroy(): unknown;
+  end: (...parts: unknown[]) => unknown;
+}
+
+/** The part of Fastify's reply that we touch. */
+export interface Reply {
+  statusCode: number;
+  readonly raw: NodeResponse;
+  header(name: string, value: string | string[]): unknown;
+  getHeader(name: string): unknown;
+  getHeaders(): Record<string, string | string[]>;
+  removeHeader(name: string): unknown;
+  send: (...parts: unknown[]) => unknown;
+}
+
+/** What a handler answers with: Express's response, which is Node's own, or Fastify's reply around that. */
+export type SessionResponse = NodeResponse | Reply;
 
 /** Node's own response, which is what reaches the client or does not. */
 export const nodeResponseOf = (response: SessionResponse): NodeResponse =>

@@ -4,14 +4,9 @@ import type { SessionEnd } from '../session/watches.js';
 import { SessionUnknownException } from './exceptions.js';
 import { farewellOf } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';
-import {
-  isAbsent,
-  requestOf,
-  responseOf,
-  stateOf,
-  type RequestGuard,
-  type SessionRequest,
-} from './request.js';
+import { isAbsent, requestOf, responseOf } from './execution-context.js';
+import type { SessionRequest } from './request.js';
+import { reach, type RequestGuard } from './request-state.js';
 import { routeOf } from './route.js';
 import { isClosing, socketOf } from './sockets.js';
 
@@ -31,12 +26,9 @@ export class SingleSessionGuard implements RequestGuard {
     const request = this.getRequest(context);
     if (request === undefined) return true;
     const response = responseOf(context, request);
-    const state = stateOf(request);
-    state.guard = this;
-    state.response = response;
-    state.route = routeOf(context);
-    if (state.route !== undefined) return true;
-    state.isUnused = isAbsent(context, request);
+    const route = routeOf(context);
+    reach(request, { guard: this, response, route, isUnused: isAbsent(context, request) });
+    if (route !== undefined) return true;
     // What has no answer of its own may be the request with which a socket began, on which many operations come.
     if (response === undefined) return this.requestCheck.checkAgain(request);
     return this.requestCheck.check(request, response);
@@ -51,7 +43,7 @@ export class SingleSessionGuard implements RequestGuard {
         `A message to ${context.getClass().name} came on a socket whose request is not known, so its session cannot be checked. ` +
           'Write handleConnection(client, request) { return sessions.closeWhenEnded(client, request); } with SingleSessionService as sessions, or put @SkipSingleSession() on the gateway.',
       );
-    stateOf(request).guard = this;
+    reach(request, { guard: this });
     try {
       return await this.requestCheck.checkAgain(request);
     } catch (error) {

@@ -1,6 +1,7 @@
 import type { CallHandler, ExecutionContext, MessageEvent, NestInterceptor } from '@nestjs/common';
 import { Observable } from 'rxjs';
-import { knownStateOf, requestOf } from './request.js';
+import { requestOf } from './execution-context.js';
+import { knownStateOf } from './request-state.js';
 import { toException } from './to-exception.js';
 
 /** Metadata of an `@Sse()` handler: the type of the last event of a stream whose session has ended. */

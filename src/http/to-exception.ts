@@ -3,8 +3,8 @@ import { CursorError } from '../session/administration-store.js';
 import { NoRoomError } from '../session/admissions.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import { SessionLimitReachedException, SessionStoreUnavailableException } from './exceptions.js';
-import { bearerTokenOf, type SessionRequest, type SessionResponse } from './request.js';
-import { setHeader } from './response.js';
+import { bearerTokenOf, type SessionRequest } from './request.js';
+import { setHeader, type SessionResponse } from './response.js';
 
 const LOG_EVERY_MS = 1_000;
 const logger = new Logger('SingleSession');

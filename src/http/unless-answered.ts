@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream';
 import { awaitedConnection, onceCut } from './connections.js';
-import type { NodeResponse, SessionResponse } from './request.js';
-import { keepHead, nodeResponseOf } from './response.js';
+import { keepHead, nodeResponseOf, type NodeResponse, type SessionResponse } from './response.js';
 
 type Door = (...parts: unknown[]) => unknown;
 

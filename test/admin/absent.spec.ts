@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ExecutionContext } from '@nestjs/common';
-import { isAbsent } from '../../src/http/request.js';
+import { isAbsent } from '../../src/http/execution-context.js';
 import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { ADMIN, ADMIN_OPTIONS, Client, someoneNew, sql, type Kind } from '../support/administration.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';

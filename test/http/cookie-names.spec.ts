@@ -1,7 +1,9 @@
 import { EventEmitter } from 'node:events';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { browserOf, learnCookieName } from '../../src/http/browser.js';
-import { stateOf, type NodeResponse, type SessionRequest } from '../../src/http/request.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { stateOf } from '../../src/http/request-state.js';
+import type { NodeResponse } from '../../src/http/response.js';
 import { startApplication, type TestApplication } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';

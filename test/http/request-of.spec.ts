@@ -1,14 +1,9 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import type { ExecutionContext } from '@nestjs/common';
-import {
-  requestOf,
-  responseOf,
-  responseTo,
-  stateOf,
-  type NodeResponse,
-  type Reply,
-  type SessionRequest,
-} from '../../src/http/request.js';
+import { requestOf, responseOf } from '../../src/http/execution-context.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { responseTo, stateOf } from '../../src/http/request-state.js';
+import type { NodeResponse, Reply } from '../../src/http/response.js';
 import { destroyCookieSession } from '../../src/http/cookie-session.js';
 
 const request: SessionRequest = { headers: {} };

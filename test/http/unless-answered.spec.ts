@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
-import type { NodeResponse } from '../../src/http/request.js';
+import type { NodeResponse } from '../../src/http/response.js';
 import { unlessAnswered } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */

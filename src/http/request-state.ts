@@ -1,0 +1,166 @@
+import type { CanActivate } from '@nestjs/common';
+import type { Observable } from 'rxjs';
+import type { CurrentSession } from '../session/session.js';
+import type { SessionEnd } from '../session/watches.js';
+import { sessionIdOf, type SessionRequest } from './request.js';
+import type { SessionResponse } from './response.js';
+import type { Route } from './route.js';
+
+/** A guard that can also tell when the session ends of a request that it has let pass. */
+export interface RequestGuard extends CanActivate {
+  whenEnded(request: SessionRequest): Observable<SessionEnd>;
+}
+
+/** An admitted login, and the way back. */
+export interface AdmittedLogin {
+  session: CurrentSession;
+  /** What was known of the route when it was admitted: nothing in a middleware. */
+  route: Route | undefined;
+  /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */
+  takeBack: () => Promise<void>;
+}
+
+/** What a request brought with it, before any login of it could change that. */
+interface Arrival {
+  readonly arrivedSessionId: string | undefined;
+  readonly arrivedStamp: string | undefined;
+  readonly arrivedUser: unknown;
+}
+
+/** Where the request goes, as far as a guard has said. A query of GraphQL goes to several fields, one after the other. */
+interface Destination {
+  /** The last guard of ours that it has met. */
+  guard: RequestGuard | undefined;
+  /** What Express's request knows by itself. */
+  response: SessionResponse | undefined;
+  /** What our decorators say of the route. */
+  route: Route | undefined;
+  /** A page has made the request on its own. */
+  isUnused: boolean;
+}
+
+/** Whose the request is. */
+interface Standing {
+  /** What was let pass: the backstop asks again only if a route guard has changed it. */
+  checked: { readonly user: unknown; readonly stamp: unknown } | undefined;
+  current: CurrentSession | undefined;
+  /** The login that this request was, when it is admitted. */
+  login: AdmittedLogin | undefined;
+}
+
+interface Logout {
+  /** The end of Passport's `logout()`, which is under way or over. */
+  loggedOut: Promise<void> | undefined;
+  /** Whose session the logout route has ended that the request came to. */
+  endedStamp: string | undefined;
+}
+
+type State = Arrival & Destination & Standing & Logout;
+
+/** What we know of a request, from its arrival on. It changes by the functions of this file alone. */
+export type RequestState = Readonly<State>;
+
+// Beside the request and not on it: a request has so many properties that V8 takes longer for each one more.
+const states = new WeakMap<SessionRequest, State>();
+
+/** The state of the request; the first call is its arrival. */
+export const stateOf = (request: SessionRequest): RequestState => changeable(request);
+
+/** The state, unless nothing of ours has seen the request. */
+export const knownStateOf = (request: SessionRequest): RequestState | undefined => states.get(request);
+
+/** The session that the request belongs to, if it has been let pass for one. */
+export const currentSessionOf = (request: SessionRequest): CurrentSession | undefined =>
+  states.get(request)?.current;
+
+function changeable(request: SessionRequest): State {
+  const known = states.get(request);
+  if (known !== undefined) return known;
+  const state = arrivalOf(request);
+  states.set(request, state);
+  return state;
+}
+
+// In one piece, with all that will be known: each request makes one, and to grow it costs more than to make it.
+function arrivalOf(request: SessionRequest): State {
+  const { session, user } = request;
+  return {
+    arrivedSessionId: session ? sessionIdOf(request) : undefined,
+    arrivedStamp: typeof session?.singleSession === 'string' ? session.singleSession : undefined,
+    arrivedUser: user,
+    guard: undefined,
+    checked: undefined,
+    current: undefined,
+    login: undefined,
+    route: undefined,
+    isUnused: false,
+    response: undefined,
+    loggedOut: undefined,
+    endedStamp: undefined,
+  };
+}
+
+/** To be called before Passport establishes a login. It has set the user already, who did not come with the request. */
+export function arriveAtLogin(request: SessionRequest): void {
+  if (states.has(request)) return;
+  const { user } = request;
+  request.user = undefined;
+  stateOf(request);
+  request.user = user;
+}
+
+/** To be called by a guard, with what it knows of where the request goes. */
+export function reach(request: SessionRequest, destination: Partial<Destination>): void {
+  Object.assign(changeable(request), destination);
+}
+
+/** The response to a request that may not have met a guard yet. */
+export const responseTo = (request: SessionRequest): SessionResponse | undefined =>
+  knownStateOf(request)?.response ?? request.singleSessionReply ?? request.res ?? undefined;
+
+/** Whether the request has been checked as it is now: with this user and this cookie session. */
+export function isChecked({ user, session }: SessionRequest, { checked }: RequestState): boolean {
+  return checked !== undefined && checked.user === user && checked.stamp === session?.singleSession;
+}
+
+/** To be called when the request has been checked, or its login is there to stay. */
+export function setChecked(
+  request: SessionRequest,
+  current: CurrentSession,
+  user: unknown = request.user,
+  stamp: unknown = request.session?.singleSession,
+): void {
+  const state = changeable(request);
+  state.current = current;
+  state.checked = { user, stamp };
+}
+
+/** To be called when the store has admitted the login of the request, before a cookie session carries it. */
+export function setLogin(request: SessionRequest, login: AdmittedLogin): void {
+  changeable(request).login = login;
+}
+
+/** To be called when the login of the request is taken back, or its session is over: it is nobody's. */
+export function forgetLogin(request: SessionRequest): void {
+  const state = changeable(request);
+  state.checked = undefined;
+  state.current = undefined;
+  state.login = undefined;
+}
+
+/** To be called before Passport logs out. Gives what to call when that is over. */
+export function beginLogout(request: SessionRequest): () => void {
+  let end: () => void;
+  changeable(request).loggedOut = new Promise((resolve) => (end = resolve));
+  return end!;
+}
+
+/**
+ * To be called when a logout route has ended the session of this stamp. The handler may still ask whose it was; what else
+ * the same request asks for, as the next field of a GraphQL mutation, is asked by nobody any more.
+ */
+export function setEnded(request: SessionRequest, stamp: string | undefined): void {
+  const state = changeable(request);
+  state.endedStamp = stamp;
+  state.checked = undefined;
+}
