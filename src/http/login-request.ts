@@ -1,13 +1,32 @@
-import type { Replaced } from '../session/admissions.js';
+import type { Login, Replaced } from '../session/admissions.js';
 import { isSessionId } from '../session/session-id.js';
-import { mayHaveSent } from './browser.js';
+import { browserOf, mayHaveSent } from './browser.js';
+import type { CarriedSessions } from './carried-sessions.js';
 import { stampOf } from './cookie-session.js';
+import { originOf } from './origin.js';
 import { sessionIdOf, sidOf, type SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
 import type { Credential } from './route.js';
 
+/** What the request says of a login: which session it takes the place of, and which was taken in place of a password. */
+export function loginOf(
+  user: unknown,
+  request: SessionRequest,
+  credential: Credential,
+  carried: CarriedSessions,
+): Login {
+  const browser = credential === 'cookie' ? browserOf(request) : undefined;
+  return {
+    user,
+    browser,
+    origin: originOf(request),
+    replaces: credential === 'cookie' ? (givenUp(request) ?? carried.by(browser)) : exchanged(user),
+    entitledBy: takenForPassword(user, request, credential),
+  };
+}
+
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
-export function givenUp(request: SessionRequest): Replaced | undefined {
+function givenUp(request: SessionRequest): Replaced | undefined {
   const state = knownStateOf(request);
   const id = state?.arrivedStamp;
   if (id === undefined || state?.arrivedSessionId === sessionIdOf(request)) return undefined;
@@ -15,16 +34,16 @@ export function givenUp(request: SessionRequest): Replaced | undefined {
 }
 
 /** The session of the token that a login renews. The client still holds the token. */
-export function exchanged(user: unknown): Replaced | undefined {
+function exchanged(user: unknown): Replaced | undefined {
   const id = sidOf(user);
   return isSessionId(id) ? { id, user, givenUp: false } : undefined;
 }
 
 /**
- * The session that a login takes in place of a password, as a token exchange does: the one of the token that the user
- * came from, or that of the cookie session when no guard of the route has set the user of a token login.
+ * As a token exchange does: the session of the token that the user came from, or that of the cookie session when no guard
+ * of the route has set the user of a token login.
  */
-export function takenForPassword(
+function takenForPassword(
   user: unknown,
   request: SessionRequest,
   credential: Credential,

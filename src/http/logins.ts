@@ -6,13 +6,12 @@ import { LARGEST_LIMIT, type Policy } from '../session/policy.js';
 import type { CurrentSession } from '../session/session.js';
 import { StoreUnavailableError } from '../session/session-store.js';
 import type { Sessions } from '../session/sessions.js';
-import { browserOf, learnCookieName } from './browser.js';
+import { learnCookieName } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
-import { exchanged, givenUp, requireFreshCookieSession, takenForPassword } from './login-request.js';
+import { loginOf, requireFreshCookieSession } from './login-request.js';
 import { once } from './once.js';
-import { originOf } from './origin.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
   currentSessionOf,
@@ -100,36 +99,36 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
-      const loginId = randomUUID();
-      const browser = credential === 'cookie' ? browserOf(request) : undefined;
-      const session = await this.admissions.admit({
-        user,
-        loginId,
-        browser,
-        origin: originOf(request),
-        replaces: credential === 'cookie' ? (givenUp(request) ?? this.carried.by(browser)) : exchanged(user),
-        entitledBy: takenForPassword(user, request, credential),
-      });
-      const login = {
-        session,
-        route: stateOf(request).route,
-        takeBack: once(() => this.takeBack(session, loginId, request, credential)),
-      };
-      setLogin(request, login);
+      const login = await this.record(user, request, credential);
       if (credential === 'cookie') {
         if (response) learnCookieName(response, sessionIdOf(request)!);
-        await this.carry(request, session, login.takeBack);
+        await this.carry(request, login.session, login.takeBack);
       }
-      setChecked(request, session, user);
+      setChecked(request, login.session, user);
       return login;
     } catch (error) {
       if (credential === 'cookie') await this.discardCookieSession(request, error);
-      throw error instanceof NotEntitledError
-        ? await this.endedException(error.sessionId, request, response).catch((reason: unknown) =>
-            toException(reason, response),
-          )
-        : toException(error, response);
+      throw await this.exceptionOf(error, request, response);
     }
+  }
+
+  private async record(
+    user: unknown,
+    request: SessionRequest,
+    credential: Credential,
+  ): Promise<AdmittedLogin> {
+    const loginId = randomUUID();
+    const session = await this.admissions.admit({
+      ...loginOf(user, request, credential, this.carried),
+      loginId,
+    });
+    const login = {
+      session,
+      route: stateOf(request).route,
+      takeBack: once(() => this.takeBack(session, loginId, request, credential)),
+    };
+    setLogin(request, login);
+    return login;
   }
 
   /** With it goes the session that the browser came with, live or not: nobody holds a credential for it any more. */
@@ -141,12 +140,19 @@ export class Logins {
     if (!(error instanceof StoreUnavailableError)) await given;
   }
 
-  private async endedException(
-    sessionId: string,
+  private async exceptionOf(
+    error: unknown,
     request: SessionRequest,
     response: SessionResponse | undefined,
   ): Promise<unknown> {
+    if (!(error instanceof NotEntitledError)) return toException(error, response);
     challengeBearer(request, response);
+    return this.endedException(error.sessionId, request).catch((reason: unknown) =>
+      toException(reason, response),
+    );
+  }
+
+  private async endedException(sessionId: string, request: SessionRequest): Promise<SessionEndedException> {
     const verdict = await this.sessions.verify({ id: sessionId, limit: LARGEST_LIMIT });
     if (verdict.live) return new SessionEndedException('unknown', null);
     // Whoever has just signed in is told that their session has ended, and nothing that they can do helps.
