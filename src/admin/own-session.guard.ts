@@ -2,7 +2,7 @@ import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/com
 import { requestOf } from '../http/execution-context.js';
 import type { SessionRequest } from '../http/request.js';
 import { currentSessionOf } from '../http/request-state.js';
-import { Hints } from '../session/hints.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import type { CurrentSession } from '../session/session.js';
 import { refuseNobody } from './unread-token.js';
 
@@ -12,7 +12,7 @@ export const ownSessionOf = (request: SessionRequest): CurrentSession => current
 /** Lets pass who is signed in with a session. In a guard, since Nest before 11.2 sends the head of a stream before it calls the handler. */
 @Injectable()
 export class OwnSessionGuard implements CanActivate {
-  private readonly hints = new Hints();
+  private readonly hints = new ThrottledLogger();
 
   canActivate(context: ExecutionContext): boolean {
     const request = requestOf(context);

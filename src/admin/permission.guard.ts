@@ -9,7 +9,7 @@ import { originOf } from '../http/origin.js';
 import { requestOf } from '../http/execution-context.js';
 import type { SessionRequest } from '../http/request.js';
 import type { Actor } from '../session/actor.js';
-import { Hints } from '../session/hints.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import { Permissions } from '../session/permissions.js';
 import { Policy } from '../session/policy.js';
 import { refuseNobody } from './unread-token.js';
@@ -22,7 +22,7 @@ export const actorOf = (request: object): Actor => actors.get(request as Session
 /** Lets administrators pass, judged from the user of this very request: a role that is lost is lost at once. */
 @Injectable()
 export class PermissionGuard implements CanActivate {
-  private readonly hints = new Hints();
+  private readonly hints = new ThrottledLogger();
 
   constructor(
     @Inject(Permissions) private readonly permissions: Permissions,

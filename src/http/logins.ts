@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { NotEntitledError, type Admissions } from '../session/admissions.js';
-import { Hints } from '../session/hints.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import { LARGEST_LIMIT, type Policy } from '../session/policy.js';
 import type { CurrentSession } from '../session/session.js';
 import { StoreUnavailableError } from '../session/session-store.js';
@@ -35,7 +35,7 @@ const HINT_FOR_SIDS =
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
   private readonly logger = new Logger('SingleSession');
-  private readonly hints = new Hints();
+  private readonly hints = new ThrottledLogger();
 
   constructor(
     private readonly sessions: Sessions,
@@ -156,7 +156,7 @@ export class Logins {
     const verdict = await this.sessions.verify({ id: sessionId, limit: LARGEST_LIMIT });
     if (verdict.live) return new SessionEndedException('unknown', null);
     // Whoever has just signed in is told that their session has ended, and nothing that they can do helps.
-    if (verdict.reason === 'unknown') this.hints.give('sid', HINT_FOR_SIDS);
+    if (verdict.reason === 'unknown') this.hints.warn('sid', HINT_FOR_SIDS);
     if (stampOf(request) === sessionId) await destroyCookieSession(request);
     return new SessionEndedException(verdict.reason, verdict.endedAt);
   }

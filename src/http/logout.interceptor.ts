@@ -7,7 +7,7 @@ import {
 } from '@nestjs/common';
 import { concatMap, tap, type Observable } from 'rxjs';
 import { answered } from '../session/answered.js';
-import { Hints } from '../session/hints.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import { Sessions } from '../session/sessions.js';
 import { claimsOf } from './claims.js';
 import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
@@ -42,7 +42,7 @@ async function leaveCookieSession(
 /** Ends the session of the request before the handler of a logout route runs. Applied by `@SingleSessionLogout()`. */
 @Injectable()
 export class SingleSessionLogoutInterceptor implements NestInterceptor {
-  private readonly hints = new Hints();
+  private readonly hints = new ThrottledLogger();
 
   constructor(@Inject(Sessions) private readonly sessions: Sessions) {}
 
@@ -74,7 +74,7 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
       const claims = claimsOf(request);
       // The client believes to be signed out.
       if (claims.length === 0 && bearerTokenOf(request) !== undefined)
-        this.hints.give('nothing ended', HINT_FOR_TOKENS);
+        this.hints.warn('nothing ended', HINT_FOR_TOKENS);
       for (const { id, credential } of claims)
         await this.sessions.logout(id, request.user || undefined, credential === 'token');
     } catch (error) {

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Subscription } from 'rxjs';
-import { Hints } from '../session/hints.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import type { CurrentSession } from '../session/session.js';
 import {
   SessionEndedException,
@@ -25,7 +25,7 @@ interface Call {
 /** Sockets that are closed when the session ends that opened them. */
 export class OpenSockets {
   private readonly logger = new Logger('SingleSession');
-  private readonly hints = new Hints();
+  private readonly hints = new ThrottledLogger();
   private readonly watches = new WeakMap<object, Subscription>();
   private readonly latestCalls = new WeakMap<object, Call>();
   private readonly ownRequests = new WeakMap<SessionRequest, SessionRequest>();
@@ -46,7 +46,7 @@ export class OpenSockets {
     const request = socket.sharesRequest ? this.ownRequestOf(call.request) : call.request;
     rememberRequest(client as object, request);
     if (isAnonymous(call.request) && !('user' in call.request))
-      this.hints.give('socket of nobody', REMEDY_FOR_SOCKETS);
+      this.hints.warn('socket of nobody', REMEDY_FOR_SOCKETS);
     // Who signed in anew meanwhile may have been answered first.
     const isLatest = (): boolean => this.latestCalls.get(client as object) === call;
     try {

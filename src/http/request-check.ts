@@ -1,6 +1,6 @@
 import { NEVER, type Observable } from 'rxjs';
 import type { Admissions } from '../session/admissions.js';
-import { Hints } from '../session/hints.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import type { Policy } from '../session/policy.js';
 import type { CheckResult, CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
@@ -36,7 +36,7 @@ const REMEDY_FOR_FOREIGN_TOKENS =
 
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
 export class RequestCheck {
-  private readonly hints = new Hints();
+  private readonly hints = new ThrottledLogger();
   private readonly turn = new Turn();
 
   constructor(
@@ -127,7 +127,7 @@ export class RequestCheck {
     const { isUnused } = stateOf(request);
     const check = { id, limit: typeof limit === 'number' ? limit : await limit, isUnused };
     const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
-    if (id === UNREADABLE && credential === 'token') this.hints.give(UNREADABLE, REMEDY_FOR_SIDS);
+    if (id === UNREADABLE && credential === 'token') this.hints.warn(UNREADABLE, REMEDY_FOR_SIDS);
     if (!found.live) return refuseEnded(found, credential, request);
     const { userId } = found;
     if (!user) return { id, userId };
@@ -148,14 +148,14 @@ export class RequestCheck {
   ): Promise<never> {
     const dead: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
     if (credential === 'token') {
-      this.hints.give('foreign token', REMEDY_FOR_FOREIGN_TOKENS);
+      this.hints.warn('foreign token', REMEDY_FOR_FOREIGN_TOKENS);
       return refuseEnded(dead, credential, request);
     }
     if (tells(request, user, this.policy.userIdOf(user))) {
       await this.sessions.giveUp(id);
       return refuseEnded(dead, credential, request);
     }
-    this.hints.give(
+    this.hints.warn(
       'foreign',
       `A request was refused because request.user is another user than the one of its cookie session, ${JSON.stringify(userId)}. Put @SkipSingleSession() on routes that ` +
         'authenticate otherwise, such as by API key; and where an administrator acts for a user, leave request.user the administrator.',
@@ -177,7 +177,7 @@ export class RequestCheck {
   private async refuseUnknown(request: SessionRequest): Promise<never> {
     const isByToken = bearerTokenOf(request) !== undefined;
     if (!isByToken) await destroyCookieSession(request);
-    this.hints.give(
+    this.hints.warn(
       isByToken ? 'token' : 'cookie',
       'A request was refused with SESSION_UNKNOWN: it is authenticated, but its login was not recorded. Expected once after switching the module on. If it goes on: ' +
         (isByToken ? REMEDY_FOR_TOKENS : REMEDY_FOR_COOKIES) +

@@ -1,21 +1,21 @@
-import { BadRequestException, Logger } from '@nestjs/common';
+import { BadRequestException } from '@nestjs/common';
 import { CursorError } from '../session/administration-store.js';
 import { NoRoomError } from '../session/admissions.js';
 import { StoreUnavailableError } from '../session/session-store.js';
+import { ThrottledLogger } from '../session/throttled-logger.js';
 import { SessionLimitReachedException, SessionStoreUnavailableException } from './exceptions.js';
 import { bearerTokenOf, type SessionRequest } from './request.js';
 import { setHeader, type SessionResponse } from './response.js';
 
-const LOG_EVERY_MS = 1_000;
-const logger = new Logger('SingleSession');
-let quietUntil = 0;
+// One line a second says it; one line a request would bury it.
+const logger = new ThrottledLogger(1_000);
 
 /** The HTTP answer for what went wrong inside; what is not ours stays what it is. */
 export function toException(error: unknown, response: SessionResponse | undefined): unknown {
   if (error instanceof NoRoomError) return new SessionLimitReachedException(error.maxSessions);
   if (error instanceof CursorError) return new BadRequestException([error.message]);
   if (!(error instanceof StoreUnavailableError)) return error;
-  logUnavailable(error);
+  logger.error('unavailable', `${error.message}. Requests are refused with 503 until it does.`);
   const exception = new SessionStoreUnavailableException(error);
   setHeader(response, 'Retry-After', String(exception.retryAfter));
   return exception;
@@ -32,11 +32,4 @@ export function orException<Answer>(answer: Promise<Answer>): Promise<Answer> {
 export function challengeBearer(request: SessionRequest, response: SessionResponse | undefined): void {
   if (bearerTokenOf(request) !== undefined)
     setHeader(response, 'WWW-Authenticate', 'Bearer error="invalid_token"');
-}
-
-// One line a second says it; one line a request would bury it.
-function logUnavailable(error: StoreUnavailableError): void {
-  if (performance.now() < quietUntil) return;
-  quietUntil = performance.now() + LOG_EVERY_MS;
-  logger.error(`${error.message}. Requests are refused with 503 until it does.`);
 }

@@ -1,7 +1,7 @@
-import { Logger } from '@nestjs/common';
 import { answered } from './answered.js';
 import { apart } from './apart.js';
 import type { SessionStore } from './session-store.js';
+import { A_MINUTE_MS, ThrottledLogger } from './throttled-logger.js';
 
 const LONGEST_DELAY_MS = 1_000;
 
@@ -10,7 +10,7 @@ const LONGEST_DELAY_MS = 1_000;
  * in a crash, the next login, the next check or the sweeper writes.
  */
 export class Bookkeeper {
-  private readonly logger = new Logger('SingleSession');
+  private readonly logger = new ThrottledLogger(A_MINUTE_MS);
   private readonly seenIds = new Set<string>();
   private seenTimer: NodeJS.Timeout | undefined;
   private readonly unmarked = new Set<string>();
@@ -64,6 +64,7 @@ export class Bookkeeper {
     this.marking = undefined;
     await answered(this.store.markUsers(userIds)).catch((error: Error) =>
       this.logger.warn(
+        'not marked',
         `Evicted sessions were not marked as ended; they are dead all the same. ${error.message}`,
       ),
     );
@@ -76,6 +77,7 @@ export class Bookkeeper {
     if (ids.length === 0) return;
     await answered(this.store.seen(ids)).catch((error: Error) =>
       this.logger.warn(
+        'not seen',
         `Last-seen times were not written; the next requests will try again. ${error.message}`,
       ),
     );

@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { answered, unavailable } from './answered.js';
 import type { Bookkeeper } from './bookkeeper.js';
 import { Checks, type Pace } from './checks.js';
@@ -14,6 +13,7 @@ import {
 } from './session.js';
 import { isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
+import { A_MINUTE_MS, ThrottledLogger } from './throttled-logger.js';
 
 export interface SessionsSettings {
   logoutEverywhere: boolean;
@@ -31,7 +31,7 @@ export class Sessions {
   private readonly checks: Checks;
   // Apart, so that no request waits behind a round of looking after everything that is open.
   private readonly looks: Checks;
-  private readonly logger = new Logger('SingleSession');
+  private readonly logger = new ThrottledLogger(A_MINUTE_MS);
 
   constructor(
     private readonly store: SessionStore,
@@ -145,7 +145,7 @@ export class Sessions {
 
   private async orWarn(ending: Promise<unknown>): Promise<void> {
     await ending.catch((error: Error) =>
-      this.logger.warn(`The session that a browser gave up was not ended. ${error.message}`),
+      this.logger.warn('not given up', `The session that a browser gave up was not ended. ${error.message}`),
     );
   }
 

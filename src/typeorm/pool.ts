@@ -1,10 +1,8 @@
-import { Logger } from '@nestjs/common';
 import type { Client, ClientConfig, Pool as PoolOfPg } from 'pg';
 import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS } from '../session/answered.js';
+import { A_MINUTE_MS, ThrottledLogger } from '../session/throttled-logger.js';
 import { timeLimit } from '../session/time-limit.js';
-
-const WARN_EVERY_MS = 60_000;
 
 /** A pool of `pg`, with what its types leave out. */
 interface Pool extends PoolOfPg {
@@ -28,7 +26,8 @@ export function newClient(dataSource: DataSource, more: ClientConfig): Client {
   return new Client(copyOf(options, more));
 }
 
-const recovering = new WeakSet<Pool>();
+/** For each pool that recovers. */
+const loggers = new WeakMap<Pool, ThrottledLogger>();
 
 /**
  * Makes the pool one that recovers by itself from whatever happens to its connections. To be said before each use: an
@@ -36,14 +35,11 @@ const recovering = new WeakSet<Pool>();
  */
 export function makePoolRecover(dataSource: DataSource): void {
   const pool = poolOf(dataSource);
-  if (recovering.has(pool)) return;
-  recovering.add(pool);
+  if (loggers.has(pool)) return;
+  loggers.set(pool, new ThrottledLogger(A_MINUTE_MS));
   surviveLostConnections(pool);
   limitConnecting(pool);
 }
-
-const logger = new Logger('SingleSession');
-const quietUntil = new WeakMap<Pool, number>();
 
 /**
  * Says why nothing is answered when the pool has given no connection for so long; called off with what it gives back.
@@ -52,13 +48,14 @@ const quietUntil = new WeakMap<Pool, number>();
 export function warnOfFullPool(dataSource: DataSource, afterMs: number): () => void {
   const pool = poolOf(dataSource);
   return timeLimit(afterMs, () => {
-    const now = performance.now();
-    if (pool.waitingCount === 0 || now < (quietUntil.get(pool) ?? -Infinity)) return;
-    quietUntil.set(pool, now + WARN_EVERY_MS);
-    logger.warn(
-      `The pool gave no connection within ${afterMs} ms: all ${pool.options.max} are taken, and ${pool.waitingCount} wait for one. ` +
-        'See who keeps them: slow queries, a database that says nothing, a query runner that is never released, a transaction in which this module is called, which needs a second one; or write a larger `poolSize` in TypeOrmModule.forRoot().',
-    );
+    if (pool.waitingCount === 0) return;
+    loggers
+      .get(pool)
+      ?.warn(
+        'full',
+        `The pool gave no connection within ${afterMs} ms: all ${pool.options.max} are taken, and ${pool.waitingCount} wait for one. ` +
+          'See who keeps them: slow queries, a database that says nothing, a query runner that is never released, a transaction in which this module is called, which needs a second one; or write a larger `poolSize` in TypeOrmModule.forRoot().',
+      );
   });
 }
 

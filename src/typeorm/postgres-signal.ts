@@ -1,8 +1,8 @@
-import { Logger } from '@nestjs/common';
 import { createHash, randomBytes } from 'node:crypto';
 import type { DataSource } from 'typeorm';
 import { ANSWER_WITHIN_MS, answered } from '../session/answered.js';
 import { Signal, type Changes, type SignalListener } from '../session/signal.js';
+import { A_MINUTE_MS, ThrottledLogger } from '../session/throttled-logger.js';
 import { rest } from '../session/time-limit.js';
 import { ListeningConnection } from './listening-connection.js';
 import { decode, encodeChanges, encodeHello } from './notification.js';
@@ -15,21 +15,19 @@ const HELLO_WITHIN_MS = 500;
 const SHORTEST_BACK_OFF_MS = 100;
 const LONGEST_BACK_OFF_MS = 5_000;
 const LONGEST_BEAT_MS = 5_000;
-const COMPLAIN_EVERY_MS = 60_000;
 
 // A notification has nothing to lose in a crash, so its commit, which all others wait for, does not wait for the disk.
 const NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
 
 /** LISTEN and NOTIFY of PostgreSQL: listens on a connection of its own, tells through the pool, which works also when that one is down. */
 export class PostgresSignal extends Signal {
-  private readonly logger = new Logger('SingleSession');
+  private readonly logger = new ThrottledLogger(A_MINUTE_MS);
   private readonly database: PrimaryDatabase;
   private readonly channel: string;
   private readonly name = randomBytes(6).toString('hex');
   private readonly beatMs: number;
   private readonly answerWithinMs: number;
   private readonly stopping = new AbortController();
-  private readonly complained = new Map<string, number>();
   private running: Promise<void> | undefined;
   private connection: ListeningConnection | undefined;
   private hasHeard = false;
@@ -128,6 +126,7 @@ export class PostgresSignal extends Signal {
 
   private giveUp(): void {
     this.logger.warn(
+      'not heard',
       'freshness: a notification that this process sent to itself did not arrive, so it could not hear of sessions that other processes end. ' +
         "Each check asks the database, as with freshness: 'strong'. The usual cause is a pooler such as PgBouncer in transaction mode, which breaks LISTEN. " +
         "Give the module a data source that goes past it: TypeOrmModule.forRoot({ name: 'sessions', url: <the database itself>, ... }) and " +
@@ -139,12 +138,8 @@ export class PostgresSignal extends Signal {
     await this.database.run(NOTIFY, [this.channel, payload]);
   }
 
-  /** At most once a minute for each complaint: what is wrong for long is wrong for every login. */
   private complain(what: string, { message }: Error): void {
-    const now = performance.now();
-    if (now < (this.complained.get(what) ?? -Infinity) + COMPLAIN_EVERY_MS) return;
-    this.complained.set(what, now);
-    this.logger.warn(`${what} ${message}`);
+    this.logger.warn(what, `${what} ${message}`);
   }
 
   private isStopping(): boolean {

@@ -71,6 +71,13 @@ describe('marks', () => {
     expect(warn).toHaveBeenCalledTimes(1);
     expect(warn.mock.calls[0]![0]).toMatch(/gone/);
   });
+
+  it('that fail at each login while the database is gone warn once', async () => {
+    const marking = jest.spyOn(ledger, 'markUsers').mockRejectedValue(new Error('gone'));
+    for (const user of ['a', 'b', 'c']) await bookkeeper.markLater(user);
+    expect(marking).toHaveBeenCalledTimes(3);
+    expect(warn).toHaveBeenCalledTimes(1);
+  });
 });
 
 describe('last-seen times', () => {
