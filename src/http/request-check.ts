@@ -52,7 +52,7 @@ export class RequestCheck {
     if (isAnonymous(request)) return true;
     const state = stateOf(request);
     if (isChecked(request, state)) return true;
-    return this.sessions.remembers && !state.isUnused
+    return this.sessions.remembers && !state.isAbsent
       ? this.checkInTurn(request, response)
       : this.ask(request, response);
   }
@@ -124,8 +124,8 @@ export class RequestCheck {
     request: SessionRequest,
   ): Promise<CurrentSession> {
     const limit = this.policy.limitAtCheck(user || undefined);
-    const { isUnused } = stateOf(request);
-    const check = { id, limit: typeof limit === 'number' ? limit : await limit, isUnused };
+    const { isAbsent } = stateOf(request);
+    const check = { id, limit: typeof limit === 'number' ? limit : await limit, isAbsent };
     const found = this.sessions.remembered(check) ?? (await this.sessions.verify(check));
     if (id === UNREADABLE && credential === 'token') this.hints.warn(UNREADABLE, REMEDY_FOR_SIDS);
     if (!found.live) return refuseEnded(found, credential, request);

@@ -35,8 +35,8 @@ interface Destination {
   response: SessionResponse | undefined;
   /** What our decorators say of the route. */
   route: Route | undefined;
-  /** A page has made the request on its own. */
-  isUnused: boolean;
+  /** Nobody is there: a page has made the request on its own. */
+  isAbsent: boolean;
 }
 
 /** Whose the request is. */
@@ -93,7 +93,7 @@ function arrivalOf(request: SessionRequest): State {
     current: undefined,
     login: undefined,
     route: undefined,
-    isUnused: false,
+    isAbsent: false,
     response: undefined,
     loggedOut: undefined,
     endedStamp: undefined,

@@ -27,7 +27,7 @@ export class SingleSessionGuard implements RequestGuard {
     if (request === undefined) return true;
     const response = responseOf(context, request);
     const route = routeOf(context);
-    reach(request, { guard: this, response, route, isUnused: isAbsent(context, request) });
+    reach(request, { guard: this, response, route, isAbsent: isAbsent(context, request) });
     if (route !== undefined) return true;
     // What has no answer of its own may be the request with which a socket began, on which many operations come.
     if (response === undefined) return this.requestCheck.checkAgain(request);

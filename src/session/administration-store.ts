@@ -161,12 +161,12 @@ export abstract class AdministrationStore {
   abstract exemptionsOf(user: { username: string; roles: readonly string[] }): Promise<Exemption[]>;
 
   abstract addExemption(
-    exemption: Pick<Exemption, 'kind' | 'value' | 'expiresAt'>,
+    exemption: ExemptionKey & { expiresAt: Date | null },
     signature: Signature,
   ): Promise<Exemption>;
 
   /** Whether there was one. */
-  abstract removeExemption(kind: ExemptionKey['kind'], value: string, signature: Signature): Promise<boolean>;
+  abstract removeExemption(exemption: ExemptionKey, signature: Signature): Promise<boolean>;
 
   /** As {@link list}. */
   abstract actions(query: PageQuery): Promise<Page<RecordedAction>>;

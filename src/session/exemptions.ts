@@ -38,8 +38,7 @@ export class RunTimeExemptions {
 
   /** Whether there was one. The user's next login is limited again, and ends what was opened meanwhile. */
   async remove(exemption: ExemptionKey, actor: Actor): Promise<boolean> {
-    const { kind, value } = exemption;
-    const removed = await answered(this.store.removeExemption(kind, value, sign(actor)));
+    const removed = await answered(this.store.removeExemption(exemption, sign(actor)));
     if (removed) this.announce('removed', exemption, actor);
     return removed;
   }

@@ -77,8 +77,8 @@ export interface Admitted {
 export interface Check {
   id: string;
   limit: number;
-  /** Nobody uses the session by this: a page asks on its own. */
-  isUnused?: boolean;
+  /** Nobody is there: a page asks on its own, and that is no use of the session. */
+  isAbsent?: boolean;
 }
 
 export type Verdict =

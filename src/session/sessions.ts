@@ -68,7 +68,7 @@ export class Sessions {
   /** What is remembered of the session, where the options allow an answer that old: that it is live, or nothing. Asks nobody. */
   remembered(check: Check): CheckResult | undefined {
     // Memory says once that the next use is to be written down.
-    if (check.isUnused) return undefined;
+    if (check.isAbsent) return undefined;
     const result = this.freshness?.recall(check);
     // Somebody may have looked, who does not use it, and since then nobody has to ask.
     if (result?.unseen) this.bookkeeper.seen(check.id);
@@ -152,7 +152,7 @@ export class Sessions {
   private async use(check: Check): Promise<CheckResult> {
     if (!isSessionId(check.id)) return UNKNOWN_SESSION;
     const result = await this.checks.verify(check);
-    if (result.unseen && !check.isUnused) this.bookkeeper.seen(check.id);
+    if (result.unseen && !check.isAbsent) this.bookkeeper.seen(check.id);
     return result;
   }
 

@@ -18,6 +18,7 @@ import {
 } from '../session/administration-store.js';
 import { COUNT_WITHIN_MS } from '../session/answered.js';
 import type { Spared } from '../session/events.js';
+import type { ExemptionKey } from '../session/policy.js';
 import {
   dated,
   endedAmong,
@@ -135,7 +136,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
   }
 
   async addExemption(
-    { kind, value, expiresAt }: Pick<Exemption, 'kind' | 'value' | 'expiresAt'>,
+    { kind, value, expiresAt }: ExemptionKey & { expiresAt: Date | null },
     { by, ip, note }: Signature,
   ): Promise<Exemption> {
     const parameters = [kind, value, by, ip, note, expiresAt, TIME_LEFT];
@@ -143,11 +144,7 @@ export class TypeOrmAdministrationStore extends AdministrationStore {
     return toExemption(row!);
   }
 
-  async removeExemption(
-    kind: Exemption['kind'],
-    value: string,
-    { by, ip, note }: Signature,
-  ): Promise<boolean> {
+  async removeExemption({ kind, value }: ExemptionKey, { by, ip, note }: Signature): Promise<boolean> {
     const parameters = [kind, value, by, ip, note, TIME_LEFT];
     return (await this.database.run(this.sql.removeExemption, parameters)).length > 0;
   }

@@ -55,9 +55,9 @@ it('who arrives at a login has no user, though Passport has set one already; who
 it('what a guard does not say of the destination stays as an earlier one has said', () => {
   const request = requestWith();
   const guard = { canActivate: () => true, whenEnded: () => NEVER };
-  reach(request, { guard, isUnused: true });
+  reach(request, { guard, isAbsent: true });
   reach(request, { route: { kind: 'login' } });
-  expect(stateOf(request)).toMatchObject({ guard, isUnused: true, route: { kind: 'login' } });
+  expect(stateOf(request)).toMatchObject({ guard, isAbsent: true, route: { kind: 'login' } });
 });
 
 it('is checked for this user and this stamp, and for no other', () => {

@@ -421,7 +421,7 @@ describe('dead once is never accepted again, whatever happens in whatever order'
       const value = any(kind === 'role' ? ['service', 'user'] : names);
       const add = dice(2) === 0;
       if (add) await one.store.addExemption({ kind, value, expiresAt: null }, SIGNATURE);
-      else await other.store.removeExemption(kind, value, SIGNATURE);
+      else await other.store.removeExemption({ kind, value }, SIGNATURE);
       model.exemptions[add ? 'add' : 'delete'](`${kind} ${value}`);
       return `${add ? 'exempt' : 'enforce'} ${kind} ${value}`;
     };

@@ -50,7 +50,7 @@ async function overtaken(user: string, lock: string): Promise<string[]> {
     await runner.query(lock, [user]);
     const slow = one.bench.sessions().login(user);
     await waiting(one.bench, 1);
-    await one.store.removeExemption('username', user, SIGNATURE);
+    await one.store.removeExemption({ kind: 'username', value: user }, SIGNATURE);
     return { passing: await loginIn(runner, user), slow };
   });
   return [passing, await slow];
@@ -152,7 +152,7 @@ describe('a login that began under an exemption', () => {
       await runner.query(KNOWN, [worker]);
       const slow = times(2, () => one.bench.sessions().login(worker));
       await waiting(one.bench, 2);
-      await one.store.removeExemption('username', worker, SIGNATURE);
+      await one.store.removeExemption({ kind: 'username', value: worker }, SIGNATURE);
       const passing = await loginIn(runner, worker);
       await one.bench.sessions({}, storeOver(runner)).logsOut(passing);
       return { slow };
@@ -171,7 +171,7 @@ describe('a login that began under an exemption', () => {
       await runner.query(KNOWN, [worker]);
       const slow = rejecting().catch((error: unknown) => error);
       await waiting(one.bench, 1);
-      await one.store.removeExemption('username', worker, SIGNATURE);
+      await one.store.removeExemption({ kind: 'username', value: worker }, SIGNATURE);
       await expect(rejecting(storeOver(runner))).rejects.toThrow(NoRoomError);
       return { slow };
     });

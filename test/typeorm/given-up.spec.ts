@@ -98,7 +98,7 @@ describe('what an administrator ordered and was answered with an error, since ot
           uncancelled.endUsers({ userIds: [user] }),
           endUser(user),
           uncancelled.store.addExemption({ ...exemption('there'), expiresAt: new Date(2_100, 1) }, SIGNATURE),
-          uncancelled.store.removeExemption('username', 'there', SIGNATURE),
+          uncancelled.store.removeExemption({ kind: 'username', value: 'there' }, SIGNATURE),
         ];
         const outcomes = await Promise.allSettled(orders);
         expect(outcomes.map(({ status }) => status)).toEqual(times(5, () => 'rejected'));
