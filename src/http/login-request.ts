@@ -1,3 +1,4 @@
+import { HttpException } from '@nestjs/common';
 import type { Login, Replaced } from '../session/admissions.js';
 import { isSessionId } from '../session/session-id.js';
 import { browserOf, mayHaveSent } from './browser.js';
@@ -6,7 +7,12 @@ import { stampOf } from './cookie-session.js';
 import { originOf } from './origin.js';
 import { sessionIdOf, sidOf, type SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
+import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Credential } from './route.js';
+import { isGone } from './unless-answered.js';
+
+/** As nginx logs it: no answer reaches anybody. */
+const CLIENT_CLOSED_REQUEST = 499;
 
 /** What the request says of a login: which session it takes the place of, and which was taken in place of a password. */
 export function loginOf(
@@ -72,6 +78,17 @@ export function requireFreshCookieSession(request: SessionRequest): void {
       'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +
       "changes it, without Passport call request.session.regenerate(). Where the handler answers with a JWT, write @SingleSessionLogin({ credential: 'token' }).",
   );
+}
+
+/**
+ * A login may have stood still for long, in the store of the cookie sessions or with the password, and its user have tried
+ * again meanwhile, on whatever process: nobody is to lose that session to a login that nobody waits for.
+ *
+ * @throws HttpException, of which Nest logs nothing
+ */
+export function requireClient(response: SessionResponse | undefined): void {
+  if (response !== undefined && isGone(nodeResponseOf(response)))
+    throw new HttpException('The client has left before its login was admitted.', CLIENT_CLOSED_REQUEST);
 }
 
 // In a middleware nothing of ours may have seen the request before, and only the cookie says what it came with.

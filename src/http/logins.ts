@@ -10,7 +10,7 @@ import { learnCookieName } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
-import { loginOf, requireFreshCookieSession } from './login-request.js';
+import { loginOf, requireClient, requireFreshCookieSession } from './login-request.js';
 import { once } from './once.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
@@ -99,6 +99,7 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
+      requireClient(response);
       const login = await this.record(user, request, credential);
       if (credential === 'cookie') {
         if (response) learnCookieName(response, sessionIdOf(request)!);

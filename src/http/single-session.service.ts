@@ -65,7 +65,8 @@ export class SingleSessionService {
    * `credential`: what carries the session. Default `'cookie'` where the request has a cookie session, else `'token'`.
    * @throws SessionLimitReachedException when `onLimit` is `'reject'` and there is no room; SessionEndedException when the
    * user came with a token in place of a password, and its session has ended; Error, which says what to write, when a
-   * cookie session is missing or has kept its id; and what the functions of the options throw
+   * cookie session is missing or has kept its id; HttpException, which nobody reads, when the client has left; and what the
+   * functions of the options throw
    */
   async admit(
     user: unknown,

@@ -1,0 +1,155 @@
+import { EventEmitter, once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import {
+  Catch,
+  Controller,
+  HttpCode,
+  Injectable,
+  Post,
+  UseGuards,
+  type ArgumentsHost,
+  type CallHandler,
+  type CanActivate,
+  type ExceptionFilter,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
+import { finalize, type Observable } from 'rxjs';
+import { SingleSessionLogin } from '../../src/index.js';
+import {
+  LocalGuard,
+  LocalLoginGuard,
+  startApplication,
+  Users,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
+import { Browser } from '../support/client.js';
+import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
+import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+import { Gate, ImpatientBrowser } from '../support/ways-in.js';
+
+/** Where a login waits before Passport establishes it, as for a store of cookie sessions that stands still, or for a password hash. */
+const gate = new Gate();
+const logins = new EventEmitter();
+
+@Injectable()
+class StandstillGuard implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const http = context.switchToHttp();
+    nodeResponseOf(http.getResponse<PlatformResponse>()).once('close', () => logins.emit('left'));
+    await gate.pass(http.getRequest<{ body: TestUser }>().body.username);
+    return true;
+  }
+}
+
+@Controller('slow')
+@UseGuards(StandstillGuard)
+class SlowController {
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('marked')
+  @HttpCode(200)
+  marked(): object {
+    return {};
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @Post('unmarked')
+  @HttpCode(200)
+  unmarked(): object {
+    return {};
+  }
+
+  @UseGuards(LocalGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('token')
+  @HttpCode(200)
+  token(): object {
+    return {};
+  }
+}
+
+/** Says when a login is over, whatever it has come to. */
+@Catch()
+class Over implements NestInterceptor, ExceptionFilter {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(finalize(() => logins.emit('over')));
+  }
+
+  catch(_: unknown, host: ArgumentsHost): void {
+    nodeResponseOf(host.switchToHttp().getResponse<PlatformResponse>()).end();
+    logins.emit('over');
+  }
+}
+
+const users = new Users();
+let databaseUrl: string;
+let application: TestApplication;
+
+beforeAll(async () => {
+  databaseUrl = await freshDatabase();
+  application = await startApplication(databaseUrl, {
+    users,
+    controllers: [SlowController],
+    providers: [
+      { provide: APP_INTERCEPTOR, useClass: Over },
+      { provide: APP_FILTER, useClass: Over },
+    ],
+  });
+});
+
+afterAll(async () => {
+  await application?.close();
+  await dropDatabase(databaseUrl);
+});
+
+/** Gives up a login while it stands still; resolves when its process knows. */
+async function leave(browser: ImpatientBrowser, { username }: TestUser, path: string): Promise<void> {
+  const arrived = gate.shut(username);
+  const answer = browser.login(username, path).catch(() => 'gone');
+  await arrived;
+  const left = once(logins, 'left');
+  browser.leave();
+  await left;
+  expect(await answer).toBe('gone');
+}
+
+async function goOn(): Promise<void> {
+  const over = once(logins, 'over');
+  gate.open();
+  await over;
+}
+
+describe.each(['marked', 'unmarked', 'token'])(
+  'a login that was given up before it was admitted (%s)',
+  (name) => {
+    it('evicts nobody: whoever tried again elsewhere meanwhile stays signed in [P3]', async () => {
+      const user = newUser({ users });
+      await leave(new ImpatientBrowser(application.url), user, `/slow/${name}`);
+      const again = new Browser(application.url);
+      expect((await again.login(user.username)).status).toBe(200);
+      await goOn();
+      expect((await again.get('/me')).body.user?.username).toBe(user.username);
+      expect(await rowsOf(application, user)).toHaveLength(1);
+    });
+  },
+);
+
+it.each(['marked', 'unmarked'])(
+  'a login that was given up before it was admitted leaves nothing of the session that its browser came with (%s)',
+  async (name) => {
+    const user = newUser({ users });
+    const browser = new ImpatientBrowser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    await leave(browser, user, `/slow/${name}`);
+    await goOn();
+    await eventually(
+      () => liveSessionsOf(application, user),
+      (live) => live.length === 0,
+    );
+    expect((await browser.copy().get('/me')).body).toEqual({ user: null, session: null });
+  },
+);
