@@ -26,7 +26,7 @@ import {
 import type { SessionResponse } from './response.js';
 import type { Credential } from './route.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { onceClosed, unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const HINT_FOR_SIDS =
   'A login was refused because its user has a `sid` that is no session here. A user with a `sid` takes that session in place of a password, as the user of a token does. ' +
@@ -101,11 +101,9 @@ export class Logins {
       if (credential === 'cookie') requireFreshCookieSession(request);
       requireClient(response);
       const login = await this.record(user, request, credential);
-      if (credential === 'cookie') {
-        if (response) learnCookieName(response, sessionIdOf(request)!);
-        await this.carry(request, login.session, login.takeBack);
-      }
-      setChecked(request, login.session, user);
+      if (credential === 'cookie') await this.carryNew(request, login, response);
+      // Otherwise it is taken back already.
+      if (stateOf(request).login === login) setChecked(request, login.session, user);
       return login;
     } catch (error) {
       if (credential === 'cookie') await this.discardCookieSession(request, error);
@@ -160,6 +158,21 @@ export class Logins {
     if (verdict.reason === 'unknown') this.hints.warn('sid', HINT_FOR_SIDS);
     if (stampOf(request) === sessionId) await destroyCookieSession(request);
     return new SessionEndedException(verdict.reason, verdict.endedAt);
+  }
+
+  /** A store of cookie sessions may stand still for long; the session keeps its place no longer than its client waits. */
+  private async carryNew(
+    request: SessionRequest,
+    { session, takeBack }: AdmittedLogin,
+    response: SessionResponse | undefined,
+  ): Promise<void> {
+    let isCarried = false;
+    if (response) {
+      learnCookieName(response, sessionIdOf(request)!);
+      onceClosed(response, () => void (isCarried || takeBack()));
+    }
+    await this.carry(request, session, takeBack);
+    isCarried = true;
   }
 
   private async carry(

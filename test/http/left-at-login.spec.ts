@@ -29,7 +29,7 @@ import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
-import { Gate, ImpatientBrowser } from '../support/ways-in.js';
+import { Gate, GatedStore, ImpatientBrowser } from '../support/ways-in.js';
 
 /** Where a login waits before Passport establishes it, as for a store of cookie sessions that stands still, or for a password hash. */
 const gate = new Gate();
@@ -86,6 +86,7 @@ class Over implements NestInterceptor, ExceptionFilter {
 }
 
 const users = new Users();
+const store = new GatedStore();
 let databaseUrl: string;
 let application: TestApplication;
 
@@ -93,6 +94,7 @@ beforeAll(async () => {
   databaseUrl = await freshDatabase();
   application = await startApplication(databaseUrl, {
     users,
+    session: { store },
     controllers: [SlowController],
     providers: [
       { provide: APP_INTERCEPTOR, useClass: Over },
@@ -107,8 +109,13 @@ afterAll(async () => {
 });
 
 /** Gives up a login while it stands still; resolves when its process knows. */
-async function leave(browser: ImpatientBrowser, { username }: TestUser, path: string): Promise<void> {
-  const arrived = gate.shut(username);
+async function leave(
+  browser: ImpatientBrowser,
+  { username }: TestUser,
+  path: string,
+  at = gate,
+): Promise<void> {
+  const arrived = at.shut(username);
   const answer = browser.login(username, path).catch(() => 'gone');
   await arrived;
   const left = once(logins, 'left');
@@ -117,9 +124,9 @@ async function leave(browser: ImpatientBrowser, { username }: TestUser, path: st
   expect(await answer).toBe('gone');
 }
 
-async function goOn(): Promise<void> {
+async function goOn(at = gate): Promise<void> {
   const over = once(logins, 'over');
-  gate.open();
+  at.open();
   await over;
 }
 
@@ -151,5 +158,19 @@ it.each(['marked', 'unmarked'])(
       (live) => live.length === 0,
     );
     expect((await browser.copy().get('/me')).body).toEqual({ user: null, session: null });
+  },
+);
+
+it.each(['marked', 'unmarked'])(
+  'a login that was given up while the store of cookie sessions stood still with its stamp keeps its place no longer than its client waits (%s)',
+  async (name) => {
+    const user = newUser({ users });
+    await leave(new ImpatientBrowser(application.url), user, `/slow/${name}`, store.gate);
+    await eventually(
+      () => liveSessionsOf(application, user),
+      (live) => live.length === 0,
+    );
+    await goOn(store.gate);
+    expect(await liveSessionsOf(application, user)).toEqual([]);
   },
 );
