@@ -1,7 +1,8 @@
 import type { Browser } from '../session/admissions.js';
 import type { SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
-import { nodeResponseOf, type SessionResponse } from './response.js';
+import type { SessionResponse } from './response.js';
+import { onceClosed } from './unless-answered.js';
 
 /** Names of cookies that have held the id of a cookie session. Applications have one or two. */
 const names = new Set<string>();
@@ -31,7 +32,7 @@ export function browserOf(request: SessionRequest): Browser | undefined {
  * knew before: whoever makes a request may put into any cookie what he knows.
  */
 export function learnCookieName(response: SessionResponse, id: string): void {
-  nodeResponseOf(response).once('close', () => {
+  onceClosed(response, () => {
     const found = setCookiesOf(response).find(([, value]) => value === id);
     if (found !== undefined && names.size < MOST_NAMES) names.add(found[0]);
   });

@@ -112,7 +112,7 @@ export function onceClosed(response: SessionResponse, act: () => void): void {
   const node = nodeResponseOf(response);
   if (isGone(node)) return act();
   const connection = awaitedConnection(node);
-  if (connection === undefined) return void node.once('close', act);
+  if (connection === undefined) return onClose(node, act);
   let isOver = false;
   const close = (): void => {
     letBe();
@@ -120,7 +120,18 @@ export function onceClosed(response: SessionResponse, act: () => void): void {
     isOver = true;
   };
   const letBe = onceCut(connection, close);
-  node.once('close', close);
+  onClose(node, close);
+}
+
+// One listener for each answer: those of Fastify and a few of ours were eleven, at which Node warns of a leak.
+const closing = new WeakMap<NodeResponse, Set<() => void>>();
+
+function onClose(node: NodeResponse, act: () => void): void {
+  const known = closing.get(node);
+  if (known !== undefined) return void known.add(act);
+  const acts = new Set([act]);
+  closing.set(node, acts);
+  node.once('close', () => acts.forEach((one) => one()));
 }
 
 /** Whether nobody waits for the answer any more. An answer of HTTP/2 does not say it itself. */

@@ -1,11 +1,11 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { NodeResponse } from '../../src/http/response.js';
-import { unlessAnswered } from '../../src/http/unless-answered.js';
+import { onceClosed, unlessAnswered } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */
 function closing(state: Partial<NodeResponse>): {
-  response: NodeResponse;
+  response: NodeResponse & EventEmitter;
   say: (event: 'finish' | 'close') => void;
 } {
   const events = new EventEmitter();
@@ -17,7 +17,7 @@ function closing(state: Partial<NodeResponse>): {
     end: () => undefined,
     ...state,
   });
-  return { response: response as unknown as NodeResponse, say: (event) => void events.emit(event) };
+  return { response: response as unknown as NodeResponse & EventEmitter, say: (event) => void events.emit(event) };
 }
 
 const undo = jest.fn(() => Promise.resolve());
@@ -77,4 +77,14 @@ describe('a login is taken back', () => {
     unlessAnswered(closing(state).response, undo);
     expect(undo).toHaveBeenCalledTimes(1);
   });
+});
+
+it('what waits for the end of an answer waits with one listener, however much it is: Node warns of a leak at the eleventh', () => {
+  const { response, say } = closing({});
+  const acts = Array.from({ length: 20 }, () => jest.fn());
+  for (const act of acts) onceClosed(response, act);
+  expect(response.listenerCount('close')).toBe(1);
+  say('close');
+  say('close');
+  for (const act of acts) expect(act).toHaveBeenCalledTimes(1);
 });
