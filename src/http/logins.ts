@@ -76,12 +76,12 @@ export class Logins {
   /** The same for a login that Passport has established once more. */
   async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
     const giveUp = (): Promise<void> => this.sessions.giveUp(current.id);
-    await this.carry(request, current, giveUp);
-    setChecked(request, current, user);
-    const response = responseTo(request);
     // Otherwise the browser has the cookie already.
-    if (response && stateOf(request).arrivedSessionId !== sessionIdOf(request))
-      unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);
+    const isNew = stateOf(request).arrivedSessionId !== sessionIdOf(request);
+    const response = isNew ? responseTo(request) : undefined;
+    await this.carry(request, current, response, giveUp);
+    setChecked(request, current, user);
+    if (response) unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);
   }
 
   // The request may have been admitted before its handler says so once more.
@@ -101,7 +101,10 @@ export class Logins {
       if (credential === 'cookie') requireFreshCookieSession(request);
       requireClient(response);
       const login = await this.record(user, request, credential);
-      if (credential === 'cookie') await this.carryNew(request, login, response);
+      if (credential === 'cookie') {
+        if (response) learnCookieName(response, sessionIdOf(request)!);
+        await this.carry(request, login.session, response, login.takeBack);
+      }
       // Otherwise it is taken back already.
       if (stateOf(request).login === login) setChecked(request, login.session, user);
       return login;
@@ -160,32 +163,22 @@ export class Logins {
     return new SessionEndedException(verdict.reason, verdict.endedAt);
   }
 
-  /** A store of cookie sessions may stand still for long; the session keeps its place no longer than its client waits. */
-  private async carryNew(
-    request: SessionRequest,
-    { session, takeBack }: AdmittedLogin,
-    response: SessionResponse | undefined,
-  ): Promise<void> {
-    let isCarried = false;
-    if (response) {
-      learnCookieName(response, sessionIdOf(request)!);
-      onceClosed(response, () => void (isCarried || takeBack()));
-    }
-    await this.carry(request, session, takeBack);
-    isCarried = true;
-  }
-
+  /** A store of cookie sessions may stand still for long: the session keeps its place no longer than `response` is waited for. */
   private async carry(
     request: SessionRequest,
     { id }: CurrentSession,
+    response: SessionResponse | undefined,
     undo: () => Promise<void>,
   ): Promise<void> {
+    let isCarried = false;
+    if (response) onceClosed(response, () => void (isCarried || undo()));
     try {
       await stamp(request.session!, id);
     } catch (error) {
       await undo();
       throw error;
     }
+    isCarried = true;
   }
 
   private async takeBack(

@@ -174,3 +174,16 @@ it.each(['marked', 'unmarked'])(
     expect(await liveSessionsOf(application, user)).toEqual([]);
   },
 );
+
+it('a login once more that was given up there takes the session with it that the new cookie session was to carry on', async () => {
+  const user = newUser({ users });
+  const browser = new ImpatientBrowser(application.url);
+  expect((await browser.login(user.username)).status).toBe(200);
+  await leave(browser, user, '/slow/unmarked', store.gate);
+  await eventually(
+    () => liveSessionsOf(application, user),
+    (live) => live.length === 0,
+  );
+  await goOn(store.gate);
+  expect(await liveSessionsOf(application, user)).toEqual([]);
+});
