@@ -17,7 +17,10 @@ function closing(state: Partial<NodeResponse>): {
     end: () => undefined,
     ...state,
   });
-  return { response: response as unknown as NodeResponse & EventEmitter, say: (event) => void events.emit(event) };
+  return {
+    response: response as unknown as NodeResponse & EventEmitter,
+    say: (event) => void events.emit(event),
+  };
 }
 
 const undo = jest.fn(() => Promise.resolve());
