@@ -31,8 +31,7 @@ export {
 } from './session/events.js';
 export type { Explanation } from './session/explainer.js';
 export type { Identity, IdentityLike } from './session/identity.js';
-export type { EndReason, Verdict } from './session/session.js';
-export type { SessionEnd } from './session/watches.js';
+export type { EndReason, SessionEnd, Verdict } from './session/session.js';
 export { SingleSessionModule } from './single-session.module.js';
 export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';
 export type { AdminOptions, SelfServiceOptions, SingleSessionModuleExtras } from './single-session.extras.js';

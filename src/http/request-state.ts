@@ -1,7 +1,6 @@
 import type { CanActivate } from '@nestjs/common';
 import type { Observable } from 'rxjs';
-import type { CurrentSession } from '../session/session.js';
-import type { SessionEnd } from '../session/watches.js';
+import type { CurrentSession, SessionEnd } from '../session/session.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import type { SessionResponse } from './response.js';
 import type { Route } from './route.js';

@@ -1,6 +1,6 @@
 import { Inject, Injectable, type ExecutionContext } from '@nestjs/common';
 import type { Observable } from 'rxjs';
-import type { SessionEnd } from '../session/watches.js';
+import type { SessionEnd } from '../session/session.js';
 import { SessionUnknownException } from './exceptions.js';
 import { farewellOf } from './open-sockets.js';
 import { RequestCheck } from './request-check.js';

@@ -16,10 +16,11 @@ import {
   type CurrentSession,
   type EndReason,
   type EndTarget,
+  type SessionEnd,
   type Verdict,
 } from '../session/session.js';
 import { Sessions } from '../session/sessions.js';
-import { Watches, type SessionEnd } from '../session/watches.js';
+import { Watches } from '../session/watches.js';
 import { checkEveryoneOrder } from './everyone-order.js';
 import { toListQuery } from './list-query.js';
 import { Logins } from './logins.js';

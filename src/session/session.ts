@@ -15,6 +15,13 @@ export type EndReason = (typeof END_REASONS)[number];
 
 export const isEndReason = (value: unknown): value is EndReason => END_REASONS.includes(value as EndReason);
 
+/** How a session came to its end. */
+export interface SessionEnd {
+  reason: EndReason;
+  /** `null` for a session that nobody knows, and for one that is over only by the limit that the watch asked for. */
+  endedAt: Date | null;
+}
+
 /** The session of the present request. The id is public: it opens nothing. */
 export interface CurrentSession {
   id: string;

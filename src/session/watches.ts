@@ -4,18 +4,12 @@ import { ANSWER_WITHIN_MS } from './answered.js';
 import { apart } from './apart.js';
 import type { SingleSessionEvents } from './events.js';
 import type { Policy } from './policy.js';
-import type { CheckResult, EndReason } from './session.js';
+import type { CheckResult, SessionEnd } from './session.js';
 import type { Sessions } from './sessions.js';
 import type { Changes } from './signal.js';
 import { within } from './time-limit.js';
 import { topicOf } from './verdicts.js';
-
-/** How a session came to its end. */
-export interface SessionEnd {
-  reason: EndReason;
-  /** `null` for a session that nobody knows, and for one that is over only by the limit that the watch asked for. */
-  endedAt: Date | null;
-}
+import { WatchedSessions, type Watched } from './watched-sessions.js';
 
 /** What is open and belongs to a session. */
 export interface WatchedSession {
@@ -38,22 +32,6 @@ export const UNVERIFIED_FOR_MS = 30_000;
 
 const noLimit = (): Error => new Error(`maxSessions() gave no limit within ${ANSWER_WITHIN_MS} ms`);
 
-interface Watched {
-  readonly id: string;
-  user: unknown;
-  /** In which that user came. */
-  context: AsyncResource;
-  /** `undefined` until the session's user is known. */
-  topic: number | undefined;
-  /** The moment before the last look that found it live. */
-  liveAt: number;
-  /** The look that is under way, and the one that follows it. */
-  looking: Promise<void> | undefined;
-  lookingAgain: Promise<void> | undefined;
-  /** With the context in which each began. */
-  readonly subscribers: Map<Subscriber<SessionEnd>, AsyncResource>;
-}
-
 /**
  * Tells what is open, a stream or a socket, that its session has ended. Of what this process ends it learns at once; of
  * what others end, by looking again: when a change of the session's user is heard, and every so often in any case, since
@@ -62,8 +40,7 @@ interface Watched {
  * To look is not to use: an open page is nobody at the keyboard, and does not postpone the idle timeout.
  */
 export class Watches {
-  private readonly watched = new Map<string, Watched>();
-  private readonly byTopic = new Map<number | undefined, Set<Watched>>();
+  private readonly watched = new WatchedSessions();
   private readonly sources = new Subscription();
   private readonly closing = new ReplaySubject<void>();
   private timer: NodeJS.Timeout | undefined;
@@ -111,55 +88,23 @@ export class Watches {
     this.isClosed = true;
     this.sources.unsubscribe();
     clearTimeout(this.timer);
-    for (const watched of this.watched.values()) this.dismiss(watched, (subscriber) => subscriber.complete());
+    for (const watched of this.watched.all) this.dismiss(watched, (subscriber) => subscriber.complete());
     this.closing.next();
     this.closing.complete();
   }
 
   private watch({ id: given, user, userId }: WatchedSession, context: AsyncResource): Watched {
     const id = given.toLowerCase();
-    let watched = this.watched.get(id);
-    if (watched === undefined) {
-      watched = {
-        id,
-        user,
-        context,
-        topic: undefined,
-        liveAt: -Infinity,
-        looking: undefined,
-        lookingAgain: undefined,
-        subscribers: new Map(),
-      };
-      this.watched.set(id, watched);
-      this.place(watched, userId === undefined ? undefined : topicOf(userId));
-      this.lookLater();
-    }
+    const topic = userId === undefined ? undefined : topicOf(userId);
+    const watched = this.watched.get(id) ?? this.watched.add({ id, user, context, topic });
     if (user) Object.assign(watched, { user, context });
+    this.lookLater();
     return watched;
   }
 
   private leave(watched: Watched, subscriber: Subscriber<SessionEnd>): void {
     watched.subscribers.delete(subscriber);
-    if (watched.subscribers.size === 0) this.remove(watched);
-  }
-
-  private remove(watched: Watched): void {
-    if (this.watched.get(watched.id) !== watched) return;
-    this.watched.delete(watched.id);
-    this.displace(watched);
-  }
-
-  private place(watched: Watched, topic: number | undefined): void {
-    this.displace(watched);
-    watched.topic = topic;
-    const neighbours = this.byTopic.get(topic) ?? new Set();
-    this.byTopic.set(topic, neighbours.add(watched));
-  }
-
-  private displace(watched: Watched): void {
-    const neighbours = this.byTopic.get(watched.topic);
-    neighbours?.delete(watched);
-    if (neighbours?.size === 0) this.byTopic.delete(watched.topic);
+    if (watched.subscribers.size === 0) this.watched.remove(watched);
   }
 
   private heard(changes: Changes): void {
@@ -168,16 +113,15 @@ export class Watches {
   }
 
   private lookAtTopics(topics: Iterable<number>): void {
-    for (const concerned of [...topics, undefined])
-      for (const watched of this.byTopic.get(concerned) ?? []) void this.lookAt(watched);
+    for (const watched of this.watched.of(topics)) void this.lookAt(watched);
   }
 
   private lookAtAll(): void {
-    for (const watched of this.watched.values()) void this.lookAt(watched);
+    for (const watched of this.watched.all) void this.lookAt(watched);
   }
 
   private lookLater(afterMs = this.settings.everyMs): void {
-    if (this.round !== undefined || this.watched.size === 0) return;
+    if (this.round !== undefined || this.watched.isEmpty) return;
     this.timer ??= apart(() => setTimeout(() => void this.lookAround(), afterMs).unref());
   }
 
@@ -185,7 +129,7 @@ export class Watches {
   private async lookAround(): Promise<void> {
     this.timer = undefined;
     const startedAt = performance.now();
-    this.round = Promise.all([...this.watched.values()].map((watched) => this.lookAt(watched)));
+    this.round = Promise.all(this.watched.all.map((watched) => this.lookAt(watched)));
     await this.round;
     this.round = undefined;
     this.lookLater(Math.max(0, this.settings.everyMs - (performance.now() - startedAt)));
@@ -200,7 +144,7 @@ export class Watches {
       return (watched.looking = apart(() => this.look(watched)).finally(() => (watched.looking = undefined)));
     return (watched.lookingAgain ??= watched.looking.then(() => {
       watched.lookingAgain = undefined;
-      return this.watched.get(watched.id) === watched ? this.lookAt(watched) : undefined;
+      return this.watched.has(watched) ? this.lookAt(watched) : undefined;
     }));
   }
 
@@ -223,11 +167,10 @@ export class Watches {
   }
 
   private learn(watched: Watched, result: CheckResult, lookedAt: number): void {
-    if (this.watched.get(watched.id) !== watched) return;
+    if (!this.watched.has(watched)) return;
     if (!result.live) return this.tell(watched, result);
     watched.liveAt = Math.max(watched.liveAt, lookedAt);
-    const topic = topicOf(result.userId);
-    if (watched.topic !== topic) this.place(watched, topic);
+    this.watched.move(watched, topicOf(result.userId));
   }
 
   private tell(watched: Watched, { reason, endedAt }: SessionEnd): void {
@@ -238,7 +181,7 @@ export class Watches {
   }
 
   private dismiss(watched: Watched, say: (subscriber: Subscriber<SessionEnd>) => void): void {
-    this.remove(watched);
+    this.watched.remove(watched);
     for (const [subscriber, context] of watched.subscribers) context.runInAsyncScope(() => say(subscriber));
   }
 }

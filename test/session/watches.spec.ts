@@ -2,16 +2,11 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Subject } from 'rxjs';
 import { SingleSessionEvents } from '../../src/session/events.js';
-import type { Check, CheckResult, EndReason } from '../../src/session/session.js';
+import type { Check, CheckResult, EndReason, SessionEnd } from '../../src/session/session.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import type { Changes } from '../../src/session/signal.js';
 import { topicOf, TOPICS } from '../../src/session/verdicts.js';
-import {
-  UNVERIFIED_FOR_MS,
-  Watches,
-  type SessionEnd,
-  type WatchedSession,
-} from '../../src/session/watches.js';
+import { UNVERIFIED_FOR_MS, Watches, type WatchedSession } from '../../src/session/watches.js';
 import { gate, type Gate } from '../support/fake-store.js';
 import { times } from '../support/store.js';
 import { timers } from '../support/timers.js';
