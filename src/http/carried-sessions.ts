@@ -1,6 +1,7 @@
 import type { Browser, Replaced } from '../session/admissions.js';
 
-const A_MOMENT_MS = 10_000;
+/** Within this time, two logins of one browser are one. */
+export const A_MOMENT_MS = 10_000;
 
 /**
  * What browsers carried that have just begun to log in. The login takes the cookie session away, and another click of the

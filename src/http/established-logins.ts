@@ -9,6 +9,7 @@ import { sessionIdOf, type SessionRequest } from './request.js';
 import {
   arriveAtLogin,
   beginLogout,
+  currentSessionOf,
   forgetLogin,
   responseTo,
   stateOf,
@@ -122,12 +123,9 @@ export class EstablishedLogins {
 
   /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */
   private async tryToCarryOn(user: unknown, request: SessionRequest): Promise<boolean> {
-    const { login, ...state } = stateOf(request);
-    const current = state.current ?? this.carriedBefore(request);
+    const current = currentSessionOf(request) ?? this.carriedBefore(request);
     if (current === undefined || !this.policy.isUser(user, current.userId)) return false;
-    if (login === undefined && !(await this.sessions.isStillLive(current.id, user))) return false;
-    await this.logins.carryOn(request, current, user);
-    return true;
+    return this.logins.tryToCarryOn(request, current, user);
   }
 
   /** The session of a browser whose other click has just taken the cookie session away that this one came with. */

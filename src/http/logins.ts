@@ -8,6 +8,7 @@ import { StoreUnavailableError } from '../session/session-store.js';
 import type { Sessions } from '../session/sessions.js';
 import { learnCookieName } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
+import { Carriers } from './carriers.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { loginOf, requireClient, requireFreshCookieSession } from './login-request.js';
@@ -36,6 +37,7 @@ const HINT_FOR_SIDS =
 export class Logins {
   private readonly logger = new Logger('SingleSession');
   private readonly hints = new ThrottledLogger();
+  private readonly carriers = new Carriers((id) => this.sessions.giveUp(id));
 
   constructor(
     private readonly sessions: Sessions,
@@ -69,16 +71,29 @@ export class Logins {
       throw new Error(
         'rebind() was called for another user than the session belongs to. Call SingleSessionService.admit(user, request) for a login as somebody else.',
       );
+    await this.join(request, current);
     await this.carryOn(request, current, request.user);
     return current;
   }
 
-  /** The same for a login that Passport has established once more. */
-  async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
-    const giveUp = (): Promise<void> => this.sessions.giveUp(current.id);
+  /** The same for a login that Passport has established once more, unless the session has ended since it was checked. */
+  async tryToCarryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<boolean> {
+    await this.join(request, current);
+    const isAdmitted = stateOf(request).login !== undefined;
+    if (!isAdmitted && !(await this.sessions.isStillLive(current.id, user))) return false;
+    await this.carryOn(request, current, user);
+    return true;
+  }
+
+  private join(request: SessionRequest, { id }: CurrentSession): Promise<void> {
+    return this.carriers.join(id, sessionIdOf(request)!, stateOf(request).arrivedSessionId);
+  }
+
+  private async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
+    const secret = sessionIdOf(request)!;
+    const giveUp = (): Promise<void> => this.carriers.leave(current.id, secret);
     // Otherwise the browser has the cookie already.
-    const isNew = stateOf(request).arrivedSessionId !== sessionIdOf(request);
-    const response = isNew ? responseTo(request) : undefined;
+    const response = stateOf(request).arrivedSessionId === secret ? undefined : responseTo(request);
     await this.carry(request, current, response, giveUp);
     setChecked(request, current, user);
     if (response) unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);

@@ -1,15 +1,16 @@
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { once } from 'node:events';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { EventEmitter, once } from 'node:events';
 import { request } from 'node:http';
 import { Body, Controller, Get, Post, Req, Res, Session, UseGuards } from '@nestjs/common';
 import { DataSource } from 'typeorm';
 import { SingleSessionLogin } from '../../src/index.js';
+import { Sessions } from '../../src/session/sessions.js';
 import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { interceptQueries } from '../support/queries.js';
-import { logIn, type Form, type UserRequest } from '../support/ways-in.js';
+import { ImpatientBrowser, logIn, type Form, type UserRequest } from '../support/ways-in.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 @Controller()
@@ -25,6 +26,19 @@ class PagesController {
     await logIn(request, users.checked(form));
   }
 
+  @Post('slow-handler')
+  async slowHandler(
+    @Req() request: UserRequest,
+    @Body() form: Form,
+    @Res() response: PlatformResponse,
+  ): Promise<void> {
+    await logIn(request, users.checked(form));
+    clicks.emit('signed in');
+    await once(nodeResponseOf(response), 'close');
+    clicks.emit('left');
+    response.send();
+  }
+
   /** Answers when the client has gone. */
   @UseGuards(LocalLoginGuard)
   @SingleSessionLogin()
@@ -35,6 +49,7 @@ class PagesController {
   }
 }
 
+const clicks = new EventEmitter();
 const controllers = [PagesController];
 const users = new Users();
 let databaseUrl: string;
@@ -218,6 +233,69 @@ describe('a login by request.logIn() in a browser that is already logged in', ()
       for (const other of others) expect(await usernameOf(other)).toBe(user.username);
     },
   );
+
+  let givingUp: jest.SpiedFunction<Sessions['giveUp']>;
+  beforeEach(() => {
+    givingUp = jest.spyOn(one.app.get(Sessions), 'giveUp');
+  });
+  afterEach(() => givingUp.mockRestore());
+
+  /** A click in this browser that is signed in, and has no answer yet. Gives how its client leaves; then all is done that follows. */
+  async function slowClick({ cookie }: Browser, username: string): Promise<() => Promise<void>> {
+    const browser = new ImpatientBrowser(one.url, cookie);
+    const signedIn = once(clicks, 'signed in');
+    const answer = browser.login(username, '/slow-handler').catch(() => 'gone');
+    await signedIn;
+    return async () => {
+      const left = once(clicks, 'left');
+      browser.leave();
+      await left;
+      expect(await answer).toBe('gone');
+      await Promise.all(givingUp.mock.results.map(({ value }) => value));
+    };
+  }
+
+  it.each(['first', 'second'])(
+    'twice, when the browser gives up the %s click, keeps the session for the other [lesson 4]',
+    async (which) => {
+      const user = newUser({ users });
+      const browser = await loggedIn(one, user.username);
+      const { id } = (await browser.get('/me')).body.session;
+      const other = browser.copy();
+      const click = async (): Promise<void> =>
+        expect((await other.login(user.username, '/handler')).status).toBe(201);
+      if (which === 'second') await click();
+      const leave = await slowClick(browser, user.username);
+      if (which === 'first') await click();
+      await leave();
+      expect((await other.get('/me')).body.session?.id).toBe(id);
+    },
+  );
+
+  it('twice, and given up both times, ends the session: nobody holds a cookie of it', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(one, user.username);
+    const leave = await slowClick(browser, user.username);
+    await (
+      await slowClick(browser, user.username)
+    )();
+    expect(await liveSessionsOf(one, user)).toHaveLength(1);
+    await leave();
+    expect(await liveSessionsOf(one, user)).toEqual([]);
+  });
+
+  it('once more after the answer, and given up, ends the session: the cookie that it replaced is no good any more', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(one, user.username);
+    await browser.login(user.username, '/handler');
+    await (
+      await slowClick(browser, user.username)
+    )();
+    await eventually(
+      () => liveSessionsOf(one, user),
+      (live) => live.length === 0,
+    );
+  });
 
   it('is a new login when that session has ended in between [P2]', async () => {
     const user = newUser({ users });

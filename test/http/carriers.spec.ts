@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, expect, it, jest } from '@jest/globals';
+import { Carriers } from '../../src/http/carriers.js';
+import { gate, type Gate } from '../support/fake-store.js';
+import { timers } from '../support/timers.js';
+
+let ended: string[];
+let ending: Gate<void> | undefined;
+let carriers: Carriers;
+
+beforeEach(() => {
+  ended = [];
+  ending = undefined;
+  carriers = new Carriers(async (id) => {
+    ended.push(id);
+    await ending?.promise;
+  });
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+it('a session ends with the last of its cookie sessions, whichever is given up first', async () => {
+  await carriers.join('one', 'first click', 'before');
+  await carriers.join('one', 'second click', 'before');
+  await carriers.join('another', 'elsewhere', undefined);
+  await carriers.leave('one', 'second click');
+  expect(ended).toEqual([]);
+  await carriers.leave('one', 'first click');
+  expect(ended).toEqual(['one']);
+});
+
+it('a cookie session that was replaced holds nothing any more', async () => {
+  await carriers.join('one', 'first', 'before');
+  await carriers.join('one', 'second', 'first');
+  await carriers.leave('one', 'second');
+  expect(ended).toEqual(['one']);
+});
+
+it('one that was given up after another, which has waited long, ends it all the same: that may be lost since', async () => {
+  jest.useFakeTimers();
+  await carriers.join('one', 'first', 'before');
+  await jest.advanceTimersByTimeAsync(10_000);
+  await carriers.join('one', 'second', 'before');
+  await carriers.leave('one', 'second');
+  expect(ended).toEqual(['one']);
+});
+
+it('whoever comes while the session is being ended waits until that is done, and is not told before', async () => {
+  ending = gate();
+  await carriers.join('one', 'first', 'before');
+  const leaving = carriers.leave('one', 'first');
+  let hasJoined = false;
+  const joining = carriers.join('one', 'second', 'before').then(() => (hasJoined = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(hasJoined).toBe(false);
+  ending.open();
+  await Promise.all([leaving, joining]);
+  expect(ended).toEqual(['one']);
+});
+
+it('keeps no process alive', async () => {
+  const before = timers();
+  await carriers.join('one', 'first', 'before');
+  expect(timers()).toBe(before);
+});
