@@ -91,7 +91,8 @@ export class Logins {
 
   private async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
     const secret = sessionIdOf(request)!;
-    const giveUp = (): Promise<void> => this.carriers.leave(current.id, secret);
+    // Once: when it is found out again, as when the store answers at last, it may be long since the other clicks came.
+    const giveUp = once(() => this.carriers.leave(current.id, secret));
     // Otherwise the browser has the cookie already.
     const response = stateOf(request).arrivedSessionId === secret ? undefined : responseTo(request);
     await this.carry(request, current, response, giveUp);

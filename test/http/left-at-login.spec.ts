@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import {
   Catch,
   Controller,
@@ -17,6 +17,8 @@ import {
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { finalize, type Observable } from 'rxjs';
 import { SingleSessionLogin } from '../../src/index.js';
+import { A_MOMENT_MS } from '../../src/http/carried-sessions.js';
+import { Sessions } from '../../src/session/sessions.js';
 import {
   LocalGuard,
   LocalLoginGuard,
@@ -186,4 +188,24 @@ it('a login once more that was given up there takes the session with it that the
   );
   await goOn(store.gate);
   expect(await liveSessionsOf(application, user)).toEqual([]);
+});
+
+it('and leaves it to the other click of the same browser, however long the store stood still [lesson 4]', async () => {
+  const user = newUser({ users });
+  const browser = new Browser(application.url);
+  expect((await browser.login(user.username)).status).toBe(200);
+  const { id } = (await browser.get('/me')).body.session;
+  const first = new ImpatientBrowser(application.url, browser.cookie);
+  const givingUp = jest.spyOn(application.app.get(Sessions), 'giveUp');
+  const timers = jest.spyOn(globalThis, 'setTimeout');
+  expect((await browser.login(user.username, '/slow/unmarked')).status).toBe(200);
+  await leave(first, user, '/slow/unmarked', store.gate);
+  const ofTheMoment = timers.mock.calls.filter(([, afterMs]) => afterMs === A_MOMENT_MS);
+  timers.mockRestore();
+  expect(ofTheMoment).not.toHaveLength(0);
+  for (const [timeIsUp] of ofTheMoment) timeIsUp();
+  await goOn(store.gate);
+  await Promise.all(givingUp.mock.results.map(({ value }) => value));
+  givingUp.mockRestore();
+  expect((await browser.get('/me')).body?.session.id).toBe(id);
 });
