@@ -59,6 +59,18 @@ it('whoever comes while the session is being ended waits until that is done, and
   expect(ended).toEqual(['one']);
 });
 
+it('remembers nothing of what is over', async () => {
+  const end = (): Promise<void> => Promise.resolve();
+  const emptied = new Carriers(end);
+  jest.useFakeTimers();
+  await emptied.join('one', 'given up', undefined);
+  await emptied.leave('one', 'given up');
+  await emptied.join('another', 'kept', undefined);
+  expect(emptied).not.toEqual(new Carriers(end));
+  await jest.advanceTimersByTimeAsync(10_000);
+  expect(emptied).toEqual(new Carriers(end));
+});
+
 it('keeps no process alive', async () => {
   const before = timers();
   await carriers.join('one', 'first', 'before');

@@ -1,9 +1,18 @@
 import { once } from 'node:events';
 import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, Logger, Post, Res, UseGuards } from '@nestjs/common';
+import {
+  Controller,
+  Logger,
+  Post,
+  Res,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { DataSource } from 'typeorm';
+import { Logins } from '../../src/http/logins.js';
 import { SingleSessionLogin } from '../../src/index.js';
 import {
   LocalGuard,
@@ -13,7 +22,7 @@ import {
   type TestUser,
 } from '../support/application.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { eventually, liveSessionsOf, newUser } from '../support/sessions.js';
+import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 // Node's answers of HTTP/2 tell less of their client than those of HTTP/1.1.
 
@@ -41,6 +50,17 @@ async function untilGone(reply: FastifyReply): Promise<void> {
   await once(reply.raw, 'close');
 }
 
+class OnceGone implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    await untilGone(context.switchToHttp().getResponse<FastifyReply>());
+    return true;
+  }
+}
+
+@UseGuards(OnceGone)
+@Controller('left')
+class LeftController extends WaitingController {}
+
 let databaseUrl: string;
 let application: TestApplication;
 let client: ClientHttp2Session;
@@ -50,7 +70,7 @@ beforeAll(async () => {
   databaseUrl = await freshDatabase();
   application = await startApplication(databaseUrl, {
     http2: true,
-    controllers: [WaitingController],
+    controllers: [WaitingController, LeftController],
     options: { onLimit: 'reject' },
   });
 });
@@ -127,6 +147,20 @@ describe.each(['/login', '/token'])('a login over HTTP/2 (%s)', (path) => {
     expect(await live()).toHaveLength(1);
     expect(entered).not.toHaveBeenCalled();
     expect(errors.mock.calls).toEqual([]);
+  });
+
+  it('is not even recorded when its client had left before, and so evicts nobody', async () => {
+    const isThere = new Promise<void>((resolve) => (entered = resolve));
+    const admitting = jest.spyOn(application.app.get(Logins), 'admit');
+    const login = post(`/left${path}`);
+    await isThere;
+    login.close(constants.NGHTTP2_CANCEL);
+    await eventually(
+      () => Promise.resolve(admitting.mock.results),
+      (results) => results.length === 1,
+    );
+    await expect(admitting.mock.results[0]!.value).rejects.toMatchObject({ status: 499 });
+    expect(await rowsOf(application, user)).toEqual([]);
   });
 
   it('leaves nothing when its client is gone before it has its answer', async () => {

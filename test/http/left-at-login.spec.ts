@@ -6,6 +6,7 @@ import {
   HttpCode,
   Injectable,
   Post,
+  Req,
   UseGuards,
   type ArgumentsHost,
   type CallHandler,
@@ -16,8 +17,10 @@ import {
 } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { finalize, type Observable } from 'rxjs';
-import { SingleSessionLogin } from '../../src/index.js';
+import { SingleSessionLogin, SingleSessionService } from '../../src/index.js';
 import { A_MOMENT_MS } from '../../src/http/carried-sessions.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { currentSessionOf } from '../../src/http/request-state.js';
 import { Sessions } from '../../src/session/sessions.js';
 import {
   LocalGuard,
@@ -36,13 +39,15 @@ import { Gate, GatedStore, ImpatientBrowser } from '../support/ways-in.js';
 /** Where a login waits before Passport establishes it, as for a store of cookie sessions that stands still, or for a password hash. */
 const gate = new Gate();
 const logins = new EventEmitter();
+let latest: SessionRequest & { body: TestUser };
 
 @Injectable()
 class StandstillGuard implements CanActivate {
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const http = context.switchToHttp();
     nodeResponseOf(http.getResponse<PlatformResponse>()).once('close', () => logins.emit('left'));
-    await gate.pass(http.getRequest<{ body: TestUser }>().body.username);
+    latest = http.getRequest();
+    await gate.pass(latest.body.username);
     return true;
   }
 }
@@ -50,6 +55,8 @@ class StandstillGuard implements CanActivate {
 @Controller('slow')
 @UseGuards(StandstillGuard)
 class SlowController {
+  constructor(private readonly sessions: SingleSessionService) {}
+
   @UseGuards(LocalLoginGuard)
   @SingleSessionLogin()
   @Post('marked')
@@ -63,6 +70,11 @@ class SlowController {
   @HttpCode(200)
   unmarked(): object {
     return {};
+  }
+
+  @Post('rebound')
+  async rebound(@Req() request: SessionRequest): Promise<object> {
+    return this.sessions.rebind(request);
   }
 
   @UseGuards(LocalGuard)
@@ -174,8 +186,18 @@ it.each(['marked', 'unmarked'])(
     );
     await goOn(store.gate);
     expect(await liveSessionsOf(application, user)).toEqual([]);
+    expect(currentSessionOf(latest)).toBeUndefined();
   },
 );
+
+it('a cookie session that kept its id is held by the browser that left: its session stays', async () => {
+  const user = newUser({ users });
+  const browser = new ImpatientBrowser(application.url);
+  expect((await browser.login(user.username)).status).toBe(200);
+  await leave(browser, user, '/slow/rebound', store.gate);
+  await goOn(store.gate);
+  expect((await browser.copy().get('/me')).body.user?.username).toBe(user.username);
+});
 
 it('a login once more that was given up there takes the session with it that the new cookie session was to carry on', async () => {
   const user = newUser({ users });
