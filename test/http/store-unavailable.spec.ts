@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { firstValueFrom } from 'rxjs';
+import { DataSource } from 'typeorm';
 import { SessionStoreUnavailableException, SingleSessionService } from '../../src/index.js';
 import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { interceptQueries } from '../support/queries.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 
@@ -107,6 +109,24 @@ describe('with the database gone', () => {
 describe('with the database gone, the service', () => {
   const id = randomUUID();
   const who = { id: 'u', username: 'u', roles: [] };
+  it('says so also where it has refused a login and cannot tell why [P5]', async () => {
+    const service = application.app.get(SingleSessionService);
+    const restore = interceptQueries(application.app.get(DataSource), async ({ sql, send }) => {
+      if (!sql.includes('INSERT')) throw new Error('gone');
+      return send();
+    });
+    try {
+      const admitting = service.admit(
+        { ...user, sid: randomUUID() },
+        { headers: {} },
+        { credential: 'token' },
+      );
+      await expect(admitting).rejects.toThrow(SessionStoreUnavailableException);
+    } finally {
+      restore();
+    }
+  });
+
   it.each<[string, (service: SingleSessionService) => Promise<unknown>]>([
     ['admit', (service) => service.admit(who, { headers: {} }, { credential: 'token' })],
     ['verify', (service) => service.verify(id)],
