@@ -106,12 +106,11 @@ export class EstablishedLogins {
     { credential }: Route,
     response: SessionResponse | undefined,
   ): void {
-    const { arrivedStamp } = stateOf(request);
     if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
-    if (response === undefined || arrivedStamp === undefined) return;
+    if (response === undefined) return;
     onceClosed(response, () => {
       if (credential === 'token' || stateOf(request).login === undefined)
-        void this.sessions.giveUp(arrivedStamp);
+        void this.logins.leaveArrived(request);
     });
   }
 

@@ -149,13 +149,18 @@ export class Logins {
     return login;
   }
 
-  /** With it goes the session that the browser came with, live or not: nobody holds a credential for it any more. */
+  /** With it goes the session that the browser came with, live or not. */
   async discardCookieSession(request: SessionRequest, error: unknown): Promise<void> {
     await destroyCookieSession(request);
-    const carried = knownStateOf(request)?.arrivedStamp;
-    const given = carried !== undefined && this.sessions.giveUp(carried);
+    const left = this.leaveArrived(request);
     // A store that has just not answered is not waited for again.
-    if (!(error instanceof StoreUnavailableError)) await given;
+    if (!(error instanceof StoreUnavailableError)) await left;
+  }
+
+  /** Nobody holds a credential any more for the session that the request came with, but for another click that carries it. */
+  async leaveArrived(request: SessionRequest): Promise<void> {
+    const { arrivedSessionId: secret, arrivedStamp: id } = knownStateOf(request) ?? {};
+    if (secret !== undefined && id !== undefined) await this.carriers.leave(id, secret);
   }
 
   private async exceptionOf(

@@ -86,6 +86,16 @@ class SlowController {
   }
 }
 
+@Controller('quick')
+class QuickController {
+  @UseGuards(LocalLoginGuard)
+  @Post('unmarked')
+  @HttpCode(200)
+  unmarked(): object {
+    return {};
+  }
+}
+
 /** Says when a login is over, whatever it has come to. */
 @Catch()
 class Over implements NestInterceptor, ExceptionFilter {
@@ -109,7 +119,7 @@ beforeAll(async () => {
   application = await startApplication(databaseUrl, {
     users,
     session: { store },
-    controllers: [SlowController],
+    controllers: [SlowController, QuickController],
     providers: [
       { provide: APP_INTERCEPTOR, useClass: Over },
       { provide: APP_FILTER, useClass: Over },
@@ -128,10 +138,12 @@ async function leave(
   { username }: TestUser,
   path: string,
   at = gate,
+  meanwhile?: () => Promise<void>,
 ): Promise<void> {
   const arrived = at.shut(username);
   const answer = browser.login(username, path).catch(() => 'gone');
   await arrived;
+  await meanwhile?.();
   const left = once(logins, 'left');
   browser.leave();
   await left;
@@ -172,6 +184,30 @@ it.each(['marked', 'unmarked'])(
       (live) => live.length === 0,
     );
     expect((await browser.copy().get('/me')).body).toEqual({ user: null, session: null });
+  },
+);
+
+it.each(['marked', 'unmarked'])(
+  'and leaves it to another click by request.logIn() that has carried it on meanwhile [lesson 4] (%s)',
+  async (name) => {
+    const user = newUser({ users });
+    const browser = new Browser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    const { id } = (await browser.get('/me')).body.session;
+    await leave(
+      new ImpatientBrowser(application.url, browser.cookie),
+      user,
+      `/slow/${name}`,
+      gate,
+      async () => {
+        expect((await browser.login(user.username, '/quick/unmarked')).status).toBe(200);
+      },
+    );
+    const givingUp = jest.spyOn(application.app.get(Sessions), 'giveUp');
+    await goOn();
+    await Promise.all(givingUp.mock.results.map(({ value }) => value));
+    givingUp.mockRestore();
+    expect((await browser.get('/me')).body?.session?.id).toBe(id);
   },
 );
 
