@@ -179,6 +179,26 @@ describe('a login that began under an exemption', () => {
     expect(await one.bench.sessions().states([before, during])).toEqual(['live', 'superseded']);
   });
 
+  it('and is refused like the other ends nothing of an exemption that has been made anew', async () => {
+    const worker = someone('worker');
+    const rejecting = (store = one.bench.store): Promise<string> =>
+      one.bench.sessions({ onLimit: 'reject' }, store).login(worker);
+    const before = await rejecting();
+    await exempt(worker);
+    const during = await rejecting();
+    const { slow, anew } = await transaction(async (runner) => {
+      await runner.query(KNOWN, [worker]);
+      const slow = rejecting().catch((error: unknown) => error);
+      await waiting(one.bench, 1);
+      await one.store.removeExemption({ kind: 'username', value: worker }, SIGNATURE);
+      await expect(rejecting(storeOver(runner))).rejects.toThrow(NoRoomError);
+      await exempt(worker);
+      return { slow, anew: await rejecting(storeOver(runner)) };
+    });
+    expect(await slow).toBeInstanceOf(NoRoomError);
+    expect(await one.bench.sessions().states([before, during, anew])).toEqual(['live', 'superseded', 'live']);
+  });
+
   it('and waits while the others are logged out ends nothing: neither the session that was kept nor one of its like', async () => {
     const worker = someone('worker');
     const sessions = one.bench.sessions();
