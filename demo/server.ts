@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { AppModule } from './app.module.js';
 import { createCookieSessions } from './cookie-sessions.js';
 import type { Environment } from './environment.js';
-import { drain, openStreams, type Shutdown } from './shutdown.js';
+import { drain, openAnswers, type Shutdown } from './shutdown.js';
 
 /** Starts the application and returns the port on which it listens. */
 export async function serve(
@@ -20,9 +20,9 @@ export async function serve(
   });
   shutdown.add(() => app.close());
   const server = app.getHttpServer() as Server;
-  const streams = openStreams(server);
+  const answers = openAnswers(server);
   await app.listen(environment.port);
-  shutdown.add(() => drain(server, streams));
+  shutdown.add(() => drain(server, answers));
   return (server.address() as AddressInfo).port;
 }
 

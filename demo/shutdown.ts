@@ -24,24 +24,27 @@ export class Shutdown {
   }
 }
 
-/** The answers under way that have no end of their own: streams of server-sent events. */
-export function openStreams(server: Server): ReadonlySet<ServerResponse> {
-  const streams = new Set<ServerResponse>();
-  server.on('request', ({ headers }, response) => {
-    if (!headers.accept?.includes('text/event-stream')) return;
-    streams.add(response);
-    response.once('close', () => streams.delete(response));
+/** The answers under way. */
+export function openAnswers(server: Server): ReadonlySet<ServerResponse> {
+  const answers = new Set<ServerResponse>();
+  server.on('request', (_request, response) => {
+    answers.add(response);
+    response.once('close', () => answers.delete(response));
   });
-  return streams;
+  return answers;
 }
 
+/** A stream of server-sent events has no end of its own. A client need not say that it takes one; of one that does, it may not have begun yet. */
+const isStream = ({ req, headersSent, writableEnded }: ServerResponse): boolean =>
+  req.headers.accept?.includes('text/event-stream') === true || (headersSent && !writableEnded);
+
 /** Takes no new requests and waits for those under way, but not for ever. A browser whose stream is closed opens it again elsewhere. */
-export async function drain(server: Server, streams: ReadonlySet<ServerResponse>): Promise<void> {
+export async function drain(server: Server, answers: ReadonlySet<ServerResponse>): Promise<void> {
   // Without these two a client that keeps its connection busy keeps the process alive.
   server.keepAliveTimeout = 1;
   server.prependListener('request', (_request, response) => response.setHeader('Connection', 'close'));
   const deadline = setTimeout(() => server.closeAllConnections(), PATIENCE_MS);
-  for (const stream of streams) stream.destroy();
+  for (const answer of answers) if (isStream(answer)) answer.destroy();
   await new Promise((resolve) => server.close(resolve));
   clearTimeout(deadline);
 }
