@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import {
   identifyByConvention,
   rolesIn,
@@ -158,8 +159,15 @@ export function toLimit(limit: unknown): number {
   if (limit === Infinity || (Number.isInteger(limit) && Number(limit) >= 1 && Number(limit) <= LARGEST_LIMIT))
     return Number(limit);
   throw new TypeError(
-    `maxSessions must be a whole number from 1 to ${LARGEST_LIMIT}, or Infinity for no limit; it was ${typeof limit === 'string' ? JSON.stringify(limit) : String(limit)}.`,
+    `maxSessions must be a whole number from 1 to ${LARGEST_LIMIT}, or Infinity for no limit; it was ${describe(limit)}.`,
   );
+}
+
+// An array of a number reads like the number, and an object may have no toString().
+function describe(limit: unknown): string {
+  if (typeof limit === 'string') return JSON.stringify(limit);
+  if (Array.isArray(limit)) return 'an array';
+  return typeof limit === 'object' && limit !== null ? 'an object' : inspect(limit);
 }
 
 export const DEFAULT_POLICY: PolicySettings = {

@@ -195,6 +195,23 @@ describe('an application that cannot hold the limit does not start, and is told 
   });
 
   it.each([
+    ['an array', [1], /it was an array\.$/],
+    ['a bigint', 1n, /it was 1n\.$/],
+    ['an object', {}, /it was an object\.$/],
+    // As querystring.parse() and JSON readers that take care make it: it has no toString().
+    [
+      'an object without a prototype',
+      Object.create(null),
+      /a whole number from 1 to 1000, .*; it was an object\.$/,
+    ],
+  ])(
+    'when maxSessions is %s, with a message that says what to write and what it was [P8]',
+    (_, maxSessions, message) => {
+      expect(() => SingleSessionModule.forRoot({ maxSessions: maxSessions as never })).toThrow(message);
+    },
+  );
+
+  it.each([
     5,
     true,
     null,
