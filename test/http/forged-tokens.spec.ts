@@ -104,7 +104,9 @@ describe('a token whose sid is', () => {
     const token = new TokenClient(application.url);
     await token.login(user.username);
     const { body } = await token.get();
-    expect((await bringing(user, body.session.id.toUpperCase())).status).toBe(200);
+    const answer = await bringing(user, body.session.id.toUpperCase());
+    expect(answer.status).toBe(200);
+    expect(answer.body.session).toEqual(body.session);
   });
 });
 
