@@ -90,7 +90,7 @@ export class Administration {
     actor: Actor,
   ): Promise<Pick<LogoutResult, 'ended' | 'skipped'> | undefined> {
     if (!isSessionId(sessionId)) return undefined;
-    const { found, count } = await this.endUsers({ sessionId }, {}, actor);
+    const { found, count } = await this.endUsers({ sessionId: sessionId.toLowerCase() }, {}, actor);
     const [user] = found;
     if (user === undefined) return undefined;
     if (count > 0) return { ended: count, skipped: [] };

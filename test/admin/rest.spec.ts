@@ -331,6 +331,13 @@ describe('answers', () => {
       expect([unknown, (await admin.delete(`${ADMIN}/${unknown}`)).status]).toEqual([unknown, 404]);
   });
 
+  it('DELETE /:id records the id as the list shows it, also of one that was given in capitals', async () => {
+    const { sessionId } = await someoneNew(application);
+    expect((await admin.delete(`${ADMIN}/${sessionId.toUpperCase()}`)).body.ended).toBe(1);
+    const [action] = (await admin.get(`${ADMIN}/actions?limit=1`)).body.items;
+    expect(action.target).toEqual({ sessionId });
+  });
+
   it('DELETE /:id ends this one session, and no other of its user', async () => {
     const worker = newUser(application, { roles: ['service'] });
     const clients = await Promise.all([
