@@ -7,12 +7,12 @@ const DAY = 86_400_000;
 const LONGEST = 100 * 365 * DAY;
 
 // A string would become a test for a substring of it. A list is copied first, since `every()` passes over its holes.
-export function readStrings(value: unknown, key: string): readonly string[] {
+export function readStrings(value: unknown, key: string, example: string): readonly string[] {
   if (
     !Array.isArray(value) ||
     ![...(value as unknown[])].every((item) => typeof item === 'string' && item !== '')
   )
-    throw wrong(key, "an array of strings: ['batch-worker'], none of them empty", value);
+    throw wrong(key, `an array of strings: ['${example}'], none of them empty`, value);
   return Object.freeze([...(value as string[])]);
 }
 

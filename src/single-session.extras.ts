@@ -165,8 +165,8 @@ function readAdmin(value: unknown): ResolvedAdmin {
   refuseUnknownKeys(value, known, 'admin.');
   const { roles = [], superRoles = [], logout, logoutAdmins, page = true } = value;
   const permissions = {
-    roles: readStrings(roles, 'admin.roles'),
-    superRoles: readStrings(superRoles, 'admin.superRoles'),
+    roles: readStrings(roles, 'admin.roles', 'admin'),
+    superRoles: readStrings(superRoles, 'admin.superRoles', 'superadmin'),
     ...(logout !== undefined && { logout: readFunction(logout, 'admin.logout') as PermissionFunction }),
     ...(logoutAdmins !== undefined && {
       logoutAdmins: readFunction(logoutAdmins, 'admin.logoutAdmins') as PermissionFunction,

@@ -137,8 +137,8 @@ function readExemptions(value: unknown, key: string): Exemptions {
   refuseUnknownKeys(value, ['usernames', 'roles', 'when'], 'exempt.');
   const { usernames = [], roles = [], when } = value;
   return Object.freeze({
-    usernames: readStrings(usernames, 'exempt.usernames'),
-    roles: readStrings(roles, 'exempt.roles'),
+    usernames: readStrings(usernames, 'exempt.usernames', 'batch-worker'),
+    roles: readStrings(roles, 'exempt.roles', 'service'),
     ...(when !== undefined && { when: readFunction(when, 'exempt.when') as OfUser<boolean> }),
   });
 }

@@ -202,7 +202,7 @@ describe('the start stops and says what to write for admin with', () => {
       /unknown option "admin\.superroles"/,
     ],
     ['a prototype', JSON.parse('{"__proto__":{"roles":["user"]}}'), /unknown option "admin\.__proto__"/],
-    ['roles: a string', { roles: 'admin' }, /admin\.roles must be an array of strings/],
+    ['roles: a string', { roles: 'admin' }, /admin\.roles must be an array of strings: \['admin'\]/],
     ['roles: an empty string', { roles: [''] }, /admin\.roles must be an array of strings.*it was \[ '' \]/],
     [
       'roles: a function in the list',
@@ -210,7 +210,11 @@ describe('the start stops and says what to write for admin with', () => {
       /admin\.roles must be an array of strings.*it was \[ \[Function/,
     ],
     ['roles: null', { roles: null }, /admin\.roles must be an array of strings/],
-    ['superRoles: a string', { roles: ['admin'], superRoles: 'root' }, /admin\.superRoles must be an array/],
+    [
+      'superRoles: a string',
+      { roles: ['admin'], superRoles: 'root' },
+      /admin\.superRoles must be an array of strings: \['superadmin'\]/,
+    ],
     ['superRoles: a number in the list', { superRoles: [1] }, /admin\.superRoles must be an array/],
     ['logout: true', { logout: true }, /admin\.logout must be a function/],
     ['logoutAdmins: a string', { logoutAdmins: 'root' }, /admin\.logoutAdmins must be a function/],

@@ -144,7 +144,9 @@ const WRONG: [string, unknown, RegExp][] = [
     ].map((value): [string, unknown, RegExp] => [
       `exempt.${key}: ${Object.prototype.toString.call(value)} ${JSON.stringify(value)}`,
       { exempt: { [key]: value } },
-      new RegExp(`exempt\\.${key} must be an array of strings`),
+      new RegExp(
+        `exempt\\.${key} must be an array of strings: \\['${key === 'roles' ? 'service' : 'batch-worker'}'\\]`,
+      ),
     ]),
   ),
   ...[true, 'x', null, {}, []].map((value): [string, unknown, RegExp] => [
