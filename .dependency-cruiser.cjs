@@ -24,7 +24,7 @@ const rooms = {
     // Its controllers are HTTP like any: they read a request and answer what went wrong with the words of http/.
     from: [
       'src/session/',
-      'src/http/([^/]*guard|execution-context|request|request-state|response|stream-end|origin|to-exception)[.]ts$',
+      'src/http/([^/]*guard|execution-context|never-cached|request|request-state|response|stream-end|origin|to-exception)[.]ts$',
     ],
     npm: ['@nestjs/common', '@nestjs/core', 'class-transformer', 'class-validator', 'rxjs', NODE_BUILTIN],
   },

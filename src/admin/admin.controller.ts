@@ -21,6 +21,7 @@ import {
 } from '@nestjs/common';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import { MayBeAbsent } from '../http/execution-context.js';
+import { NeverCached } from '../http/never-cached.js';
 import type { SessionRequest } from '../http/request.js';
 import { currentSessionOf } from '../http/request-state.js';
 import { Administration, type LogoutEveryoneResult, type LogoutResult } from '../session/administration.js';
@@ -40,7 +41,6 @@ import {
   PolicyQuery,
   SessionsQuery,
 } from './dto.js';
-import { NeverCached } from './never-cached.js';
 import { OrderInBodyGuard } from './order-in-body.guard.js';
 import { actorOf, PermissionGuard } from './permission.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';

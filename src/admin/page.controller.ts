@@ -10,12 +10,12 @@ import {
   VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
+import { NeverCached } from '../http/never-cached.js';
 import { setHeader, type SessionResponse } from '../http/response.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
-import { NeverCached } from './never-cached.js';
 import { page } from './page/page.js';
 import { script } from './page/page-script.js';
 import { style } from './page/page-style.js';

@@ -17,6 +17,7 @@ import {
   type Type,
 } from '@nestjs/common';
 import { map, takeUntil, timer, type Observable } from 'rxjs';
+import { NeverCached } from '../http/never-cached.js';
 import type { SessionRequest } from '../http/request.js';
 import { SingleSessionGuard } from '../http/single-session.guard.js';
 import { END_EVENT } from '../http/stream-end.js';
@@ -29,7 +30,6 @@ import type { ControllerSettings } from './admin.controller.js';
 import { AnswersInterceptor } from './answers.interceptor.js';
 import { applicationGuards } from './application-guards.js';
 import { AsItIs } from './as-it-is.js';
-import { NeverCached } from './never-cached.js';
 import { OwnSessionGuard, ownSessionOf } from './own-session.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 

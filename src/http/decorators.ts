@@ -10,6 +10,7 @@ import type { CurrentSession as Current } from '../session/session.js';
 import { SingleSessionLoginInterceptor } from './login.interceptor.js';
 import { SingleSessionLogoutInterceptor } from './logout.interceptor.js';
 import { requestOf } from './execution-context.js';
+import { NeverCached } from './never-cached.js';
 import { currentSessionOf } from './request-state.js';
 import { ROUTE, type Credential, type Route } from './route.js';
 
@@ -25,6 +26,7 @@ export const SingleSessionLogin = (options: { credential?: Credential } = {}): M
   onMethod(
     'SingleSessionLogin',
     SetMetadata(ROUTE, { kind: 'login', ...options } satisfies Route),
+    NeverCached(),
     UseInterceptors(SingleSessionLoginInterceptor),
   );
 
@@ -33,6 +35,7 @@ export const SingleSessionLogout = (): MethodDecorator =>
   onMethod(
     'SingleSessionLogout',
     SetMetadata(ROUTE, { kind: 'logout' } satisfies Route),
+    NeverCached(),
     UseInterceptors(SingleSessionLogoutInterceptor),
   );
 
