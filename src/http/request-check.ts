@@ -89,7 +89,9 @@ export class RequestCheck {
    */
   async checkAgain(request: SessionRequest): Promise<true> {
     const state = stateOf(request);
-    if (state.current === undefined || !isChecked(request, state)) return this.check(request, undefined);
+    // A login by a message may have left its request without a user.
+    const isAsKnown = isAnonymous(request) || isChecked(request, state);
+    if (state.current === undefined || !isAsKnown) return this.check(request, undefined);
     const limit = await this.policy.limitAtCheck(request.user || undefined);
     const check = { id: state.current.id, limit };
     try {

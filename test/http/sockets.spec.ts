@@ -136,6 +136,32 @@ class ForgetfulGateway {
   }
 }
 
+/** Admits who signs in by a message, and says nothing else to our module. */
+@GuardedMessages()
+@WebSocketGateway({ path: SOCKET_PATH })
+class SigningInGateway {
+  constructor(
+    private readonly sessions: SingleSessionService,
+    private readonly jwt: JwtService,
+  ) {}
+
+  @SkipSingleSession()
+  @SubscribeMessage('sign in')
+  async signIn({ request }: Socket): Promise<object> {
+    const { sub: id, username } = this.jwt.verify<{ sub: string; username: string }>(
+      request.headers.authorization!.slice('Bearer '.length),
+    );
+    const session = await this.sessions.admit({ id, username }, request, { credential: 'token' });
+    return { event: 'answer', data: session };
+  }
+
+  @SubscribeMessage('who')
+  who(@CurrentSession() current?: CurrentSession): object {
+    handled++;
+    return { event: 'answer', data: current ?? null };
+  }
+}
+
 /** Authenticates each socket by the token of its own handshake, as socket.io does it, or leaves it to the cookie session. */
 @Injectable()
 abstract class HandshakeGateway {
@@ -415,6 +441,19 @@ describe('a gateway that does not say who connects', () => {
     expect(await socket.closed).toEqual({ told: { reason: 'admin', endedAt: ISO } });
     expect(handled).toBe(1);
   });
+});
+
+it('a login by a message on a socket of socket.io is checked with each message after it, and closes the socket [P2]', async () => {
+  const place = await start('socket.io', databaseUrl, { gateways: [SigningInGateway] });
+  const client = await someoneNew(place, ['user'], 'token');
+  const socket = await connect('socket.io', place, client);
+  expect(await socket.ask('who')).toBeNull();
+  const session = await socket.ask('sign in');
+  expect(await socket.ask('who')).toEqual(session);
+  await Client.signIn(place, client.user, 'token');
+  void socket.ask('who').catch(() => undefined);
+  expect(await socket.closed).toEqual({ told: { reason: 'superseded', endedAt: ISO } });
+  expect(handled).toBe(2);
 });
 
 describe('sockets of several namespaces on one connection of socket.io', () => {
