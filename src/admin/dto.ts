@@ -42,9 +42,10 @@ const Note = (): PropertyDecorator => applyDecorators(Optional(), Text(LONGEST_N
 /** Which page of a list. */
 export class PageQuery {
   @Type(() => Number)
-  @IsInt()
-  @Min(1)
   @Max(200)
+  @Min(1)
+  // The last is asked first: what is no number at all is said to be none.
+  @IsInt()
   limit = 50;
 
   @Optional()

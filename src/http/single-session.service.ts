@@ -172,7 +172,7 @@ export class SingleSessionService {
 
   /**
    * Sessions, newest first, in pages. Default: 50 live ones.
-   * @throws BadRequestException for a limit or state that there is not, and for a cursor that no page gave
+   * @throws BadRequestException for a limit, state or key that there is not, and for a cursor that no page gave
    */
   async list(query: Partial<ListQuery> = {}): Promise<Page<ListedSession>> {
     return orException(this.administration.list(toListQuery(query)));

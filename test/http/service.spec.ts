@@ -263,6 +263,8 @@ describe('list by the application', () => {
     [{ state: 'live' }, /state/],
     [{ state: null }, /state/],
     [{ state: 'constructor' }, /state/],
+    [{ userid: 'alice' }, /property userid should not exist/],
+    [{ constructor: 'alice' }, /property constructor should not exist/],
   ])('refuses %p as bad input, not as a failure of the server', async (query, message) => {
     const error: unknown = await service.list(query as object).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(BadRequestException);
