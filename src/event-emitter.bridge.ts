@@ -1,11 +1,10 @@
 import { Inject, Injectable, Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
+import { hasMethods } from './http/has-methods.js';
 import { SingleSessionEvents } from './session/events.js';
 
 interface Emitter {
   emit(event: string, payload: unknown): unknown;
-  /** What tells it from Node's own. */
-  emitAsync(event: string, payload: unknown): Promise<unknown>;
 }
 
 /**
@@ -37,12 +36,11 @@ export class EventEmitterBridge implements OnApplicationBootstrap {
     const found = this.discovery
       .getProviders()
       // Nest takes the name of the class, and eventemitter2 calls its class by either.
-      .find(({ name, instance }) => /^EventEmitter2?$/.test(String(name)) && isEmitter(instance));
+      // Only EventEmitter2 has emitAsync(): Node's own EventEmitter may go by the same name.
+      .find(
+        ({ name, instance }) =>
+          /^EventEmitter2?$/.test(String(name)) && hasMethods(instance, 'emit', 'emitAsync'),
+      );
     return found?.instance as Emitter | undefined;
   }
-}
-
-function isEmitter(instance: unknown): boolean {
-  const { emit, emitAsync } = (instance ?? {}) as Partial<Emitter>;
-  return typeof emit === 'function' && typeof emitAsync === 'function';
 }
