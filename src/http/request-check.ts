@@ -2,7 +2,7 @@ import { NEVER, type Observable } from 'rxjs';
 import type { Admissions } from '../session/admissions.js';
 import { ThrottledLogger } from '../session/throttled-logger.js';
 import type { Policy } from '../session/policy.js';
-import type { CheckResult, CurrentSession, SessionEnd } from '../session/session.js';
+import type { CurrentSession, SessionEnd } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
 import type { Watches } from '../session/watches.js';
 import { mayHaveSent } from './browser.js';
@@ -148,21 +148,21 @@ export class RequestCheck {
     user: unknown,
     request: SessionRequest,
   ): Promise<never> {
-    const dead: Pick<Dead, 'reason' | 'endedAt'> = { reason: 'unknown', endedAt: null };
+    const end: SessionEnd = { reason: 'unknown', endedAt: null };
     if (credential === 'token') {
       this.hints.warn('foreign token', REMEDY_FOR_FOREIGN_TOKENS);
-      return refuseEnded(dead, credential, request);
+      return refuseEnded(end, credential, request);
     }
     if (tells(request, user, this.policy.userIdOf(user))) {
       await this.sessions.giveUp(id);
-      return refuseEnded(dead, credential, request);
+      return refuseEnded(end, credential, request);
     }
     this.hints.warn(
       'foreign',
       `A request was refused because request.user is another user than the one of its cookie session, ${JSON.stringify(userId)}. Put @SkipSingleSession() on routes that ` +
         'authenticate otherwise, such as by API key; and where an administrator acts for a user, leave request.user the administrator.',
     );
-    throw new SessionEndedException(dead.reason, dead.endedAt);
+    throw new SessionEndedException(end.reason, end.endedAt);
   }
 
   private async adopt(user: unknown, request: SessionRequest): Promise<CurrentSession> {
@@ -195,8 +195,6 @@ export class RequestCheck {
   }
 }
 
-type Dead = Extract<CheckResult, { live: false }>;
-
 /** Whether what Passport keeps in the cookie session tells this user: most keep the id, the name or the address, or an object with the id. */
 function tells({ session }: SessionRequest, user: unknown, userId: string): boolean {
   const kept = session?.passport?.user;
@@ -207,7 +205,7 @@ function tells({ session }: SessionRequest, user: unknown, userId: string): bool
 }
 
 async function refuseEnded(
-  { reason, endedAt }: Pick<Dead, 'reason' | 'endedAt'>,
+  { reason, endedAt }: SessionEnd,
   credential: Claim['credential'],
   request: SessionRequest,
 ): Promise<never> {

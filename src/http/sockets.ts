@@ -1,4 +1,4 @@
-import type { EndReason } from '../session/session.js';
+import type { SessionEnd } from '../session/session.js';
 
 /** The part of a socket.io socket that we touch. */
 interface SocketIoSocket {
@@ -19,7 +19,7 @@ interface WsSocket {
 }
 
 /** What a client is told before its socket is closed. */
-export type Farewell = { reason: EndReason; endedAt: Date | null } | 'unavailable';
+export type Farewell = SessionEnd | 'unavailable';
 
 /** A socket of a client, of whatever library. */
 export interface Socket {
