@@ -1,7 +1,5 @@
 import type { Browser, Replaced } from '../session/admissions.js';
-
-/** Within this time, two logins of one browser are one. */
-export const A_MOMENT_MS = 10_000;
+import { A_MOMENT_MS } from '../session/session.js';
 
 /**
  * What browsers carried that have just begun to log in. The login takes the cookie session away, and another click of the

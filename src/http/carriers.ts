@@ -1,4 +1,4 @@
-import { A_MOMENT_MS } from './carried-sessions.js';
+import { A_MOMENT_MS } from '../session/session.js';
 
 /**
  * The cookie sessions that have begun a moment ago to carry one session on, as those of two clicks on "Log in" do. A

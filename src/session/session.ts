@@ -119,9 +119,15 @@ export const UNKNOWN_SESSION: CheckResult = Object.freeze({
   administrator: false,
 });
 
-/** Another login of the same browser is to carry this session, too, if it was admitted a moment ago: as after a double click. */
+/**
+ * Within this time, in milliseconds, two logins of one browser are one, as after a double click. Longer, and a copy of its
+ * cookie elsewhere would hold a second place.
+ */
+export const A_MOMENT_MS = 10_000;
+
+/** Another login of the same browser is to carry this session, too, if it was admitted within {@link A_MOMENT_MS}. */
 export interface ShareOrder {
-  /** The session is one of these, if it is any. */
+  /** The ids that the session may have: one for each secret that the other login may have come with. */
   ids: readonly string[];
   loginId: string;
   userId: string;

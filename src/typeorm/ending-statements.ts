@@ -1,9 +1,6 @@
-import type { EndTarget } from '../session/session.js';
+import { A_MOMENT_MS, type EndTarget } from '../session/session.js';
 import { endedOf } from './ended-row.js';
 import { exemptNow, inTime, liveness, ms, type StatementSettings } from './liveness.js';
-
-/** Within this time, two logins of one browser are one. Longer, and a copy of its cookie elsewhere would hold a second place. */
-const SAME_MOMENT_MS = 10_000;
 
 /** What an end makes of the slots row `old`, all as SQL. */
 interface Ending {
@@ -61,7 +58,7 @@ export function endingStatements(settings: StatementSettings) {
     WHERE ${condition} AND ${live('u', limit)} LIMIT 1 FOR NO KEY UPDATE OF u, s`;
 
   /** $1 sessions, $2 user, $3 limit, $4 login. */
-  const share = `WITH old AS (${ofSession('s.id', `s.id = ANY($1::uuid[]) AND s.user_id = $2 AND s.created_at > now() - ${ms(SAME_MOMENT_MS)}`, '$3::int')})
+  const share = `WITH old AS (${ofSession('s.id', `s.id = ANY($1::uuid[]) AND s.user_id = $2 AND s.created_at > now() - ${ms(A_MOMENT_MS)}`, '$3::int')})
   UPDATE ${sessions} s SET logins = s.logins || $4::uuid FROM old WHERE s.id = old.id RETURNING s.id`;
 
   /** As the others that begin with a session, and $6 login. */

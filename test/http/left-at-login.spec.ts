@@ -18,9 +18,9 @@ import {
 import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
 import { finalize, type Observable } from 'rxjs';
 import { SingleSessionLogin, SingleSessionService } from '../../src/index.js';
-import { A_MOMENT_MS } from '../../src/http/carried-sessions.js';
 import type { SessionRequest } from '../../src/http/request.js';
 import { currentSessionOf } from '../../src/http/request-state.js';
+import { A_MOMENT_MS } from '../../src/session/session.js';
 import { Sessions } from '../../src/session/sessions.js';
 import {
   LocalGuard,
