@@ -36,7 +36,7 @@ export { SingleSessionModule } from './single-session.module.js';
 export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';
 export type { AdminOptions, SelfServiceOptions, SingleSessionModuleExtras } from './single-session.extras.js';
 export type { SingleSessionOptions } from './single-session.options.js';
-export { singleSessionEntities } from './typeorm/check-schema.js';
+export { singleSessionEntities } from './typeorm/entities.js';
 export { UserSession } from './typeorm/user-session.entity.js';
 export { UserSessionAction } from './typeorm/user-session-action.entity.js';
 export { UserSessionCutoff } from './typeorm/user-session-cutoff.entity.js';

@@ -37,7 +37,7 @@ import {
 } from './single-session.extras.js';
 import { resolveOptions } from './single-session.options.js';
 import { providersOf } from './single-session.providers.js';
-import { singleSessionEntities } from './typeorm/check-schema.js';
+import { singleSessionEntities } from './typeorm/entities.js';
 
 /**
  * Limits how many sessions a user may have at once. A login that is admitted evicts the user's older sessions; the

@@ -1,23 +1,9 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
+import { ENTITIES, singleSessionEntities } from './entities.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { tableNames, type TableName, type TableNames } from './table-names.js';
 import { toDate } from './to-date.js';
-import { UserSession } from './user-session.entity.js';
-import { UserSessionAction } from './user-session-action.entity.js';
-import { UserSessionCutoff } from './user-session-cutoff.entity.js';
-import { UserSessionExemption } from './user-session-exemption.entity.js';
-import { UserSessionSlots } from './user-session-slots.entity.js';
-
-const ENTITIES = {
-  sessions: UserSession,
-  slots: UserSessionSlots,
-  cutoffs: UserSessionCutoff,
-  exemptions: UserSessionExemption,
-  actions: UserSessionAction,
-} satisfies Record<keyof TableNames, Function>;
-
-export const singleSessionEntities = Object.values(ENTITIES);
 
 const UNDEFINED_TABLE = '42P01';
 const UNDEFINED_COLUMN = '42703';

@@ -11,7 +11,7 @@ import {
   type ResolvedOptions,
   type SingleSessionOptions,
 } from '../../src/single-session.options.js';
-import { singleSessionEntities } from '../../src/typeorm/check-schema.js';
+import { singleSessionEntities } from '../../src/typeorm/entities.js';
 import { interval } from '../../src/typeorm/liveness.js';
 import { TypeOrmSessionStore, type StoreSettings } from '../../src/typeorm/typeorm-session-store.js';
 import type { CheckResult, EndedSession, EndTarget } from '../../src/session/session.js';
