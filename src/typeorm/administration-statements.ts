@@ -1,5 +1,5 @@
 import { recordAction } from './action-statements.js';
-import { endedOf } from './ended-row.js';
+import { endDue, endedOf } from './ended-row.js';
 import { inTime, ipv4IfMapped, isAdministrator, liveness, type StatementSettings } from './liveness.js';
 
 /** What administrators order. Locks are taken in the same order as everywhere: slots rows by user, then sessions by id. */
@@ -41,10 +41,7 @@ export function administrationStatements(settings: StatementSettings) {
       floor = CASE WHEN $3 IS NULL THEN judged.generation ELSE judged.floor END
     FROM judged WHERE u.user_id = judged.user_id AND NOT judged.protected),
   due AS (${due} ORDER BY s.id FOR NO KEY UPDATE OF s),
-  ended AS (
-    UPDATE ${sessions} s SET ended_at = now(), end_reason = 'admin', ended_by = $6
-    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-    RETURNING ${endedOf('s')}),
+  ended AS (${endDue(sessions, "'admin'", '$6')}),
   late AS (
     SELECT slot.id, judged.user_id FROM judged, unnest(judged.active) AS slot (id)
     WHERE $3 IS NULL AND NOT judged.protected AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)),

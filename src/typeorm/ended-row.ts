@@ -18,6 +18,15 @@ export const endedOf = (alias: string): string =>
     .map((column) => `${alias}.${column}`)
     .join(', ');
 
+/**
+ * Writes on the sessions of a CTE `due`, which holds their locks, that they have ended now, and tells of them. `reason` and
+ * `by` are SQL.
+ */
+export const endDue = (sessions: string, reason: string, by: string): string =>
+  `UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = ${by}
+    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+    RETURNING ${endedOf('s')}`;
+
 export const toEndedSession = (row: EndedRow): EndedSession => ({
   id: row.id,
   userId: row.user_id,

@@ -1,5 +1,5 @@
 import { A_MOMENT_MS, type EndTarget } from '../session/session.js';
-import { endedOf } from './ended-row.js';
+import { endDue } from './ended-row.js';
 import { exemptNow, inTime, liveness, ms, type StatementSettings } from './liveness.js';
 
 /** What an end makes of the slots row `old`, all as SQL. */
@@ -27,10 +27,7 @@ export function endingStatements(settings: StatementSettings) {
     SELECT s.id FROM ${sessions} s JOIN old ON s.user_id = old.user_id
     WHERE ${live('old')} AND (${due})
     ORDER BY s.id FOR NO KEY UPDATE OF s),
-  ended AS (
-    UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = $3
-    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-    RETURNING ${endedOf('s')})
+  ended AS (${endDue(sessions, reason, '$3')})
   SELECT *, false AS late FROM ended
   UNION ALL
   SELECT slot.id, old.user_id, NULL, NULL, NULL, NULL, NULL, true FROM old, unnest(old.active) AS slot (id)

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { EndReason } from '../session/session.js';
-import { endedOf, type EndedRow } from './ended-row.js';
+import { endDue, type EndedRow } from './ended-row.js';
 import type { PrimaryDatabase } from './primary-database.js';
 
 /**
@@ -18,9 +18,7 @@ export class LateEnds {
   ) {
     this.sql = `WITH due AS (
       SELECT s.id FROM ${sessions} s WHERE s.id = ANY($1::uuid[]) AND s.ended_at IS NULL ORDER BY s.id FOR NO KEY UPDATE)
-    UPDATE ${sessions} s SET ended_at = now(), end_reason = $2, ended_by = $3
-    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
-    RETURNING ${endedOf('s')}`;
+    ${endDue(sessions, '$2', '$3')}`;
   }
 
   /** Never fails: the sessions are dead already, and so are those that the first statement had in sight, which must be told. */
