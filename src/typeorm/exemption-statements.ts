@@ -1,15 +1,14 @@
 import { recordAction } from './action-statements.js';
-import { inTime, ipv4IfMapped } from './liveness.js';
+import { IN_FORCE, inTime, ipv4IfMapped, isFor } from './liveness.js';
 import type { Tables } from './table-names.js';
 
 /** Exemptions that are made at run time. */
 export function exemptionStatements({ exemptions, actions }: Tables) {
   const exemption = `x.kind, x.value, x.note, x.added_by AS "addedBy", x.added_at AS "addedAt", x.expires_at AS "expiresAt"`;
-  const inForce = '(x.expires_at IS NULL OR x.expires_at > now())';
-  const exemptionsList = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce} ORDER BY x.added_at DESC, x.kind, x.value`;
+  const exemptionsList = `SELECT ${exemption} FROM ${exemptions} x WHERE ${IN_FORCE} ORDER BY x.added_at DESC, x.kind, x.value`;
   /** $1 username, $2 roles. */
-  const exemptionsOf = `SELECT ${exemption} FROM ${exemptions} x WHERE ${inForce}
-    AND (x.kind = 'username' AND x.value = $1 OR x.kind = 'role' AND x.value = ANY($2::text[]))`;
+  const exemptionsOf = `SELECT ${exemption} FROM ${exemptions} x WHERE ${IN_FORCE}
+    AND ${isFor('$1', '$2::text[]')}`;
 
   const recordExemption = (action: string, from: string): string =>
     `action AS (${recordAction(actions, {
@@ -30,7 +29,7 @@ export function exemptionStatements({ exemptions, actions }: Tables) {
   SELECT ${exemption} FROM x WHERE ${inTime('$7')}`;
   /** $1 kind, $2 value, $3 by, $4 ip, $5 note, $6 the time left. One that has expired is gone already. */
   const removeExemption = `WITH x AS (
-    DELETE FROM ${exemptions} x WHERE x.kind = $1 AND x.value = $2 AND ${inForce} RETURNING x.kind),
+    DELETE FROM ${exemptions} x WHERE x.kind = $1 AND x.value = $2 AND ${IN_FORCE} RETURNING x.kind),
   ${recordExemption('remove-exemption', 'x')}
   SELECT kind FROM x WHERE ${inTime('$6')}`;
 

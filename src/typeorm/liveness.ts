@@ -32,14 +32,18 @@ export const inTime = (
 export const ipv4IfMapped = (ip: string): string =>
   `CASE WHEN ${ip} <<= '::ffff:0:0/96' THEN '0.0.0.0'::inet + (${ip} - '::ffff:0.0.0.0'::inet) ELSE ${ip} END`;
 
+/** Whether the exemption `x` has not expired. */
+export const IN_FORCE = '(x.expires_at IS NULL OR x.expires_at > now())';
+
+/** Whether the exemption `x` is that of a user with this name and these roles, both as SQL. */
+export const isFor = (username: string, roles: string): string =>
+  `(x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))`;
+
 /** Whether an exemption made at run time applies: read in the statement that it decides, so that it counts everywhere at once. */
-export const exemptNow = (
-  exemptions: string,
-  username: string,
-  roles: string,
-): string => `EXISTS (SELECT FROM ${exemptions} x
-    WHERE (x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))
-      AND (x.expires_at IS NULL OR x.expires_at > now()))`;
+export const exemptNow = (exemptions: string, username: string, roles: string): string =>
+  `EXISTS (SELECT FROM ${exemptions} x
+    WHERE ${isFor(username, roles)}
+      AND ${IN_FORCE})`;
 
 /** The roles that `s` has held since its admission without a break. */
 export const HELD_ROLES = 'COALESCE(s.held_roles, s.roles)';
