@@ -29,7 +29,8 @@ import {
   type ToldRow,
 } from './administration-rows.js';
 import { actionStatements } from './action-statements.js';
-import { administrationStatements } from './administration-statements.js';
+import { cutOffStatements } from './cut-off-statements.js';
+import { endUsersStatements } from './end-users-statements.js';
 import { exemptionStatements } from './exemption-statements.js';
 import { LateEnds } from './late-ends.js';
 import { listingStatements, type ListingSettings } from './listing-statements.js';
@@ -50,7 +51,8 @@ const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12
 const ACTION_CURSOR = /^\d{1,18}$/;
 
 const statements = (settings: ListingSettings) => ({
-  ...administrationStatements(settings),
+  ...endUsersStatements(settings),
+  ...cutOffStatements(settings),
   ...listingStatements(settings),
   ...exemptionStatements(settings),
   ...actionStatements(settings),
