@@ -1,8 +1,8 @@
 import type { Browser } from '../session/admissions.js';
+import { onceClosed } from './once-closed.js';
 import type { SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
 import type { SessionResponse } from './response.js';
-import { onceClosed } from './unless-answered.js';
 
 /** Names of cookies that have held the id of a cookie session. Applications have one or two. */
 const names = new Set<string>();

@@ -1,9 +1,9 @@
 import { answered } from '../session/answered.js';
 import { isSessionId } from '../session/session-id.js';
+import { isGone, onceClosed } from './once-closed.js';
 import { sessionIdOf, type CookieSession, type SessionRequest } from './request.js';
 import { responseTo } from './request-state.js';
 import { nodeResponseOf } from './response.js';
-import { isGone, onceClosed } from './unless-answered.js';
 
 /** How long an answer waits until a cookie session is destroyed, in milliseconds. */
 const DESTROYED_WITHIN_MS = 2_000;

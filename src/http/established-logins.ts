@@ -5,6 +5,7 @@ import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { carrierOf, stampOf } from './cookie-session.js';
 import type { Logins } from './logins.js';
+import { onceClosed } from './once-closed.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
   arriveAtLogin,
@@ -17,7 +18,7 @@ import {
 } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Route } from './route.js';
-import { onceClosed, unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 

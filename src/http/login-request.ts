@@ -4,12 +4,12 @@ import { isSessionId } from '../session/session-id.js';
 import { browserOf, mayHaveSent } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { stampOf } from './cookie-session.js';
+import { isGone } from './once-closed.js';
 import { originOf } from './origin.js';
 import { sessionIdOf, sidOf, type SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Credential } from './route.js';
-import { isGone } from './unless-answered.js';
 
 /** As nginx logs it: no answer reaches anybody. */
 const CLIENT_CLOSED_REQUEST = 499;

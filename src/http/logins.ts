@@ -13,6 +13,7 @@ import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-sessio
 import { SessionEndedException } from './exceptions.js';
 import { loginOf, requireClient, requireFreshCookieSession } from './login-request.js';
 import { once } from './once.js';
+import { onceClosed } from './once-closed.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
   currentSessionOf,
@@ -27,7 +28,7 @@ import {
 import type { SessionResponse } from './response.js';
 import type { Credential } from './route.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { onceClosed, unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const HINT_FOR_SIDS =
   'A login was refused because its user has a `sid` that is no session here. A user with a `sid` takes that session in place of a password, as the user of a token does. ' +

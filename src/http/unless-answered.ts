@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { awaitedConnection, onceCut } from './connections.js';
+import { awaitedConnection, isGone, onceClosed } from './once-closed.js';
 import { keepHead, nodeResponseOf, type NodeResponse, type SessionResponse } from './response.js';
 
 type Door = (...parts: unknown[]) => unknown;
@@ -106,34 +106,3 @@ function writingTo(node: NodeResponse, isFinished: () => boolean): () => boolean
       ? isFinished() || awaitedConnection(node) === undefined
       : (socket?.bytesWritten ?? Infinity) > before;
 }
-
-/** Calls `act` when the answer is over, whatever became of it: at once where its 'close' has been and gone. */
-export function onceClosed(response: SessionResponse, act: () => void): void {
-  const node = nodeResponseOf(response);
-  if (isGone(node)) return act();
-  const connection = awaitedConnection(node);
-  if (connection === undefined) return onClose(node, act);
-  let isOver = false;
-  const close = (): void => {
-    letBe();
-    if (!isOver) act();
-    isOver = true;
-  };
-  const letBe = onceCut(connection, close);
-  onClose(node, close);
-}
-
-// One listener for each answer: those of Fastify and a few of ours were eleven, at which Node warns of a leak.
-const closing = new WeakMap<NodeResponse, Set<() => void>>();
-
-function onClose(node: NodeResponse, act: () => void): void {
-  const known = closing.get(node);
-  if (known !== undefined) return void known.add(act);
-  const acts = new Set([act]);
-  closing.set(node, acts);
-  node.once('close', () => acts.forEach((one) => one()));
-}
-
-/** Whether nobody waits for the answer any more. An answer of HTTP/2 does not say it itself. */
-export const isGone = (node: NodeResponse): boolean =>
-  node.destroyed || node.stream?.destroyed === true || awaitedConnection(node)?.destroyed === true;

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { onceClosed } from '../../src/http/once-closed.js';
 import type { NodeResponse } from '../../src/http/response.js';
-import { onceClosed, unlessAnswered } from '../../src/http/unless-answered.js';
+import { unlessAnswered } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */
 function closing(state: Partial<NodeResponse>): {
