@@ -55,19 +55,22 @@ export interface CutOffCounts {
 
 type SessionState = 'active' | 'ended';
 
+/** Which page of a list. */
 export interface PageQuery {
-  /** How many at most. */
+  /** How many at most. `SingleSessionService.list()`: default 50. */
   limit: number;
   /** The `nextCursor` of the page before. Default: the first page. */
   cursor?: string | undefined;
 }
 
+/** Which sessions to list. What is left out does not narrow the list. */
 export interface ListQuery extends PageQuery {
   userId?: string | undefined;
   /** The name at the login, compared exactly. */
   username?: string | undefined;
   /** One of the roles at the latest request. */
   role?: string | undefined;
+  /** `SingleSessionService.list()`: default `'active'`. */
   state: SessionState | 'all';
 }
 
@@ -78,18 +81,22 @@ export interface ListedSession {
   username: string;
   roles: string[];
   createdAt: Date;
-  /** To the minute, or to a quarter of the idle timeout. */
+  /** May be older than the last request: by a minute, or a quarter of `idleTimeout` if that is shorter; with bounded freshness by `maxStalenessMs` more. */
   lastSeenAt: Date;
   expiresAt: Date;
   ip: string | null;
   userAgent: string | null;
+  /** Admitted while the limit did not apply to the user. */
   exempt: boolean;
   state: SessionState;
+  /** `null` while it is active. */
   endReason: EndReason | null;
   endedAt: Date | null;
+  /** A username; `null` when nobody in particular ended it. */
   endedBy: string | null;
 }
 
+/** A page of a list. */
 export interface Page<Item> {
   items: Item[];
   /** `null` on the last page. */

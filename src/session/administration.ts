@@ -41,8 +41,9 @@ export interface LogoutResult {
   dryRun: boolean;
 }
 
-/** Everyone, except. */
+/** To log out everyone, except some. */
 export interface LogoutEveryoneOrder {
+  /** Whom to spare. Default: administrators, and the user who asks, if any. */
   except?:
     | {
         /** Default `true`. */
@@ -54,12 +55,16 @@ export interface LogoutEveryoneOrder {
         me?: boolean | undefined;
       }
     | undefined;
+  /** For the record of what administrators did. */
   note?: string | undefined;
-  /** Counts, and ends nothing. */
+  /** Counts, and ends nothing. Default `false`. */
   dryRun?: boolean | undefined;
 }
 
-/** The counts are `null` when the end is committed but could not be counted. */
+/**
+ * How many sessions ended, of how many users, and how many sessions were spared; with `dryRun`, how many would be. The counts
+ * are `null` when the end is committed but could not be counted.
+ */
 export type LogoutEveryoneResult = { [Count in keyof CutOffCounts]: CutOffCounts[Count] | null } & {
   dryRun: boolean;
 };

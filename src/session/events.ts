@@ -28,9 +28,9 @@ export interface EndedEvent {
   username: string;
   reason: EndReason;
   initiatedBy: Initiator;
-  /** A username, where somebody in particular ended it. */
+  /** A username; `null` when nobody in particular ended it. */
   by: string | null;
-  /** The newer session, where the reason is `superseded`. */
+  /** The id of the newer session where the reason is `superseded`, else `null`. */
   replacedBy: string | null;
 }
 
@@ -40,6 +40,7 @@ export interface LimitReachedEvent {
   at: Date;
   userId: string;
   username: string;
+  /** The limit of this user. */
   maxSessions: number;
   ip: string | null;
   userAgent: string | null;
@@ -58,17 +59,21 @@ export interface Spared {
 export interface CutOffEvent {
   type: 'cut-off';
   at: Date;
+  /** A username; `null` when nobody in particular did it. */
   by: string | null;
   note: string | null;
   except: Spared;
 }
 
+/** An exemption was added or removed at run time. */
 export interface ExemptionChangedEvent {
   type: 'exemption-changed';
   at: Date;
   change: 'added' | 'removed';
   kind: 'username' | 'role';
+  /** The username or the role. */
   value: string;
+  /** A username; `null` when nobody in particular did it. */
   by: string | null;
 }
 
@@ -80,9 +85,11 @@ export interface StormEvent {
   username: string;
   /** Logins in the window so far. */
   logins: number;
+  /** The length of the window, in milliseconds. */
   windowMs: number;
 }
 
+/** Every event, told apart by its `type`. */
 export type SingleSessionEvent =
   AdmittedEvent | EndedEvent | LimitReachedEvent | CutOffEvent | ExemptionChangedEvent | StormEvent;
 
@@ -132,6 +139,7 @@ export class SingleSessionEvents {
       });
   }
 
+  /** For this package: no event comes any more. */
   close(): void {
     this.subject.complete();
   }

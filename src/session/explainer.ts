@@ -8,6 +8,7 @@ export interface Explanation {
   /** `null`: none applies, or only the user's next login can tell. */
   maxSessions: number | null;
   onLimit: 'evict' | 'reject';
+  /** The limit does not apply to the user. */
   exempt: boolean;
   /** For people. */
   why: string;

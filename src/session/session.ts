@@ -1,6 +1,6 @@
 import type { Identity } from './identity.js';
 
-/** Why a session ended. A closed union, also in the database and in answers. */
+/** In the database and in answers, too. */
 export const END_REASONS = [
   'superseded',
   'logout',
@@ -11,6 +11,11 @@ export const END_REASONS = [
   'idle',
   'unknown',
 ] as const;
+/**
+ * Why a session ended: `superseded` (a newer login took its place), `logout` (its own), `logout-everywhere` (a logout
+ * elsewhere that ended all of the user's), `admin` (an administrator, or the application's code), `cut-off` (everyone was
+ * logged out), `expired` (`maxAge`), `idle` (`idleTimeout`), `unknown` (there is no such session, or it is somebody else's).
+ */
 export type EndReason = (typeof END_REASONS)[number];
 
 export const isEndReason = (value: unknown): value is EndReason => END_REASONS.includes(value as EndReason);
@@ -88,6 +93,7 @@ export interface Check {
   isAbsent?: boolean;
 }
 
+/** Whether a session is live, and whose it is; of one that is not, why and since when. */
 export type Verdict =
   | { live: true; userId: string }
   /** `endedAt` is `null` for a session that nobody knows. */

@@ -14,5 +14,5 @@ export const ENTITIES = {
   actions: UserSessionAction,
 } satisfies Record<keyof TableNames, Function>;
 
-/** For the `entities` of a data source without `autoLoadEntities: true`. */
+/** The entities of this package, for the `entities` of a data source that has no `autoLoadEntities: true`. */
 export const singleSessionEntities = Object.values(ENTITIES);

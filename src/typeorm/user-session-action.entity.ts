@@ -16,6 +16,7 @@ export class UserSessionAction {
   @Column('inet', { nullable: true })
   ip: string | null;
 
+  /** `end-session`, `logout`, `logout-everyone`, `add-exemption` or `remove-exemption`. */
   @Column('text')
   action: string;
 

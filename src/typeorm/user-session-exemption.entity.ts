@@ -20,6 +20,7 @@ export class UserSessionExemption {
   @Column('timestamptz', { name: 'added_at' })
   addedAt: Date;
 
+  /** `null`: until it is removed. */
   @Column('timestamptz', { name: 'expires_at', nullable: true })
   expiresAt: Date | null;
 }

@@ -27,7 +27,7 @@ export class UserSession {
   @Column('text')
   username: string;
 
-  /** The roles at the latest request that brought others. */
+  /** The user's roles as of the latest request: written when they have changed. */
   @Column('text', { array: true })
   roles: string[];
 
