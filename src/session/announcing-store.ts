@@ -25,7 +25,10 @@ export interface AnnouncingSettings extends StormSettings {
   exemptionsPath?: string | undefined;
 }
 
-/** A store that tells of what its statements did: whatever ends a session, by whatever way, comes through here. */
+/**
+ * A store that emits an event for whatever its statements did, whoever called it. What administrators end does not come
+ * through here: `Administration` emits that itself.
+ */
 export class AnnouncingStore extends SessionStore {
   private readonly logger = new Logger('SingleSession');
 

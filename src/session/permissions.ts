@@ -17,7 +17,7 @@ export interface Permission {
   logoutAdmins: boolean;
 }
 
-/** What a user may do to others' sessions, judged anew from the user of each request. Who may do anything is an administrator. */
+/** What a user may do to others' sessions, judged anew from the user of each request. Whoever has one of the permissions counts as an administrator. */
 export class Permissions {
   /** The roles that make an administrator. */
   readonly administratorRoles: readonly string[];

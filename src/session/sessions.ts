@@ -23,8 +23,9 @@ export interface SessionsSettings {
 const OF_ROUNDS: Pace = { mostInFlight: 2, headStart: Infinity };
 
 /**
- * What happens to sessions that were admitted: they are checked, and they are ended. Logouts, administrators and failures
- * all go through `end`. Whether a session is live is computed by the store from the user's slots row. What it said is used
+ * What happens to sessions that were admitted: they are checked, and they are ended. Logouts, logins that failed and the
+ * application's code all go through `end`; what administrators order, and logging out everyone, goes through
+ * `Administration`. Whether a session is live is computed by the store from the user's slots row. What it said is used
  * again only by {@link remembered}.
  */
 export class Sessions {
