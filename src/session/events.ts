@@ -133,7 +133,7 @@ export class SingleSessionEvents {
         userId,
         username,
         reason,
-        initiatedBy: INITIATORS[reason] ?? 'system',
+        initiatedBy: INITIATORS[reason],
         by,
         replacedBy,
       });

@@ -54,10 +54,11 @@ export class Verdicts {
     if (result.userId === null) return void this.entries.delete(id);
     const topic = topicOf(result.userId);
     // Whatever was asked before this moment may have been read before the session was dead.
-    if (!result.live) return this.keep(id, { result: undefined, limit, topic, moment: this.moment() });
+    if (!result.live)
+      return void this.entries.set(id, { result: undefined, limit, topic, moment: this.moment() });
     const known = this.entries.peek(id);
     if (known !== undefined && known.moment.at > moment.at) return;
-    this.keep(id, { result, limit, topic, moment });
+    this.entries.set(id, { result, limit, topic, moment });
   }
 
   /** That the session is live, unless the store has to be asked. That its last-seen time is due is said once. */
@@ -77,10 +78,6 @@ export class Verdicts {
 
   forgetEverything(): void {
     this.everythingForgotten = ++this.sequence;
-  }
-
-  private keep(id: string, entry: Entry): void {
-    this.entries.set(id, entry);
   }
 
   private isOutdated(topic: number, { sequence }: Moment): boolean {
