@@ -54,20 +54,16 @@ export class TypeOrmSessionStore extends SessionStore {
 
   constructor(
     private readonly dataSource: DataSource,
-    settings: StoreSettings,
+    given: StoreSettings,
   ) {
     super();
-    const names = quotedTableNames(dataSource);
-    this.sql = statements({ ...settings, ...names });
-    this.admission = admissionStatement({ ...settings, ...names });
+    const settings = { ...given, ...quotedTableNames(dataSource) };
+    this.sql = statements(settings);
+    this.admission = admissionStatement(settings);
     this.database = new PrimaryDatabase(dataSource);
-    this.checking = new Checking(this.database, { ...settings, ...names }, checkFunctionName(dataSource));
-    this.sweeping = new Sweeping(
-      this.database,
-      sweepStatements({ ...settings, ...names }),
-      settings.idleTimeout,
-    );
-    this.lateEnds = new LateEnds(this.database, names.sessions);
+    this.checking = new Checking(this.database, settings, checkFunctionName(dataSource));
+    this.sweeping = new Sweeping(this.database, sweepStatements(settings), settings.idleTimeout);
+    this.lateEnds = new LateEnds(this.database, settings.sessions);
   }
 
   async prepare(): Promise<void> {
