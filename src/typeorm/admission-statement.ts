@@ -1,5 +1,7 @@
 import type { Admission } from '../session/session.js';
-import { exemptNow, inTime, ipv4IfMapped, liveness, ms, type StatementSettings } from './liveness.js';
+import { exemptNow } from './exemption-statements.js';
+import { liveness, type StatementSettings } from './liveness.js';
+import { inTime, ipv4IfMapped, ms } from './sql-parts.js';
 import { TIME_LEFT } from './primary-database.js';
 
 export interface AdmissionSettings extends StatementSettings {

@@ -1,7 +1,8 @@
 import { Logger } from '@nestjs/common';
 import { isEndReason, UNKNOWN_SESSION, type Check, type CheckResult } from '../session/session.js';
 import { checkStatement } from './check-statement.js';
-import { interval, type StatementSettings } from './liveness.js';
+import type { StatementSettings } from './liveness.js';
+import { interval } from './sql-parts.js';
 import type { PrimaryDatabase } from './primary-database.js';
 
 /** What is known of a session, as {@link checkStatement} puts it. */

@@ -1,5 +1,6 @@
 import { recordAction } from './action-statements.js';
-import { inTime, ipv4IfMapped, liveness, type StatementSettings } from './liveness.js';
+import { liveness, type StatementSettings } from './liveness.js';
+import { inTime, ipv4IfMapped } from './sql-parts.js';
 
 /** An administrator's order to log out everyone, except those that it spares. */
 export function cutOffStatements(settings: StatementSettings) {

@@ -1,6 +1,7 @@
 import { recordAction } from './action-statements.js';
 import { endDue, endedOf } from './ended-row.js';
-import { inTime, ipv4IfMapped, isAdministrator, liveness, type StatementSettings } from './liveness.js';
+import { isAdministrator, liveness, type StatementSettings } from './liveness.js';
+import { inTime, ipv4IfMapped } from './sql-parts.js';
 
 /** An administrator's order to end sessions of users. Locks are taken in the same order as everywhere: slots rows by user, then sessions by id. */
 export function endUsersStatements(settings: StatementSettings) {

@@ -1,6 +1,8 @@
 import { A_MOMENT_MS, type EndTarget } from '../session/session.js';
 import { endDue } from './ended-row.js';
-import { exemptNow, inTime, liveness, ms, type StatementSettings } from './liveness.js';
+import { exemptNow } from './exemption-statements.js';
+import { liveness, type StatementSettings } from './liveness.js';
+import { inTime, ms } from './sql-parts.js';
 
 /** What an end makes of the slots row `old`, all as SQL. */
 interface Ending {

@@ -1,6 +1,19 @@
 import { recordAction } from './action-statements.js';
-import { IN_FORCE, inTime, ipv4IfMapped, isFor } from './liveness.js';
+import { inTime, ipv4IfMapped } from './sql-parts.js';
 import type { Tables } from './table-names.js';
+
+/** Whether the exemption `x` has not expired. */
+const IN_FORCE = '(x.expires_at IS NULL OR x.expires_at > now())';
+
+/** Whether the exemption `x` is that of a user with this name and these roles, both as SQL. */
+const isFor = (username: string, roles: string): string =>
+  `(x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))`;
+
+/** Whether an exemption made at run time applies: read in the statement that it decides, so that it counts everywhere at once. */
+export const exemptNow = (exemptions: string, username: string, roles: string): string =>
+  `EXISTS (SELECT FROM ${exemptions} x
+    WHERE ${isFor(username, roles)}
+      AND ${IN_FORCE})`;
 
 /** Exemptions that are made at run time. */
 export function exemptionStatements({ exemptions, actions }: Tables) {

@@ -1,4 +1,6 @@
-import { exemptNow, isAdministrator, liveness, ms, type StatementSettings } from './liveness.js';
+import { exemptNow } from './exemption-statements.js';
+import { isAdministrator, liveness, type StatementSettings } from './liveness.js';
+import { ms } from './sql-parts.js';
 
 export interface ListingSettings extends StatementSettings {
   /** Milliseconds. */

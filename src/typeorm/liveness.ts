@@ -1,3 +1,4 @@
+import { ms } from './sql-parts.js';
 import type { Tables } from './table-names.js';
 
 /** What statements are made for; all of it is fixed at start. */
@@ -5,45 +6,6 @@ export interface StatementSettings extends Tables {
   /** Milliseconds. */
   idleTimeout: number | undefined;
 }
-
-const HOUR_MS = 3_600_000;
-
-/** As the value of a parameter. Before version 15, PostgreSQL reads no milliseconds beyond 2^31, which are 25 days. */
-export const interval = (milliseconds: number): string =>
-  `${Math.floor(milliseconds / HOUR_MS)} hours ${milliseconds % HOUR_MS} milliseconds`;
-
-export const ms = (milliseconds: number): string => `interval '${interval(milliseconds)}'`;
-
-/**
- * A condition that holds, or fails the statement when it has waited for locks for longer than its caller waits for it.
- * `timeLeft`: the parameter that is `TIME_LEFT`. What was answered with an error must not be carried out later, on people
- * who have signed in since. To be read after the locks are held: from a materialized CTE that takes them, in the WHERE
- * of an ON CONFLICT, or over what the statement gives back.
- *
- * Counted from the begin of the transaction, which is this statement's: locks of tables are waited for while it is parsed,
- * and PostgreSQL sets `statement_timestamp()` anew for each message after that.
- */
-export const inTime = (
-  timeLeft: string,
-): string => `CASE WHEN clock_timestamp() < transaction_timestamp() + ${timeLeft}::interval THEN true
-    ELSE format('nothing was done: others held a lock for %s', clock_timestamp() - transaction_timestamp())::boolean END`;
-
-/** One value for one address, however it is written (RFC 4291, section 2.5.5.2). */
-export const ipv4IfMapped = (ip: string): string =>
-  `CASE WHEN ${ip} <<= '::ffff:0:0/96' THEN '0.0.0.0'::inet + (${ip} - '::ffff:0.0.0.0'::inet) ELSE ${ip} END`;
-
-/** Whether the exemption `x` has not expired. */
-export const IN_FORCE = '(x.expires_at IS NULL OR x.expires_at > now())';
-
-/** Whether the exemption `x` is that of a user with this name and these roles, both as SQL. */
-export const isFor = (username: string, roles: string): string =>
-  `(x.kind = 'username' AND x.value = ${username} OR x.kind = 'role' AND x.value = ANY(${roles}))`;
-
-/** Whether an exemption made at run time applies: read in the statement that it decides, so that it counts everywhere at once. */
-export const exemptNow = (exemptions: string, username: string, roles: string): string =>
-  `EXISTS (SELECT FROM ${exemptions} x
-    WHERE ${isFor(username, roles)}
-      AND ${IN_FORCE})`;
 
 /** The roles that `s` has held since its admission without a break. */
 export const HELD_ROLES = 'COALESCE(s.held_roles, s.roles)';

@@ -1,5 +1,6 @@
 import { endedOf } from './ended-row.js';
-import { HELD_ROLES, liveness, ms, type StatementSettings } from './liveness.js';
+import { HELD_ROLES, liveness, type StatementSettings } from './liveness.js';
+import { ms } from './sql-parts.js';
 
 export interface MarkingSettings extends StatementSettings {
   /** Milliseconds. */

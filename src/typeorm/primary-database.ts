@@ -1,7 +1,7 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { ANSWER_WITHIN_MS } from '../session/answered.js';
 import { hangingUpAt } from './hang-up.js';
-import { interval } from './liveness.js';
+import { interval } from './sql-parts.js';
 import { makePoolRecover, warnOfFullPool } from './pool.js';
 
 /** In place of a parameter: for how long the caller still waits for the answer when the statement is sent, as an interval. */

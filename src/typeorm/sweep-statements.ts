@@ -1,4 +1,5 @@
-import { liveness, ms, type StatementSettings } from './liveness.js';
+import { liveness, type StatementSettings } from './liveness.js';
+import { ms } from './sql-parts.js';
 import { marking } from './marking-statements.js';
 
 export interface SweepSettings extends StatementSettings {

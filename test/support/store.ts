@@ -12,7 +12,7 @@ import {
   type SingleSessionOptions,
 } from '../../src/single-session.options.js';
 import { singleSessionEntities } from '../../src/typeorm/entities.js';
-import { interval } from '../../src/typeorm/liveness.js';
+import { interval } from '../../src/typeorm/sql-parts.js';
 import { TypeOrmSessionStore, type StoreSettings } from '../../src/typeorm/typeorm-session-store.js';
 import type { CheckResult, EndedSession, EndTarget } from '../../src/session/session.js';
 

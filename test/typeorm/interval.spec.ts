@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import type { DataSource } from 'typeorm';
-import { interval } from '../../src/typeorm/liveness.js';
+import { interval } from '../../src/typeorm/sql-parts.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { dataSourceOf } from '../support/store.js';
 

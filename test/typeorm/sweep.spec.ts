@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { QueryRunner } from 'typeorm';
-import { interval } from '../../src/typeorm/liveness.js';
+import { interval } from '../../src/typeorm/sql-parts.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { readable, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
