@@ -38,7 +38,7 @@ export interface Replaced {
   id: string;
   /** `undefined` when not known. */
   user: unknown;
-  /** The client has lost its credential for it: it must end even where the login makes no room of it. */
+  /** The client has lost its credential for it: it must end even where the login does not take its place. */
   givenUp: boolean;
 }
 

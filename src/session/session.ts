@@ -59,7 +59,7 @@ export interface Admission extends Ruling {
   /** Of the login: by it, the login can be taken back, and nothing else. */
   loginId: string;
   onLimit: 'evict' | 'reject';
-  /** The session that the same browser carried: it makes room first. `null` when there was none. */
+  /** The session that the same browser carried: its place becomes free first. `null` when there was none. */
   replaces: string | null;
   /** The session that was taken in place of a password: it must be live at the moment of the admission. */
   entitledBy: string | null;

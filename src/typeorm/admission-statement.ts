@@ -16,13 +16,13 @@ export interface Statement {
   parameters: unknown[];
 }
 
-/** What a login asks for beyond the least. PostgreSQL plans anew what each statement says, so it says no more than it needs. */
+/** What a login needs beyond the simplest statement. PostgreSQL plans it anew at each login, so the text holds only what this one needs. */
 interface Case {
   /** A login without room is refused. */
   reject: boolean;
-  /** Dead sessions must not count: more than one may be live, or the dead could refuse the login. */
+  /** Dead sessions must give up their places: where others than the new one stay live, and where a full row refuses the login. */
   prune: boolean;
-  /** The browser carried a session, which makes room first. */
+  /** The browser carried a session, whose place becomes free first. */
   replaces: boolean;
   /** A live session was taken in place of a password. */
   entitled: boolean;
@@ -78,15 +78,17 @@ function textOf(settings: AdmissionSettings, which: Case): Text {
   return { sql: text.statement(), names: text.names };
 }
 
-// Where another was limited while an exempt login waited for the lock, the exemption has ended meanwhile and counts no
-// more: both would live. It is not counted as limited itself: those that wait behind it would be limited for its sake,
-// and others for theirs, for as long as anybody waits.
+// Whether a login is admitted as exempt, judged with the slots row locked: it was ruled exempt, and no enforced login has
+// been counted in `limited` since. One that was, while this login waited for the lock, says that the exemption has ended
+// meanwhile; if it still counted, the sessions of both would live. A login that loses its exemption in this way is not
+// counted itself: those that wait behind it would lose theirs for it, and so on for as long as anybody waits.
 const EXEMPT = `(EXCLUDED.limited = 0 AND u.limited <= COALESCE((SELECT ruling.limited FROM ruling), 0))`;
 
 /**
  * The text of one case: an upsert of the slots row, the new id in front and the surplus dropped, and an insert of the
- * session's row. No row comes back, or one that says that a refused login displaces others: no room, or not entitled.
- * In every part `u` is the slots row of the user under its lock, `ruling` what was known before that was waited for.
+ * session's row. A login that is admitted gives one row. One that is refused, for want of room or because it is not
+ * entitled, gives none, or a row with `displaces` where it ended what an exemption had left behind. In every part `u` is
+ * the user's slots row, locked, and `ruling` is what was known before the wait for that lock.
  */
 class AdmissionText {
   readonly names: Text['names'] = [];
@@ -104,7 +106,10 @@ class AdmissionText {
   SELECT *, false AS displaces FROM inserted UNION ALL SELECT NULL, NULL, NULL, displaces FROM raised`;
   }
 
-  /** Whoever is refused is limited, too, and no login may ever be admitted that would end what an exemption has left behind. */
+  /**
+   * Sessions that an exemption has left behind end with the user's next enforced login. With `'reject'` that one may be
+   * refused, and all that follow it as well; so a refused login ends them, too.
+   */
   private get raises(): boolean {
     return this.which.reject && !this.which.entitled;
   }
@@ -119,7 +124,7 @@ class AdmissionText {
       ${known('k.limited')} AS limited${this.raises ? `, ${known('k.generation - k.limited')} AS unlimited` : ''})`;
   }
 
-  /** An inserted row has no xmax: the user never had a session before, and nothing can have been displaced. */
+  /** `first`: a row that was inserted has no xmax. The user never had a session before, so nothing can have been displaced. */
   private slot(): string {
     const { slots, cutoffs } = this.settings;
     const { entitled, replaces } = this.which;
@@ -144,8 +149,8 @@ class AdmissionText {
   }
 
   /**
-   * What is over takes no place from one in use, where the limit was lowered. Whom a check has refused by its place
-   * meanwhile does not come back: its row says so.
+   * The dead are dropped before the rest is cut to the limit: where the limit was lowered, they take no place from a session
+   * in use. A session beyond the limit that a check has refused does not come back by that: its row says that it has ended.
    */
   private active(): string {
     const ofExempt = this.which.replaces ? `array_remove(u.active, ${this.$('replaces')})` : 'u.active';
@@ -156,9 +161,9 @@ class AdmissionText {
   }
 
   /**
-   * These of the user's slots, in their order, but for what the browser carried and what has taken its place. Only negative
-   * evidence prunes: a row that says it is over. A session committed a moment ago has no row in this snapshot yet, and
-   * must be kept.
+   * These slots of the user in their order, without the dead, without the session that the browser carried, and without the
+   * one that another click of the same browser has put in its place already (`succession`). Only negative evidence prunes:
+   * a row that says it is over. A session committed a moment ago has no row in this snapshot yet, and must be kept.
    */
   private kept(slots: string): string {
     const { sessions } = this.settings;
@@ -184,7 +189,10 @@ class AdmissionText {
     return [...(reject ? [this.hasRoom()] : []), ...(entitled ? [this.isEntitled()] : [])];
   }
 
-  /** What is live by the limit counts, as at a check. Who is in already finds out by the session's id, which is there. */
+  /**
+   * Counted as at a check: what is live among the first `limit`. A login whose id has a slot already goes on without room:
+   * the insert fails on that id, and says so better (`exists`).
+   */
   private hasRoom(): string {
     const live = `cardinality(${this.kept(`u.active[1:${this.limit}]`)})`;
     return `(${EXEMPT} OR ${live} < ${this.$('limit')} OR ${this.$('id')} = ANY (u.active))`;
@@ -197,9 +205,10 @@ class AdmissionText {
   }
 
   /**
-   * What was let in while this login waited for the lock is not in its snapshot: there the row has gone on by more
-   * generations than by limited logins, or, where the snapshot has no row, by more than the last login that raised the
-   * floor. An upsert: nothing else reads a row that came to be after the snapshot.
+   * Raises the floor where anything above it was admitted as exempt. What was admitted while this login waited for the lock
+   * is not in its snapshot, but in the counters of the locked row: `generation` has grown by more than `limited`; or, where
+   * the snapshot has no row, it is beyond `floor + 1`, where an enforced login leaves it. An upsert, since an UPDATE would
+   * not find a row that was made after the snapshot.
    */
   private raised(): string {
     const { sessions, slots } = this.settings;

@@ -26,8 +26,8 @@ export class UserSessionSlots {
   floor: string;
 
   /**
-   * The last session that a login in the same browser replaced, and that login: a second click on "Log in", which still
-   * carries the replaced one, makes room of its twin and displaces nobody.
+   * The last session that a login in the same browser replaced, and the session that took its place: a second click on
+   * "Log in" still carries the replaced one, and is to take the place of the first click's session, not of somebody else's.
    */
   @Column('uuid', { array: true })
   succession: string[];
