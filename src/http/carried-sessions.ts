@@ -2,8 +2,8 @@ import type { Browser, Replaced } from '../session/admissions.js';
 import { A_MOMENT_MS } from '../session/session.js';
 
 /**
- * What browsers carried that have just begun to log in. The login takes the cookie session away, and another click of the
- * same browser then finds nothing where that was.
+ * Which session a browser carried before a login that has just begun. The login takes away the cookie session that said so,
+ * and another click of the same browser, which still sends the cookie of that, finds nothing there.
  */
 export class CarriedSessions {
   private readonly bySecret = new Map<string, Replaced>();

@@ -1,8 +1,10 @@
 import { A_MOMENT_MS } from '../session/session.js';
 
 /**
- * The cookie sessions that have begun a moment ago to carry one session on, as those of two clicks on "Log in" do. A
- * browser that gives one of them up, which is the first click as a rule, may hold the cookie of another.
+ * The cookie sessions that have begun within a moment to carry one and the same session, as after two clicks on "Log in":
+ * each click gets a cookie session of its own. When the answer to one click reaches nobody, as a rule the first, the
+ * session must not end while the cookie session of another click carries it. (What clicks carried before their login, is
+ * in `CarriedSessions`.)
  */
 export class Carriers {
   private readonly known = new Map<string, Set<string>>();
@@ -12,7 +14,7 @@ export class Carriers {
 
   /**
    * The cookie session with this secret is to carry the session, in place of the one that its request came with. Resolves
-   * when the session, if it is live then, is not about to end for the sake of those that were before.
+   * when an end that {@link leave} has begun before is done: if the session is live then, it stays.
    */
   async join(sessionId: string, secret: string, replaced: string | undefined): Promise<void> {
     const carriers = this.known.get(sessionId) ?? new Set();

@@ -25,15 +25,15 @@ export async function destroyCookieSession(request: SessionRequest): Promise<voi
   const { session } = request;
   const response = responseTo(request);
   if (!session || response === undefined) return destroy(request, false);
-  // The handler does not know that its client is gone.
+  // Where the client is gone, the handler does not know it, and goes on with the cookie session.
   await destroy(request, isGone(nodeResponseOf(response)));
-  // It may not know either that a time limit has answered for it.
+  // Nor does a handler that a time limit has answered for: it finds the cookie session again when that answer is over.
   onceClosed(response, () => void (request.session ??= session));
 }
 
 /**
- * The same for an answer that is about to leave. The cookie session is away only while it does, or its middleware would
- * save it once more. Resolves to what puts it back.
+ * The same for an answer that is about to leave. The cookie session is missing from the request only until it has left:
+ * its middleware, which saves what it finds then, must not find it. Resolves to what puts it back.
  */
 export async function takeOutCookieSession(request: SessionRequest): Promise<() => void> {
   const { session } = request;
@@ -44,7 +44,7 @@ export async function takeOutCookieSession(request: SessionRequest): Promise<() 
   return () => void (request.session ??= session);
 }
 
-/** `stays`: for the callbacks of a handler, which would end the process if they did not find it. */
+/** `stays`: keeps it in the request meanwhile, for callbacks of a handler that would end the process if they did not find it. */
 async function destroy(request: SessionRequest, stays: boolean): Promise<void> {
   const { session } = request;
   if (!session) return;

@@ -24,8 +24,9 @@ const HINT_FOR_TOKENS =
   '@SingleSessionLogout(), and let JwtStrategy.validate() return `sid: payload.sid`.';
 
 /**
- * The handler may have done it, or have begun an anonymous session that is none of ours. While Passport's logout is at work
- * with it, it stays: to miss it would end the process.
+ * Takes the cookie session out of the request, unless the handler has done so, or has begun an anonymous one, which is none
+ * of ours. Waits for Passport's `logOut()`, and if that does not come to its end, leaves the cookie session in place: its
+ * callbacks would end the process if they did not find it. Resolves to what puts it back.
  */
 async function leaveCookieSession(
   request: SessionRequest,

@@ -30,7 +30,7 @@ interface Arrival {
 interface Destination {
   /** The last guard of ours that it has met. */
   guard: RequestGuard | undefined;
-  /** What Express's request knows by itself. */
+  /** On Fastify the request does not know its response; on Express it is `request.res`. */
   response: SessionResponse | undefined;
   /** What our decorators say of the route. */
   route: Route | undefined;

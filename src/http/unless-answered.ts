@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { awaitedConnection, isGone, onceClosed } from './once-closed.js';
 import { keepHead, nodeResponseOf, type NodeResponse, type SessionResponse } from './response.js';
 
+/** A method by which an answer leaves: `end()` of Node's response, `send()` of Fastify's reply. */
 type Door = (...parts: unknown[]) => unknown;
 
 /**
@@ -16,8 +17,9 @@ export function unlessAnswered(response: SessionResponse, undo: () => Promise<vo
 }
 
 /**
- * Calls `work` when the answer is about to leave, with its status. It leaves when the work is done, which may be asked for
- * more than once, and may give what is to be called when the answer has left.
+ * Calls `work` with the status when the answer is about to leave, and holds the answer back until the work is done. On
+ * Fastify it is called twice for one answer: by the reply, and by Node's response. Where it resolves to a function, that is
+ * called when the answer has left. `undefined`: there is nothing to wait for.
  */
 export function beforeAnswer(
   response: SessionResponse,
@@ -52,15 +54,15 @@ export function beforeAnswer(
   if ('raw' in response) response.send = holdBack(response, response.send);
 }
 
-/** Nobody listens yet to a stream that fails before it is sent, and its error would end the process. Fastify notices then. */
+/** While an answer is held back, nobody listens to a stream in it, and its error would end the process. Fastify sees later that it failed. */
 function bearError(part: unknown): void {
   if (part instanceof Readable) part.once('error', () => undefined);
 }
 
 /**
- * Calls `undo` unless the browser gets the cookie of the cookie session that `carrier` has the id of in the end, which
- * comes with the head: the client can be gone before. What writes to Node's own response past Fastify, as `@Sse()` does,
- * brings none.
+ * Calls `undo` unless the browser gets the cookie of the cookie session whose id `carrier` gives when the answer is over.
+ * The cookie comes with the head, so a client that leaves after that has it. An answer that is written to Node's response
+ * past Fastify, as by `@Sse()`, brings no cookie.
  */
 export function unlessCookieSent(
   response: SessionResponse,
@@ -94,9 +96,10 @@ function unless(
 }
 
 /**
- * Tells whether the connection has taken anything since. One that is destroyed, of which the answer learns a little later,
- * drops what it is given, and Node calls that sent and finished. Where the connection does not say, it has, unless the
- * answer waited for its turn, which had come if it was finished.
+ * Tells whether the connection has taken anything of the answer since now. Node calls an answer sent and finished also when
+ * its connection was destroyed a moment before and drops what it is given; the count of written bytes shows that. Where
+ * there is no count, the connection is taken to have written, except for an answer that still waited for its turn on the
+ * connection: it is written only if it is finished.
  */
 function writingTo(node: NodeResponse, isFinished: () => boolean): () => boolean {
   const { socket } = node;
