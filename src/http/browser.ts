@@ -12,8 +12,9 @@ const SHORTEST_ID = 16;
 
 /**
  * What two logins of one browser at the same moment have in common: the id of the cookie session that it sent, a secret
- * of the browser. The session middleware may know that no more, since the other login has given the cookie session a new
- * id in between. Then it is read from the cookie; and as long as the name of that is not known, from any.
+ * of the browser. Where the other login has given the cookie session a new id in between, the session middleware does not
+ * find it under the id that was sent, so that is read from the cookie. As long as no login has shown the name of that cookie
+ * ({@link learnCookieName}), any cookie may hold it: `perhaps`.
  */
 export function browserOf(request: SessionRequest): Browser | undefined {
   const cookies = cookiesOf(request);
@@ -28,8 +29,8 @@ export function browserOf(request: SessionRequest): Browser | undefined {
 }
 
 /**
- * Learns in which cookie the ids are: the middleware does not tell. From the answer to a login, with an id that nobody
- * knew before: whoever makes a request may put into any cookie what he knows.
+ * Learns in which cookie the ids are, which the middleware does not tell. Only from the answer to a login, whose id nobody
+ * knew before: a client may put an id that it knows into a cookie of any name.
  */
 export function learnCookieName(response: SessionResponse, id: string): void {
   onceClosed(response, () => {

@@ -80,7 +80,8 @@ class Batch {
   private readonly answers = new Map<string, Promise<CheckResult>>();
   private readonly asking: Asking[] = [];
   private readonly arrivedAt = performance.now();
-  // Of whoever asked first, and waits for the answer. A batch leaves when another is back, whose request may be over.
+  // The async context of the check that came first: its request still waits for the answer. Without it the query would run
+  // in that of the batch before, whose return sends this one, and whose request may be over.
   private readonly context = new AsyncResource('SingleSession');
 
   /** Its answer. The same question asked twice is sent once. */

@@ -6,9 +6,13 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 export const isSessionId = (value: unknown): value is string =>
   typeof value === 'string' && value.length === 36 && UUID.test(value);
 
-// A sweeper knows by the version that it is no adopted one.
+/**
+ * The id of the session that a login with this secret of a browser becomes: the same for both clicks of a double click. A
+ * UUID of version 4, as random ones are.
+ */
 export const idOfLogin = (secret: string, userId: string): string => idOf(`login:${secret}:${userId}`, 4);
 
+/** The id of an adopted session. A UUID of version 8, by which the sweeper knows that it must not remove the row. */
 export const idOfCredential = (secret: string): string => idOf(secret, 8);
 
 // One way only: the id is public, the secret is not (NIST FIPS 180-4; 122 bits of the digest in the form of RFC 9562).

@@ -19,7 +19,7 @@ export interface SessionsSettings {
   logoutEverywhere: boolean;
 }
 
-/** Of looking after what is open: all is asked in one moment, and nobody waits for the answers. */
+/** For looks at the sessions of open streams and sockets: they come all at the same moment, and may wait. */
 const OF_ROUNDS: Pace = { mostInFlight: 2, headStart: Infinity };
 
 /**
@@ -30,7 +30,7 @@ const OF_ROUNDS: Pace = { mostInFlight: 2, headStart: Infinity };
  */
 export class Sessions {
   private readonly checks: Checks;
-  // Apart, so that no request waits behind a round of looking after everything that is open.
+  // Apart from `checks`, so that no request waits behind a round of looks at everything that is open.
   private readonly looks: Checks;
   private readonly logger = new ThrottledLogger(A_MINUTE_MS);
 
@@ -68,10 +68,10 @@ export class Sessions {
 
   /** What is remembered of the session, where the options allow an answer that old: that it is live, or nothing. Asks nobody. */
   remembered(check: Check): CheckResult | undefined {
-    // Memory says once that the next use is to be written down.
+    // Whoever is absent must not use up the one answer from memory that says that last-seen is due.
     if (check.isAbsent) return undefined;
     const result = this.freshness?.recall(check);
-    // Somebody may have looked, who does not use it, and since then nobody has to ask.
+    // What is remembered may come from a look, which does not count as a use and wrote nothing down.
     if (result?.unseen) this.bookkeeper.seen(check.id);
     return result;
   }
@@ -81,12 +81,16 @@ export class Sessions {
     const result = await this.use(check);
     if (!result.unmarked) return result;
     const recorded = await this.recorded(check, result, this.checks);
-    // Live when it was to be recorded, and beyond the limit again: its place may still come back.
+    // It was live when it was to be recorded, and is now beyond the limit again. To answer that it has ended would be too
+    // early: unrecorded, it may come back to life when others end.
     if (recorded.unmarked) throw unavailable('sessions came and went while one was recorded as ended');
     return recorded;
   }
 
-  /** As {@link verify}, for a message on a connection: its user, whose limit this is, is as old as the connection. See {@link look}. */
+  /**
+   * As {@link verify}, for a message on a connection. Its limit is that of a user object as old as the connection, so what
+   * is dead only by the limit is not recorded, as in {@link look}.
+   */
   async verifyAgain(check: Check): Promise<CheckResult> {
     return this.recorded(check, await this.use(check), this.checks, LARGEST_LIMIT);
   }

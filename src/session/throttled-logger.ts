@@ -3,8 +3,8 @@ import { Logger } from '@nestjs/common';
 export const A_MINUTE_MS = 60_000;
 
 /**
- * The log, for what would be said at every request while it lasts and would bury the rest. What the client is not told,
- * since it cannot mend it, is said here, too, and once is enough.
+ * A log that does not repeat itself: for what would otherwise be said at every request as long as a fault lasts, and for
+ * hints to the developer about requests that are refused, of which one is enough.
  */
 export class ThrottledLogger {
   private readonly logger = new Logger('SingleSession');
@@ -13,7 +13,7 @@ export class ThrottledLogger {
   /** `everyMs`: how often at most each is said, in milliseconds. Default: once. */
   constructor(private readonly everyMs = Infinity) {}
 
-  /** `what`: by which it is the same as before, whatever the text. */
+  /** `what`: names what it is about. What has the same name counts as said before, whatever the text. */
   warn(what: string, text: string): void {
     if (this.isDue(what)) this.logger.warn(text);
   }

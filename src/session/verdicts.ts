@@ -61,7 +61,7 @@ export class Verdicts {
     this.entries.set(id, { result, limit, topic, moment });
   }
 
-  /** That the session is live, unless the store has to be asked. That its last-seen time is due is said once. */
+  /** That the session is live; `undefined`: the store has to be asked. `unseen`, that its last-seen time is due, is true once for each answer of the store. */
   recall({ id, limit }: Check, now: number): LiveResult | undefined {
     const entry = this.entries.get(id);
     if (entry === undefined || now >= entry.moment.at + this.maxAgeMs) return undefined;
