@@ -3,9 +3,9 @@ import type { EndedSession, EndReason } from '../session/session.js';
 import { toEndedSession, type EndedRow } from './ended-row.js';
 import { toDate, toDateOrNull } from './to-date.js';
 
-// What the statements of administration give, and what it says.
+// The rows that the statements of administration give, and what is made of them.
 
-/** `ended`: what ended; `late`: what ended and was not in sight; `asked`: whom the order meant. */
+/** `ended`: what ended; `late`: what ended and was not in the snapshot, see `LateEnds`; `asked`: whom the order meant. */
 export type ToldRow = EndedRow & { kind: 'ended' | 'late' | 'asked'; protected: boolean };
 
 /** A session of a list. */

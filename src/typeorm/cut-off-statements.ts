@@ -26,8 +26,8 @@ export function cutOffStatements(settings: StatementSettings) {
   // Each session is counted by one cut-off: the first that ended it.
   const endedBefore = `EXISTS (SELECT FROM ${cutoffs} c WHERE s.cutoff < c.id AND ($1 IS NULL OR c.id < $1) AND NOT ${spared})`;
   /**
-   * $1 the cut-off or NULL for one that is only thought of, $2 administrators, $3 roles, $4 usernames, $5 user ids. What was marked
-   * since by a check or a login counts, too.
+   * $1 the cut-off, or NULL to count what one would end, $2 administrators, $3 roles, $4 usernames, $5 user ids. Sessions that a
+   * check or a login has marked since as ended by it count, too.
    */
   const countCutOff = `SELECT COALESCE(sum(t.ended), 0)::int AS ended, count(*) FILTER (WHERE t.ended > 0)::int AS users,
     COALESCE(sum(t.spared), 0)::int AS spared

@@ -10,8 +10,8 @@ export function endUsersStatements(settings: StatementSettings) {
 
   /**
    * $1 user ids, $2 usernames, $3 a session or NULL, $4 whether administrators are left alone, $5 the roles that make
-   * one. A session that was admitted while the statement waited for the slots row is not in its sight; that it is an
-   * administrator's, the locked row says.
+   * one. A session that was admitted while the statement waited for the slots row is not in its snapshot; that it is an
+   * administrator's, the locked row says (`protected_generation`).
    */
   const judged = (lock = '', condition = 'true'): string => `WITH wanted AS (
     SELECT q.user_id, NULL::text AS username FROM unnest($1::text[]) AS q (user_id)
@@ -29,7 +29,7 @@ export function endUsersStatements(settings: StatementSettings) {
   const due = `SELECT s.* FROM ${sessions} s JOIN judged ON s.user_id = judged.user_id
     WHERE NOT judged.protected AND ${live('judged')} AND ($3::uuid IS NULL OR s.id = $3)`;
 
-  // 'ended': what ended; 'late': what ended and is not in sight; 'asked': whom the order meant.
+  // 'ended': what ended; 'late': what ended and is not in the snapshot, see `LateEnds`; 'asked': whom the order meant.
   const told = `SELECT 'ended' AS kind, ${endedOf('ended')}, false AS protected FROM ended
   UNION ALL SELECT 'late', late.id, late.user_id, NULL, NULL, NULL, NULL, NULL, false FROM late
   UNION ALL SELECT 'asked', NULL, wanted.user_id, wanted.username, NULL, NULL, NULL, NULL, COALESCE(judged.protected, false)

@@ -10,7 +10,7 @@ interface Ending {
   floor: string;
   /** Which sessions `s` of its user end. */
   due: string;
-  /** Whether those that are not in sight end, too. */
+  /** Whether those end, too, that the statement's snapshot does not have: see `LateEnds`. */
   late: string;
   /** Default: that of the order. */
   reason?: string;
@@ -51,7 +51,8 @@ export function endingStatements(settings: StatementSettings) {
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
 
-  // The session's row is locked after the slots row: whether it is shared may have changed while this waited for that.
+  // The session's row is locked, too: whether other logins share it (`logins`) may have changed during the wait for the slots
+  // row.
   const ofSession = (columns: string, condition: string, limit: string): string => `SELECT ${columns}
     FROM ${slots} u JOIN ${sessions} s ON s.user_id = u.user_id
     WHERE ${condition} AND ${live('u', limit)} LIMIT 1 FOR NO KEY UPDATE OF u, s`;

@@ -4,8 +4,8 @@ import { endDue, type EndedRow } from './ended-row.js';
 import type { PrimaryDatabase } from './primary-database.js';
 
 /**
- * Writes down the end of sessions that a statement took out of the slots without having them in sight: they were
- * admitted while it waited for the lock.
+ * Writes down the end of sessions that another statement took out of the slots row while their own rows were not in its
+ * snapshot: they were admitted while it waited for the lock.
  */
 export class LateEnds {
   private readonly logger = new Logger('SingleSession');
@@ -21,7 +21,7 @@ export class LateEnds {
     ${endDue(sessions, '$2', '$3')}`;
   }
 
-  /** Never fails: the sessions are dead already, and so are those that the first statement had in sight, which must be told. */
+  /** Never fails: the sessions are dead already, and so are those of the first statement, whose events must not be lost. */
   async write(ids: readonly string[], reason: EndReason, by: string | null): Promise<EndedRow[]> {
     if (ids.length === 0) return [];
     try {

@@ -33,8 +33,8 @@ export function markingStatements(settings: MarkingSettings) {
   const { over, timedOut, held, deadBecause } = liveness(settings);
   const mark = marking(settings);
 
-  // What an admission displaced is not in the slots row any more, whatever the limit. The newest session is displaced by
-  // nothing: an order that waited while it was admitted has ended it, and says so itself, see `LateEnds`.
+  // What an admission displaced is not in the slots row any more, whatever the limit. The newest session cannot have been
+  // displaced: if it is not there, an order that waited while it was admitted has ended it, and `LateEnds` writes why.
   const displaced = `CASE WHEN s.generation IS DISTINCT FROM u.generation AND NOT ${held('u')} THEN 'superseded' END`;
 
   /** $1 users. */
@@ -51,8 +51,9 @@ export function markingStatements(settings: MarkingSettings) {
 
   /**
    * $1 id, $2 roles, $3 administrator, $4 whether a role makes one. What was held at the admission can only shrink. An
-   * order that waits for the slots row does not see these roles, so that row tells it, as at an admission; and whoever
-   * comes after an order finds the session ended.
+   * administrator's order that waits for the slots row does not see these roles, so where they make an administrator, that
+   * row says so (`protected_generation`), as at an admission. Where the order came first, the session has ended, and
+   * nothing is written.
    */
   const refresh = `WITH slot AS (
     UPDATE ${slots} u SET generation = u.generation + 1, protected_generation = u.generation + 1
@@ -63,8 +64,8 @@ export function markingStatements(settings: MarkingSettings) {
   WHERE s.id = $1::uuid AND s.ended_at IS NULL AND (SELECT count(*) FROM slot) >= 0`;
 
   /**
-   * $1 ids. Waits for nobody: what is locked is being written anyway. A process may stand still between the request and
-   * this, and what timed out meanwhile, others may have refused or shown as ended.
+   * $1 ids. Waits for nobody: what is locked is being written anyway. A session that has timed out since its request is left
+   * alone: this process may have stood still meanwhile, and others have refused the session or shown it as ended.
    */
   const seen = `WITH due AS (
     SELECT s.id FROM ${sessions} s

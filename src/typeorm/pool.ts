@@ -42,8 +42,8 @@ export function makePoolRecover(dataSource: DataSource): void {
 }
 
 /**
- * Says why nothing is answered when the pool has given no connection for so long; called off with what it gives back.
- * That it happens is said by who waits, for whom it looks like a database that is silent.
+ * Warns when the pool has given no connection for so long, unless it is called off with what it gives back. Whoever waits
+ * reports that the database does not answer; this says that it is the pool that is full.
  */
 export function warnOfFullPool(dataSource: DataSource, afterMs: number): () => void {
   const pool = poolOf(dataSource);

@@ -28,7 +28,10 @@ export function sweepStatements(settings: SweepSettings) {
   const elected = `(SELECT pg_try_advisory_xact_lock(hashtext('nestjs-single-session:sweep'), hashtext('${sessions}')))`;
   /** Expired, and not marked yet. */
   const nextExpired = `SELECT s.id FROM ${sessions} s WHERE ${elected} AND s.ended_at IS NULL AND s.expires_at <= now() LIMIT ${BATCH}`;
-  /** $1 expiry, $2 id: where the walk over all sessions that are not marked has come to. One row at least: whether this worker may walk. */
+  /**
+   * $1 expiry, $2 id: where the walk over all sessions that are not marked has come to. Gives one row at least, which says
+   * whether this worker may walk.
+   */
   const nextUnmarked = `SELECT e.elected, s.id, s.expires_at::text AS expires_at FROM (SELECT ${elected} AS elected) e LEFT JOIN LATERAL (
     SELECT s.id, s.expires_at FROM ${sessions} s
     WHERE e.elected AND s.ended_at IS NULL AND (s.expires_at, s.id) > ($1::timestamptz, $2::uuid)
@@ -44,8 +47,9 @@ export function sweepStatements(settings: SweepSettings) {
   const dropExemptions = `DELETE FROM ${exemptions} x WHERE x.expires_at <= now()`;
   // An adopted session (its id is of UUID version 8) must stay known: its credential would be adopted again.
   const swept = `get_byte(uuid_send(s.id), 6) >> 4 <> 8`;
-  // Their slots go with them: without a row nothing would say any more that they are over. All slots rows come first, in
-  // the order in which many users are ended, and only then the sessions: a login holds the one and may wait for the other.
+  // Their ids are taken out of the slots with them: an id in the slots that has no row counts as live at the next admission. All
+  // slots rows are locked first, in the order in which many users are ended, and only then the sessions: a login, too, holds
+  // its slots row when it waits for a session.
   const sweepEnded = `WITH due AS (
     SELECT s.id, s.user_id FROM ${sessions} s WHERE ${elected} AND s.ended_at < now() - ${ms(retention)} AND ${swept}
     LIMIT ${BATCH}),

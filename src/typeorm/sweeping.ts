@@ -30,7 +30,7 @@ interface Swept {
   gone: number;
 }
 
-/** Whether anything is left takes a look at all sessions that are not marked. */
+/** For statements that look at every session that is not marked, to see whether any is older than a cut-off. */
 const LOOK_WITHIN_MS = 60_000;
 const START = { expiresAt: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
 

@@ -26,7 +26,7 @@ import { checkFunctionName, quotedTableNames, type Tables } from './table-names.
 
 export type StoreSettings = Omit<AdmissionSettings & MarkingSettings & SweepSettings, keyof Tables>;
 
-/** `late`: not in sight of the statement that ended it. */
+/** `late`: not in the snapshot of the statement that ended it, see {@link LateEnds}. */
 type EndRow = EndedRow & { late?: boolean };
 
 type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'> & Pick<Refused, 'displaces'>;
