@@ -1,5 +1,5 @@
 import type { CanActivate, Type } from '@nestjs/common';
-import type { ControllerSettings } from './admin/admin.controller.js';
+import type { ControllerSettings } from './admin/mounted.js';
 import {
   isPlainObject,
   readBoolean,

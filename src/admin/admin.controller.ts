@@ -2,7 +2,6 @@ import {
   BadRequestException,
   Body,
   ConflictException,
-  Controller,
   Delete,
   Get,
   HttpCode,
@@ -14,23 +13,15 @@ import {
   Query,
   Req,
   UseGuards,
-  UseInterceptors,
-  VERSION_NEUTRAL,
-  type CanActivate,
   type Type,
 } from '@nestjs/common';
-import { SingleSessionGuard } from '../http/single-session.guard.js';
 import { MayBeAbsent } from '../http/execution-context.js';
-import { NeverCached } from '../http/never-cached.js';
 import type { SessionRequest } from '../http/request.js';
 import { currentSessionOf } from '../http/request-state.js';
 import { Administration, type LogoutEveryoneResult, type LogoutResult } from '../session/administration.js';
 import type { ListedSession, Page, RecordedAction, Summary } from '../session/administration-store.js';
 import { Explainer, type Explanation } from '../session/explainer.js';
 import { RunTimeExemptions, type ListedExemption } from '../session/exemptions.js';
-import { AnswersInterceptor } from './answers.interceptor.js';
-import { applicationGuards } from './application-guards.js';
-import { AsItIs } from './as-it-is.js';
 import {
   ExemptionBody,
   ExemptionQuery,
@@ -41,26 +32,18 @@ import {
   PolicyQuery,
   SessionsQuery,
 } from './dto.js';
+import { Mounted, type ControllerSettings } from './mounted.js';
 import { OrderInBodyGuard } from './order-in-body.guard.js';
 import { actorOf, PermissionGuard } from './permission.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 import { validated } from './validated.js';
 
-export interface ControllerSettings {
-  path: string;
-  guards: readonly (Type<CanActivate> | CanActivate)[];
-}
-
 type Request = SessionRequest;
 type Shown = ListedSession & { current: boolean };
 
 /** The admin REST API at a path, behind the application's guards. */
-export function adminController({ path, guards }: ControllerSettings): Type {
-  @Controller({ path, version: VERSION_NEUTRAL })
-  @UseGuards(applicationGuards(guards), SingleSessionGuard, PermissionGuard, SameOriginGuard)
-  @UseInterceptors(AnswersInterceptor)
-  @NeverCached()
-  @AsItIs()
+export function adminController(settings: ControllerSettings): Type {
+  @Mounted(settings, PermissionGuard, SameOriginGuard)
   class SingleSessionAdminController {
     constructor(
       @Inject(Administration) private readonly administration: Administration,

@@ -10,7 +10,7 @@ import { setHeader, type SessionResponse } from '../http/response.js';
 import { toException } from '../http/to-exception.js';
 import { ForbiddenError } from '../session/administration.js';
 
-/** Answers that nobody keeps and no browser guesses at, and the HTTP answer for what went wrong inside. */
+/** Marks the answers `no-store` and `nosniff`, and turns what went wrong inside into an HTTP answer. */
 @Injectable()
 export class AnswersInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {

@@ -1,21 +1,6 @@
-import {
-  Controller,
-  Get,
-  Header,
-  HttpStatus,
-  Req,
-  Res,
-  UseGuards,
-  UseInterceptors,
-  VERSION_NEUTRAL,
-  type Type,
-} from '@nestjs/common';
-import { NeverCached } from '../http/never-cached.js';
+import { Get, Header, HttpStatus, Req, Res, type Type } from '@nestjs/common';
 import { setHeader, type SessionResponse } from '../http/response.js';
-import { SingleSessionGuard } from '../http/single-session.guard.js';
-import type { ControllerSettings } from './admin.controller.js';
-import { AnswersInterceptor } from './answers.interceptor.js';
-import { applicationGuards } from './application-guards.js';
+import { Mounted, type ControllerSettings } from './mounted.js';
 import { page } from './page/page.js';
 import { script } from './page/page-script.js';
 import { style } from './page/page-style.js';
@@ -39,10 +24,7 @@ type Redirecting = SessionResponse & { status(code: number): unknown };
 
 /** The page for administrators: nothing in it but what the REST API answers. */
 export function pageController({ path, guards }: ControllerSettings): Type {
-  @Controller({ path: `${path}/ui`, version: VERSION_NEUTRAL })
-  @UseGuards(applicationGuards(guards), SingleSessionGuard, PermissionGuard)
-  @UseInterceptors(AnswersInterceptor)
-  @NeverCached()
+  @Mounted({ path: `${path}/ui`, guards }, PermissionGuard)
   class SingleSessionPageController {
     @Get()
     @Header('Content-Type', 'text/html; charset=utf-8')

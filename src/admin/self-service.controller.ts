@@ -1,5 +1,4 @@
 import {
-  Controller,
   Delete,
   Get,
   HttpCode,
@@ -11,25 +10,17 @@ import {
   Req,
   SetMetadata,
   Sse,
-  UseGuards,
-  UseInterceptors,
-  VERSION_NEUTRAL,
   type Type,
 } from '@nestjs/common';
 import { map, takeUntil, timer, type Observable } from 'rxjs';
-import { NeverCached } from '../http/never-cached.js';
 import type { SessionRequest } from '../http/request.js';
-import { SingleSessionGuard } from '../http/single-session.guard.js';
 import { END_EVENT } from '../http/stream-end.js';
 import { Administration } from '../session/administration.js';
 import type { ListedSession } from '../session/administration-store.js';
 import { Policy } from '../session/policy.js';
 import { Sessions } from '../session/sessions.js';
 import { Watches } from '../session/watches.js';
-import type { ControllerSettings } from './admin.controller.js';
-import { AnswersInterceptor } from './answers.interceptor.js';
-import { applicationGuards } from './application-guards.js';
-import { AsItIs } from './as-it-is.js';
+import { Mounted, type ControllerSettings } from './mounted.js';
 import { OwnSessionGuard, ownSessionOf } from './own-session.guard.js';
 import { SameOriginGuard } from './same-origin.guard.js';
 
@@ -43,12 +34,8 @@ type OwnSession = Pick<
 > & { current: boolean };
 
 /** A user's own sessions at a path: see them, end one, end all others, be told when the present one ends. */
-export function selfServiceController({ path, guards }: ControllerSettings): Type {
-  @Controller({ path, version: VERSION_NEUTRAL })
-  @UseGuards(applicationGuards(guards), SingleSessionGuard, SameOriginGuard, OwnSessionGuard)
-  @UseInterceptors(AnswersInterceptor)
-  @NeverCached()
-  @AsItIs()
+export function selfServiceController(settings: ControllerSettings): Type {
+  @Mounted(settings, SameOriginGuard, OwnSessionGuard)
   class SingleSessionSelfServiceController {
     constructor(
       @Inject(Administration) private readonly administration: Administration,
