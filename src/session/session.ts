@@ -168,8 +168,8 @@ export interface EndOrder {
   reason: EndReason;
   /** Who ended it, for the record: a username, not a credential. */
   by: string | null;
-  /** How many of the user's sessions are live: what is beyond is dead, and ends nothing. Default: all. */
-  limit?: number;
+  /** How many of the user's sessions are live: what is beyond is dead, and ends nothing. */
+  limit: number;
 }
 
 /** A session that a statement of this process ended or found ended. */

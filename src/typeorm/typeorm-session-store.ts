@@ -32,7 +32,6 @@ type EndRow = EndedRow & { late?: boolean };
 type AdmittedRow = Pick<Admitted, 'first' | 'exempt' | 'logins'> & Pick<Refused, 'displaces'>;
 
 const UNIQUE_VIOLATION = '23505';
-const NO_LIMIT = 2 ** 31 - 1;
 
 const statements = (settings: MarkingSettings) => ({
   ...endingStatements(settings),
@@ -135,7 +134,7 @@ export class TypeOrmSessionStore extends SessionStore {
 }
 
 /** As the statements of {@link endingStatements} number them. */
-function parametersOf({ target, reason, by, limit = NO_LIMIT }: EndOrder): unknown[] {
+function parametersOf({ target, reason, by, limit }: EndOrder): unknown[] {
   if (target.scope === 'user') return [target.userId, reason, by, TIME_LEFT];
   const own = [target.sessionId, reason, by, target.userId ?? null, limit];
   if (target.scope === 'session') return own;

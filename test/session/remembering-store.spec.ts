@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Freshness } from '../../src/session/freshness.js';
+import { LARGEST_LIMIT } from '../../src/session/policy.js';
 import { RememberingStore } from '../../src/session/remembering-store.js';
 import type {
   Admission,
@@ -84,7 +85,7 @@ const ended = (userId: string): EndedSession => ({
   by: null,
   replacedBy: null,
 });
-const order = (target: EndTarget): EndOrder => ({ target, reason: 'logout', by: null });
+const order = (target: EndTarget): EndOrder => ({ target, reason: 'logout', by: null, limit: LARGEST_LIMIT });
 
 /** Who was told about, by everybody who was remembered: a session named as its user. */
 async function forgets(work: () => Promise<unknown>): Promise<string[]> {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Spared } from '../../src/session/events.js';
+import { LARGEST_LIMIT } from '../../src/session/policy.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, times } from '../support/store.js';
 import { ADMINISTRATOR_ROLES, person, Process, SIGNATURE, type Person } from './administrators.js';
@@ -384,7 +385,7 @@ describe('dead once is never accepted again, whatever happens in whatever order'
       const { id, user } = session;
       const scope = any(SCOPES);
       const target = { scope, sessionId: id, userId: user.id };
-      await any([one, other]).bench.store.end({ target, reason: 'logout', by: null });
+      await any([one, other]).bench.store.end({ target, reason: 'logout', by: null, limit: LARGEST_LIMIT });
       if (scope === 'user') model.of(user.id).forEach(end);
       else if (session.live) {
         // By the roles of now: the exempt are asked for then, not at the login.

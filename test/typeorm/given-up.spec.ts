@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import type { QueryRunner } from 'typeorm';
+import { LARGEST_LIMIT } from '../../src/session/policy.js';
 import type { EndTarget } from '../../src/session/session.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
@@ -111,7 +112,7 @@ describe('what an administrator ordered and was answered with an error, since ot
 });
 
 const logout = (process: Process, target: EndTarget): Promise<unknown> =>
-  process.bench.store.end({ target, reason: 'logout', by: null });
+  process.bench.store.end({ target, reason: 'logout', by: null, limit: LARGEST_LIMIT });
 const endOthers = (sessionId: string, userId: string) =>
   logout(uncancelled, { scope: 'others', sessionId, userId });
 const endEverywhere = (sessionId: string) => logout(uncancelled, { scope: 'everywhere', sessionId });
@@ -277,7 +278,8 @@ describe('a session that was admitted while an order to end its user waited', ()
       if (sql.includes('s.id = ANY($1::uuid[]) AND s.ended_at IS NULL')) await bench.store.markUsers([user]);
       return run.call(this, sql, ...rest);
     } as typeof run);
-    const end = bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: 'root' });
+    const target = { scope: 'user', userId: user } as const;
+    const end = bench.store.end({ target, reason: 'admin', by: 'root', limit: LARGEST_LIMIT });
     await until(async () => (await waiting()) === 2);
     await holder.rollbackTransaction();
     await holder.release();
@@ -297,7 +299,12 @@ describe('what was ended although the row of a session was out of sight', () => 
     [
       'by the application',
       (user: string) =>
-        one.bench.store.end({ target: { scope: 'user', userId: user }, reason: 'admin', by: null }),
+        one.bench.store.end({
+          target: { scope: 'user', userId: user },
+          reason: 'admin',
+          by: null,
+          limit: LARGEST_LIMIT,
+        }),
     ],
   ])('%s is told also when the second statement fails, which only writes down', async (_, end) => {
     const user = someone();

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { DataSource, DataSourceOptions } from 'typeorm';
 import { runMigrationsOnce, singleSessionMigrations } from '../../migrations/index.js';
+import { LARGEST_LIMIT } from '../../src/session/policy.js';
 import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
 import { tableNames } from '../../src/typeorm/table-names.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -75,7 +76,7 @@ async function useAll(dataSource: DataSource): Promise<void> {
   expect((await readable(store.verify(ids.map((id) => ({ id, limit: 3 }))))).map(({ live }) => live)).toEqual(
     [false, true, true, true],
   );
-  const as = { reason: 'admin', by: null } as const;
+  const as = { reason: 'admin', by: null, limit: LARGEST_LIMIT } as const;
   await store.end({ target: { scope: 'session', sessionId: ids[1]! }, ...as });
   await store.end({ target: { scope: 'others', sessionId: ids[3]!, userId: 'u' }, ...as });
   expect((await readable(store.verify(ids.map((id) => ({ id, limit: 3 }))))).map(({ live }) => live)).toEqual(

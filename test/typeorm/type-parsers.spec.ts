@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
+import { LARGEST_LIMIT } from '../../src/session/policy.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { person, Process, SIGNATURE } from './administrators.js';
 
@@ -54,7 +55,8 @@ describe.each(PARSERS)('when the driver makes %s of times, and big integers of i
 
   async function endOne() {
     const sessionId = await process.logins()(person('lea'));
-    return process.bench.store.end({ target: { scope: 'session', sessionId }, reason: 'logout', by: null });
+    const target = { scope: 'session', sessionId } as const;
+    return process.bench.store.end({ target, reason: 'logout', by: null, limit: LARGEST_LIMIT });
   }
 
   it('the list has times', async () => {
