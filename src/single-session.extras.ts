@@ -67,7 +67,7 @@ interface ResolvedAdmin extends ControllerSettings {
   isMounted: boolean;
 }
 
-/** What is read under the two paths; where these differ, the rest does, too. */
+/** The routes of GET under each of the two paths. Where none is in both, no route of another method is. */
 const ADMIN_READS = [
   '',
   '/summary',
@@ -80,7 +80,7 @@ const ADMIN_READS = [
 ];
 const OWN_READS = ['', '/events'];
 const PATH = /^[\w.~-]+(\/[\w.~-]+)*$/;
-/** What shapes the module when nothing is said of it; all of its names are here. */
+/** The defaults of what shapes the module, and all of its names. */
 export const DEFAULT_EXTRAS = {
   dataSource: undefined,
   isGlobal: true,

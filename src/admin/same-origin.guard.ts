@@ -55,7 +55,7 @@ function hostOf(origin: string): string | undefined {
   return URL.canParse(origin) ? new URL(origin).host : undefined;
 }
 
-// A form needs no body to be one, and no browser sends a token with it.
+// Also without a body a content type may tell a form, which any site can send; but with a token, no browser has sent it.
 function isJsonOrEmpty(request: Request): boolean {
   const type = request.headers['content-type'];
   const isJson = /^application\/json\s*(;|$)/i.test(String(type));

@@ -35,7 +35,7 @@ export function responseOf(context: ExecutionContext, request: SessionRequest): 
 
 const MAY_BE_ABSENT = 'nestjs-single-session:may-be-absent';
 
-/** Of a route that a page of ours asks on its own, and says so when nobody is there. */
+/** Marks a route that the administrators' page asks every few seconds: its requests may say that nobody is at the page. */
 export const MayBeAbsent = (): MethodDecorator => SetMetadata(MAY_BE_ABSENT, true);
 
 /** Whether a page made the request on its own: it is checked like any, and does not postpone the idle timeout. */

@@ -10,7 +10,7 @@ const HOOK_OF_NEST = 'onResponseHook';
 
 const COOKIE_SESSION = '_cookieSession';
 
-/** By their names: Express's own, those that Nest adds, and Passport's. Any other may be a session middleware or hold one. */
+/** Names of middlewares that are surely no session middleware and hold none. Of any other it is not known. */
 const NEVER_SESSION = new Set([
   'query',
   'expressInit',

@@ -1,8 +1,8 @@
 import { PATH_METADATA } from '@nestjs/common/constants.js';
 
 /**
- * The methods of a prototype and of what it extends that Nest calls for a request, a message or an operation; and the
- * classes themselves, which may have handlers that only another library knows.
+ * The methods of a prototype and of what it extends that Nest calls for a request, a message or an operation. Among them is
+ * `constructor`, the class itself, where it is a controller: it may have handlers that only another library knows.
  */
 export function* handlersOf(prototype: unknown): Generator<object> {
   const isOver = (level: unknown): boolean => level === null || level === Object.prototype;

@@ -97,8 +97,8 @@ function sharedPartOf(manager: SessionManager): SessionManager {
   return part;
 }
 
-// A store of cookie sessions may call back in the context of another request, whose connection it shares; what the
-// application is asked then, such as its limit, is about this one.
+// The callbacks are bound to the async context of their request: a store of cookie sessions may call back in that of another
+// request, whose connection it shares, and what the application is asked then, such as its limit, is about this one.
 function hookOf(manager: SessionManager): Hook {
   const known = manager[HOOK];
   if (known !== undefined) return known;

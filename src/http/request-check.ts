@@ -57,8 +57,8 @@ export class RequestCheck {
       : this.ask(request, response);
   }
 
-  // Requests that go on together share what each would cost by itself: the way back to the event loop, and code that is
-  // not in the processor's caches. A strong check does the same while it waits for the others of its batch.
+  // Memory could answer at once. But requests that go on together, at the end of the turn, cost less than each by itself:
+  // one way back to the event loop, and code that is in the processor's caches. A strong check waits for its batch anyway.
   private async checkInTurn(request: SessionRequest, response: SessionResponse | undefined): Promise<true> {
     await this.turn.end();
     const remembered = this.recall(request);
@@ -139,9 +139,10 @@ export class RequestCheck {
     return verdict.live ? { id, userId } : refuseEnded(verdict, credential, request);
   }
 
-  // Its own user has not left where somebody else was set over them: an API key came beside the cookie, say, or an
-  // administrator acts for somebody. A cookie session that says another user by itself, after a change of ids for one,
-  // will never be good again: it is destroyed with this answer, and its session must not stay behind and hold a slot.
+  // The session of the claim belongs to another user than request.user. Where that user was set over the one of the cookie
+  // session, by an API key beside the cookie or for an administrator who acts for somebody, the owner has not left: only the
+  // request is refused. Where the cookie session itself says that other user, as after a change of the users' ids, it will
+  // never be good again: it is destroyed with this answer, and its session ends, or it would hold a slot for nobody.
   private async refuseForeign(
     { id, credential }: Claim,
     userId: string,
@@ -213,8 +214,8 @@ async function refuseEnded(
   throw new SessionEndedException(reason, endedAt);
 }
 
-// Only what is sure to be the credential of the user, who came with it: no guard has put somebody else there. Another one
-// beside it, such as a fresh cookie or an invented token, would let an ended session come back as a new one, again and again.
+// Only a cookie session that is surely the credential by which the user came. With any other credential beside it, an ended
+// session could come back as a new one, again and again: beside each fresh cookie session, or each invented token.
 function loggedInCookieSession(request: SessionRequest): CookieSession | undefined {
   const { session, headers }: Partial<SessionRequest> = request;
   const id = sessionIdOf(request);

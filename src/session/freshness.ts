@@ -106,7 +106,7 @@ export class Freshness implements SignalListener {
     this.trustedUntil = -Infinity;
   }
 
-  // Whatever is open is looked for in each, and they may come by thousands.
+  // All of one turn together: whoever watches what is open goes through it for each, and they may come by thousands.
   private passOnLater(changes: Changes): void {
     if (this.unpassed === undefined) setImmediate(() => this.passOn());
     this.unpassed = gathered(this.unpassed ?? new Set(), changes);

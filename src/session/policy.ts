@@ -87,7 +87,10 @@ export class Policy {
     }
   }
 
-  /** Whether a live session is that of the user, and says of the user's roles what is true now, as far as nobody has to be asked. */
+  /**
+   * `foreign`: the live session is not that of the user. `same`: it is, and what it says of the user's roles is true now.
+   * `changed`: it is not, or a permission function would have to be asked; see {@link changeOf}.
+   */
   compare(verdict: LiveResult, user: unknown): 'same' | 'changed' | 'foreign' {
     const { userId, roles } = this.subjectOf(user);
     if (userId !== verdict.userId) return 'foreign';
