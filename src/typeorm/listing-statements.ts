@@ -1,17 +1,10 @@
-import { exemptNow } from './exemption-statements.js';
-import { isAdministrator, liveness, type StatementSettings } from './liveness.js';
-import { ms } from './sql-parts.js';
-
-export interface ListingSettings extends StatementSettings {
-  /** Milliseconds. */
-  stormWindow: number;
-}
+import { liveness, type StatementSettings } from './liveness.js';
 
 const MICROSECONDS = (time: string): string => `(extract(epoch FROM ${time}) * 1000000)::bigint::text`;
 
 /** Who is signed in. They read, and lock nothing. */
-export function listingStatements(settings: ListingSettings) {
-  const { sessions, slots, cutoffs, exemptions, stormWindow, idleTimeout } = settings;
+export function listingStatements(settings: StatementSettings) {
+  const { sessions, slots, cutoffs, idleTimeout } = settings;
   const { live, timedOut, cutOff, ofCutOff, diedAt, deadBecause } = liveness(settings);
 
   const filtered = `($4::text IS NULL OR s.user_id = $4) AND ($5::text IS NULL OR s.username = $5)
@@ -59,24 +52,9 @@ export function listingStatements(settings: ListingSettings) {
   const unsweptCutOff = `SELECT c.id, c.roles, c.administrators, c.usernames, c.user_ids FROM ${cutoffs} c
   WHERE NOT c.swept ORDER BY c.id DESC LIMIT 1`;
 
-  /** $1 the roles that make an administrator. */
-  const summary = `SELECT count(*)::int AS "activeSessions", count(DISTINCT s.user_id)::int AS "activeUsers",
-    (count(DISTINCT s.user_id) FILTER (WHERE ${isAdministrator('$1')}))::int AS administrators,
-    (count(*) FILTER (WHERE s.exempt))::int AS "exemptSessions"
-  FROM ${sessions} s JOIN ${slots} u ON u.user_id = s.user_id WHERE ${live('u')}`;
-
-  const logins = `GREATEST(u.storm_logins, u.storm_before)`;
-  /** $1 threshold. Of the present window and the one before. */
-  const storms = `SELECT u.user_id AS "userId", s.username, ${logins} AS logins
-  FROM ${slots} u LEFT JOIN LATERAL (
-    SELECT s.username, s.roles FROM ${sessions} s WHERE s.user_id = u.user_id ORDER BY s.generation DESC LIMIT 1) s ON true
-  WHERE ${logins} > $1::int AND u.storm_since > now() - 2 * ${ms(stormWindow)}
-    AND NOT ${exemptNow(exemptions, 's.username', 's.roles')}
-  ORDER BY 3 DESC LIMIT 100`;
-
   /** $1 username. */
   const latestOf = `SELECT s.user_id AS "userId", s.roles FROM ${sessions} s WHERE s.username = $1
   ORDER BY s.created_at DESC LIMIT 1`;
 
-  return { list, listAfterCutOff, unsweptCutOff, summary, storms, latestOf };
+  return { list, listAfterCutOff, unsweptCutOff, latestOf };
 }

@@ -33,9 +33,10 @@ import { cutOffStatements } from './cut-off-statements.js';
 import { endUsersStatements } from './end-users-statements.js';
 import { exemptionStatements } from './exemption-statements.js';
 import { LateEnds } from './late-ends.js';
-import { listingStatements, type ListingSettings } from './listing-statements.js';
+import { listingStatements } from './listing-statements.js';
 import { toEndedSession } from './ended-row.js';
 import { PrimaryDatabase, TIME_LEFT } from './primary-database.js';
+import { summaryStatements, type SummarySettings } from './summary-statements.js';
 import { quotedTableNames } from './table-names.js';
 
 export interface AdministrationStoreSettings {
@@ -50,10 +51,11 @@ export interface AdministrationStoreSettings {
 const SESSION_CURSOR = /^(\d{1,17})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 const ACTION_CURSOR = /^\d{1,18}$/;
 
-const statements = (settings: ListingSettings) => ({
+const statements = (settings: SummarySettings) => ({
   ...endUsersStatements(settings),
   ...cutOffStatements(settings),
   ...listingStatements(settings),
+  ...summaryStatements(settings),
   ...exemptionStatements(settings),
   ...actionStatements(settings),
 });
