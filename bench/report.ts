@@ -27,8 +27,8 @@ export async function report(tables: Table[], effort: Effort, databaseUrl: strin
   const configuration = await configurationOf(effort, databaseUrl);
   return [
     '# Benchmarks',
-    'Written by `npm run bench -- --write`. Rates are medians of the slices; ratios and what is added are medians of what they were within each round.',
-    '"By hand" is what people write themselves with a TypeORM repository: `find`, `delete` and `insert` at a login, one `findOne` for each request, to see whose session it is and whether it has expired. It does not hold the limit when logins arrive together. "existsBy" asks only whether the row is there, the least that a repository can be asked. "Round trip" is a guard that runs `SELECT 1`. "Again" is a second process without a guard: by so much do equal processes differ.',
+    'Written by `npm run bench -- --write`. Rates are medians of the slices. Ratios, and the milliseconds that are added, are medians of the values within each round.',
+    '"By hand" is what people write themselves with a TypeORM repository: `find`, `delete` and `insert` at a login, and one `findOne` for each request, to see whose session it is and whether it has expired. It does not hold the limit when logins arrive together. "existsBy" asks only whether the row is there, the least that a repository can be asked. "Round trip" is a guard that runs `SELECT 1`. "Again" is a second process without a guard: it shows by how much equal processes differ.',
     ...tables.flatMap(({ title, columns, rows }) => [`## ${title}`, table(columns, rows)]),
     '## Configuration',
     table(['what', 'value'], configuration),
