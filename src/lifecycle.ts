@@ -39,8 +39,8 @@ export class Lifecycle {
     const { onLimit, idleTimeout, maxAge } = this.options;
     if (onLimit !== 'reject' || idleTimeout !== undefined || maxAge < DEFAULT_MAX_AGE) return;
     this.logger.warn(
-      "onLimit: 'reject' without idleTimeout: who closes the browser, or whose token runs out, cannot sign in again for " +
-        `${Math.round(maxAge / 86_400_000)} days. Give idleTimeout, or a maxAge as long as your cookies or tokens live.`,
+      "onLimit: 'reject' without idleTimeout: a user who closes the browser, or whose token expires, cannot sign in again for " +
+        `${Math.round(maxAge / 86_400_000)} days. Set idleTimeout, or a maxAge as long as your cookies or tokens live.`,
     );
   }
 

@@ -26,8 +26,8 @@ export class ScopeCheck implements OnModuleInit {
 }
 
 const OPTIONS_PER_REQUEST =
-  'The options of SingleSessionModule.forRootAsync() are made anew for each request, since what makes them or what that needs has the scope REQUEST; nestjs-single-session reads them once, at the start. ' +
-  'Leave the scope out, and inject neither REQUEST nor what needs it. What depends on the user is a function: maxSessions: (user) => (user.isPremium ? 3 : 1).';
+  'The options of SingleSessionModule.forRootAsync() are made anew for each request, since the provider that makes them, or something that it injects, has the scope REQUEST; nestjs-single-session reads them once, at the start. ' +
+  'Leave the scope out, and inject neither REQUEST nor what needs it. If an option depends on the user, make it a function: maxSessions: (user) => (user.isPremium ? 3 : 1).';
 
 // Beside its options, which are judged first, nothing but the data source can give the store a scope.
 const DATA_SOURCE_PER_REQUEST =

@@ -96,7 +96,7 @@ export const EXTRAS: readonly string[] = Object.keys(DEFAULT_EXTRAS);
 export function checkAsyncOptions(given: object): void {
   if (!isPlainObject(given) || !hasFactory(given))
     throw new Error(
-      'SingleSessionModule.forRootAsync() takes what makes the options, and was given none. ' +
+      'SingleSessionModule.forRootAsync() was given nothing that makes the options: no useFactory, useClass or useExisting. ' +
         'Write forRootAsync({ inject: [ConfigService], useFactory: (config: ConfigService) => ({ maxSessions: 1 }) }), or forRoot({ maxSessions: 1 }).',
     );
   const known = [

@@ -73,7 +73,7 @@ function prototypeOf(instance: unknown): unknown {
 }
 
 const tooLate = (resolver: object, module = 'its module'): string =>
-  `${resolver.constructor.name} was not there when nestjs-single-session looked for resolvers, which is before onModuleInit() of any module, so operations of ended sessions might pass to it. ` +
+  `${resolver.constructor.name} was not there when nestjs-single-session looked for resolvers, which is before onModuleInit() of any module, so it might be given operations of ended sessions. ` +
   `Write @Module({ imports: [${module}] }) in place of LazyModuleLoader.load(() => ${module}).`;
 
 function standBehindAll(prototype: unknown): void {

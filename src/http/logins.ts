@@ -31,8 +31,8 @@ import { challengeBearer, toException } from './to-exception.js';
 import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const HINT_FOR_SIDS =
-  'A login was refused because its user has a `sid` that is no session here. A user with a `sid` takes that session in place of a password, as the user of a token does. ' +
-  'Where it is a claim of somebody else, such as an OpenID provider, let validate() return it by another name.';
+  'A login was refused because its user has a `sid` that is no session of this application. A user with a `sid` signs in by that session in place of a password, as the user of a token does. ' +
+  'If the `sid` is a claim of somebody else, such as an OpenID provider, let validate() return it by another name.';
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {

@@ -13,7 +13,7 @@ import { currentSessionOf, forgetLogin } from './request-state.js';
 import { rememberRequest, requestOfClient, socketOf, type Farewell, type Socket } from './sockets.js';
 
 const REMEDY_FOR_SOCKETS =
-  'closeWhenEnded() found nobody on the request of a socket, and closed that. If it goes on for who is signed in: the handshake of a socket passes no middleware of main.ts and no guard. ' +
+  'closeWhenEnded() found nobody on the request of a socket, and closed the socket. If this happens to users who are signed in: the handshake of a socket passes neither the middleware of main.ts nor a guard. ' +
   'With cookie sessions and socket.io, write server.engine.use(cookieSessions) and server.engine.use(passport.session()) in afterInit(server); with a token, verify it and write closeWhenEnded(client, { user }).';
 
 /** One call of closeWhenEnded(). */

@@ -141,7 +141,9 @@ export class Administration {
     const cutOff = await answered(this.cutOff({ spared, signature, target: { except: spared } }));
     const counts = await answered(this.store.countCutOff(spared, cutOff), COUNT_WITHIN_MS).catch(
       (error: Error) => {
-        this.logger.error(`Everyone was logged out, but it could not be counted: ${error.message}`);
+        this.logger.error(
+          `Everyone was logged out, but the ended sessions could not be counted: ${error.message}`,
+        );
         return { ended: null, users: null, spared: null };
       },
     );

@@ -25,7 +25,7 @@ const LONGEST_ID = 255;
 // They are in indexes of PostgreSQL, which take 2,704 bytes.
 const LONGEST_NAME = 500;
 const REMEDY =
-  'Give SingleSessionModule.forRoot({ identify: (user: YourUser) => ({ id: user.id, username: user.name, roles: user.roles }) }) what fits your user object. It is called with the user of a login and with `request.user` of every request, so it must understand both.';
+  'Write SingleSessionModule.forRoot({ identify: (user: YourUser) => ({ id: user.id, username: user.name, roles: user.roles }) }) as it fits your user object. identify() is called with the user of a login and with `request.user` of every request, so it must understand both.';
 
 /** Reads `id`, `username ?? email ?? id` and `roles ?? []` from the user. */
 export function identifyByConvention(user: unknown): IdentityLike {
@@ -42,7 +42,7 @@ export function toIdentity(found: IdentityLike): Identity {
   const { username, roles } = found;
   if (!isName(username))
     throw new TypeError(
-      `identify() gave a username that is no text of at most ${LONGEST_NAME} characters. ${REMEDY}`,
+      `identify() gave a username that is not a string of at most ${LONGEST_NAME} characters. ${REMEDY}`,
     );
   if (!Array.isArray(roles) || !roles.every(isRole))
     throw new TypeError(

@@ -33,7 +33,7 @@ function checkEntity(dataSource: DataSource, entity: Function): void {
   if (dataSource.hasMetadata(entity)) return;
   throw new Error(
     `The entity ${entity.name} of nestjs-single-session is not in your data source. Write \`autoLoadEntities: true\`, or ` +
-      "`entities: [..., ...singleSessionEntities]` with `import { singleSessionEntities } from 'nestjs-single-session'`, in TypeOrmModule.forRoot(). Where it is another data source that is meant, name that: SingleSessionModule.forRoot({ dataSource: '<its name>' }).",
+      "`entities: [..., ...singleSessionEntities]` with `import { singleSessionEntities } from 'nestjs-single-session'`, in TypeOrmModule.forRoot(). If you mean another data source, name it: SingleSessionModule.forRoot({ dataSource: '<its name>' }).",
   );
 }
 
@@ -92,7 +92,7 @@ async function checkIsolation(dataSource: DataSource): Promise<void> {
   const isolation = row!.default_transaction_isolation;
   if (isolation === 'read committed') return;
   new Logger('SingleSession').warn(
-    `default_transaction_isolation is "${isolation}". The limit holds, but what happens at the same time may fail with 503: logins, orders, checks. ` +
+    `default_transaction_isolation is "${isolation}". The limit holds, but logins, orders and checks that happen at the same time may fail with 503. ` +
       "Set it to 'read committed' for this data source.",
   );
 }

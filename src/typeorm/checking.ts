@@ -87,7 +87,7 @@ function rowsOf([given]: readonly Answer[], count: number): unknown[] {
   const { answer } = given!;
   if (answer === null)
     throw new Error(
-      'it is a replica, which may still show what was ended; give the data source the address of the primary',
+      'it is a replica, which may still show ended sessions as live; give the data source the address of the primary',
     );
   const rows: unknown = JSON.parse(answer);
   if (Array.isArray(rows) && rows.length === count) return rows;

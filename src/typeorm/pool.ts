@@ -54,7 +54,7 @@ export function warnOfFullPool(dataSource: DataSource, afterMs: number): () => v
       ?.warn(
         'full',
         `The pool gave no connection within ${afterMs} ms: all ${pool.options.max} are taken, and ${pool.waitingCount} wait for one. ` +
-          'See who keeps them: slow queries, a database that says nothing, a query runner that is never released, a transaction in which this module is called, which needs a second one; or write a larger `poolSize` in TypeOrmModule.forRoot().',
+          'See what keeps them: slow queries, a database that does not answer, a query runner that is never released, or a transaction inside which this module is called, since the call needs a second connection. Or write a larger `poolSize` in TypeOrmModule.forRoot().',
       );
   });
 }

@@ -7,7 +7,7 @@ export function toDate(time: unknown): Date {
   const date = time instanceof Date ? time : new Date(time as string);
   if (Number.isFinite(date.getTime())) return date;
   throw new TypeError(
-    `The parser that pg.types.setTypeParser() was given for timestamptz makes what is no time (${typeof time}). Let it give a Date, or the text as it is.`,
+    `The parser that pg.types.setTypeParser() was given for timestamptz does not return a time (it returns: ${typeof time}). Let it give a Date, or the text as it is.`,
   );
 }
 
