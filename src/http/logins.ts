@@ -39,6 +39,8 @@ export class Logins {
   private readonly logger = new Logger('SingleSession');
   private readonly hints = new ThrottledLogger();
   private readonly carriers = new Carriers((id) => this.sessions.giveUp(id));
+  /** Which session the cookie session of a request was to carry on, and its secret: one request may sign in more than once. */
+  private readonly joined = new WeakMap<SessionRequest, { id: string; secret: string }>();
 
   constructor(
     private readonly sessions: Sessions,
@@ -86,8 +88,11 @@ export class Logins {
     return true;
   }
 
-  private join(request: SessionRequest, { id }: CurrentSession): Promise<void> {
-    return this.carriers.join(id, sessionIdOf(request)!, stateOf(request).arrivedSessionId);
+  private async join(request: SessionRequest, { id }: CurrentSession): Promise<void> {
+    const secret = sessionIdOf(request)!;
+    const replaced = this.joined.get(request)?.secret ?? stateOf(request).arrivedSessionId;
+    this.joined.set(request, { id, secret });
+    await this.carriers.join(id, secret, replaced);
   }
 
   private async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
@@ -162,6 +167,9 @@ export class Logins {
   async leaveArrived(request: SessionRequest): Promise<void> {
     const { arrivedSessionId: secret, arrivedStamp: id } = knownStateOf(request) ?? {};
     if (secret !== undefined && id !== undefined) await this.carriers.leave(id, secret);
+    // Its own cookie session, which was to carry it on and does not, is no other click's.
+    const joined = this.joined.get(request);
+    if (joined !== undefined) await this.carriers.leave(joined.id, joined.secret);
   }
 
   private async exceptionOf(

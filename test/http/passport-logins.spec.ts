@@ -444,6 +444,56 @@ describe('request.logIn()', () => {
   });
 });
 
+describe('request.logIn() once more in a browser that is signed in', () => {
+  it.each([
+    ['', []],
+    [' after a request that signed in twice', ['/odd/twice']],
+  ])(
+    "that fails with the limit%s leaves nothing of the session that the browser came with: under 'reject', the next has room",
+    async (_, before) => {
+      let broken = false;
+      const maxSessions = (): number => {
+        if (broken) throw new Error('the policy is down');
+        return 1;
+      };
+      const picky = await startApplication(databaseUrl, {
+        users,
+        controllers: [OddController],
+        options: { maxSessions, onLimit: 'reject' },
+      });
+      try {
+        const user = newUser({ users });
+        const browser = await loggedIn(picky, user);
+        for (const path of before) expect((await post(browser, path, user)).status).toBe(200);
+        broken = true;
+        expect((await post(browser, '/odd/public', user)).status).toBe(500);
+        broken = false;
+        await eventually(
+          () => liveSessionsOf(picky, user),
+          (live) => live.length === 0,
+          2_000,
+        );
+        await loggedIn(picky, user);
+      } finally {
+        await picky.close();
+      }
+    },
+  );
+
+  it('leaves nothing of its session either when the same request then fails to sign in somebody else', async () => {
+    const [user, nameless] = [newUser({ users }), newUser({ users }, { id: Number.NaN })];
+    const browser = await loggedIn(rejecting, user);
+    const answer = await post(browser, '/odd/two-users', user, { [SECOND]: nameless.username });
+    expect(answer.status).toBe(500);
+    expect(await usernameOf(browser)).toBeUndefined();
+    await eventually(
+      () => liveSessionsOf(rejecting, user),
+      (live) => live.length === 0,
+      2_000,
+    );
+  });
+});
+
 describe('a browser whose session has ended', () => {
   it('signs in at once on a route with @SkipSingleSession(), and what it kept of the old cookie session brings nothing back [lesson 15]', async () => {
     const user = newUser({ users });
