@@ -18,7 +18,7 @@ import {
 } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Route } from './route.js';
-import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { hasSentCookie, unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 
@@ -110,8 +110,11 @@ export class EstablishedLogins {
     if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
     if (response === undefined) return;
     onceClosed(response, () => {
-      if (credential === 'token' || stateOf(request).login === undefined)
-        void this.logins.leaveArrived(request);
+      const { arrivedStamp, login } = stateOf(request);
+      if (arrivedStamp === undefined || (credential !== 'token' && login !== undefined)) return;
+      // This cookie is in the place of the one that another click may have brought the browser.
+      if (hasSentCookie(response, sessionIdOf(request))) void this.sessions.giveUp(arrivedStamp);
+      else void this.logins.leaveArrived(request);
     });
   }
 

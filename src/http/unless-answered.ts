@@ -69,12 +69,14 @@ export function unlessCookieSent(
   carrier: () => string | undefined,
   undo: () => Promise<void>,
 ): void {
-  const isSent = (): boolean => {
-    const id = carrier();
-    return id !== undefined && String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
-  };
-  unless((node, isDelivered) => isDelivered || (node.headersSent && isSent()), response, undo);
+  unless((_, isDelivered) => isDelivered || hasSentCookie(response, carrier()), response, undo);
 }
+
+/** Whether the head of the answer has left with the cookie of the cookie session with this id. */
+export const hasSentCookie = (response: SessionResponse, id: string | undefined): boolean =>
+  id !== undefined &&
+  nodeResponseOf(response).headersSent &&
+  String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
 
 function unless(
   isReached: (node: NodeResponse, isDelivered: boolean) => boolean,

@@ -44,7 +44,7 @@ import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
-import { ImpatientBrowser, logIn, type UserRequest } from '../support/ways-in.js';
+import { Gate, ImpatientBrowser, logIn, type UserRequest } from '../support/ways-in.js';
 
 const users = new Users();
 const USER = 'x-user';
@@ -79,6 +79,16 @@ class SecondFactorGuard implements CanActivate {
 }
 
 const arrivals = new EventEmitter();
+const secondFactor = new Gate();
+
+/** A second factor that takes its time, and is wrong. */
+@Injectable()
+class SlowSecondFactorGuard implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    await secondFactor.pass(context.switchToHttp().getRequest<UserRequest>().user!.username);
+    return false;
+  }
+}
 
 /** Lets nobody pass before the client has gone. */
 @Injectable()
@@ -214,6 +224,11 @@ class OddController {
   twoFactors(@CurrentSession() current: CurrentSession): object {
     return { id: current.id };
   }
+
+  @UseGuards(LocalLoginGuard, SlowSecondFactorGuard)
+  @SingleSessionLogin()
+  @Post('slow-factors')
+  slowFactors(): void {}
 
   @UseGuards(WhenGoneGuard, LocalLoginGuard, NobodyGuard)
   @SingleSessionLogin()
@@ -587,6 +602,26 @@ describe('a marked login route with a second factor', () => {
     await arrived;
     browser.leave();
     expect(await answer).toBe('gone');
+    await eventually(
+      () => liveSessionsOf(rejecting, user),
+      (live) => live.length === 0,
+      2_000,
+    );
+  });
+
+  it('that is wrong after another click by request.logIn() has carried the session on leaves nothing of it: the browser has the cookie that came last', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(rejecting, user);
+    const other = browser.copy();
+    const arrived = secondFactor.shut(user.username);
+    const answer = browser.post('/odd/slow-factors', password(user));
+    await arrived;
+    expect((await post(other, '/odd/public', user)).status).toBe(200);
+    expect(await usernameOf(other)).toBe(user.username);
+    secondFactor.open();
+    const { status, headers } = await answer;
+    expect(status).toBe(403);
+    expect(headers.getSetCookie()).toHaveLength(1);
     await eventually(
       () => liveSessionsOf(rejecting, user),
       (live) => live.length === 0,
