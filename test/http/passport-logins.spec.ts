@@ -230,6 +230,14 @@ class OddController {
   @Post('slow-factors')
   slowFactors(): void {}
 
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('token')
+  @HttpCode(200)
+  token(@CurrentSession() current: CurrentSession): object {
+    return { id: current.id };
+  }
+
   @UseGuards(WhenGoneGuard, LocalLoginGuard, NobodyGuard)
   @SingleSessionLogin()
   @Post('gone')
@@ -538,6 +546,19 @@ describe('a browser whose session has ended', () => {
     expect([answer.status, answer.body.code]).toEqual([401, code]);
     expect(await usernameOf(winner)).toBe(user.username);
   });
+});
+
+it('a login with a token whose guard establishes one in the cookie session, too, ends the session that the browser came with: its cookie is gone', async () => {
+  const user = newUser({ users });
+  const browser = await loggedIn(two, user);
+  const { status, body } = await browser.login(user.username, '/odd/token');
+  expect(status).toBe(200);
+  await eventually(
+    () => liveSessionsOf(two, user),
+    (live) => live.length === 1,
+    2_000,
+  );
+  expect(await liveSessionsOf(two, user)).toEqual([body.id]);
 });
 
 describe('a marked login route with a second factor', () => {
