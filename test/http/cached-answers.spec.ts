@@ -72,8 +72,11 @@ it('so it does with tokens', async () => {
 it('each login by one link is a session, and nobody is told the session of somebody else [P7]', async () => {
   const user = someone();
   const link = `/by-link/login?username=${user.username}&password=${user.username}`;
+  const ids = new Set<string>();
   for (const browser of [new Browser(application.url), new Browser(application.url)]) {
     const { body } = await browser.get(link);
     expect(await liveSessionsOf(application, user)).toEqual([body.session]);
+    ids.add(body.session);
   }
+  expect(ids.size).toBe(2);
 });
