@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { onceClosed } from '../../src/http/once-closed.js';
-import type { NodeResponse } from '../../src/http/response.js';
+import type { Connection, NodeResponse } from '../../src/http/response.js';
 import { unlessAnswered } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */
@@ -23,6 +23,12 @@ function closing(state: Partial<NodeResponse>): {
     say: (event) => void events.emit(event),
   };
 }
+
+/** What an answer says while the one before has the connection. */
+const waitingOn = (connection: Partial<Connection>): Partial<NodeResponse> => ({
+  socket: null,
+  req: { socket: Object.assign(new EventEmitter(), connection) as unknown as Connection },
+});
 
 const undo = jest.fn(() => Promise.resolve());
 beforeEach(() => void undo.mockClear());
@@ -74,8 +80,16 @@ describe('a login is taken back', () => {
     expect(undo).not.toHaveBeenCalled();
   });
 
+  it('not where the connection is none, as behind adapters of serverless platforms: the answer says that it is written', () => {
+    const { response, say } = closing({ socket: null, req: { socket: {} } });
+    unlessAnswered(response, undo);
+    say('close');
+    expect(undo).not.toHaveBeenCalled();
+  });
+
   it.each<[string, Partial<NodeResponse>]>([
     ['HTTP/1.1', { destroyed: true }],
+    ['HTTP/1.1, whose answer still waited for its turn', waitingOn({ destroyed: true })],
     ['HTTP/2', { stream: { destroyed: true, aborted: true } }],
   ])("at once when a client of %s has gone, whose 'close' will not come again", (_, state) => {
     unlessAnswered(closing(state).response, undo);
@@ -91,4 +105,39 @@ it('what waits for the end of an answer waits with one listener, however much it
   say('close');
   say('close');
   for (const act of acts) expect(act).toHaveBeenCalledTimes(1);
+});
+
+describe('the end of an answer that waits for its turn on a connection', () => {
+  let connection: EventEmitter;
+  let waiting: ReturnType<typeof closing>;
+  const act = jest.fn();
+
+  beforeEach(() => {
+    act.mockClear();
+    waiting = closing(waitingOn({}));
+    connection = waiting.response.req!.socket as unknown as EventEmitter;
+    onceClosed(waiting.response, act);
+  });
+
+  it('is told once, when the connection closes', () => {
+    connection.emit('close');
+    expect(act).toHaveBeenCalledTimes(1);
+    waiting.say('close');
+    expect(act).toHaveBeenCalledTimes(1);
+  });
+
+  it('is told once, when its turn has come and it is over, however long the connection goes on', () => {
+    waiting.say('close');
+    expect(act).toHaveBeenCalledTimes(1);
+    connection.emit('close');
+    expect(act).toHaveBeenCalledTimes(1);
+  });
+
+  it('takes one listener of the connection, whatever the number of answers that wait there', () => {
+    const acts = Array.from({ length: 20 }, () => jest.fn());
+    for (const one of acts) onceClosed(closing({ socket: null, req: waiting.response.req! }).response, one);
+    expect(connection.listenerCount('close')).toBe(1);
+    connection.emit('close');
+    for (const one of acts) expect(one).toHaveBeenCalledTimes(1);
+  });
 });
