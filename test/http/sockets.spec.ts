@@ -155,6 +155,13 @@ class SigningInGateway {
     return { event: 'answer', data: session };
   }
 
+  @SkipSingleSession()
+  @SubscribeMessage('by token')
+  byToken({ request }: Socket): object {
+    authenticate(this.jwt, request);
+    return { event: 'answer', data: null };
+  }
+
   @SubscribeMessage('who')
   who(@CurrentSession() current?: CurrentSession): object {
     handled++;
@@ -454,6 +461,18 @@ it('a login by a message on a socket of socket.io is checked with each message a
   void socket.ask('who').catch(() => undefined);
   expect(await socket.closed).toEqual({ told: { reason: 'superseded', endedAt: ISO } });
   expect(handled).toBe(2);
+});
+
+it('and so is the user whom a later message has set, whose own session counts then [P2]', async () => {
+  const place = await start('socket.io', databaseUrl, { gateways: [SigningInGateway] });
+  const client = await someoneNew(place, ['user'], 'token');
+  const socket = await connect('socket.io', place, client);
+  const session = await socket.ask('sign in');
+  expect(await socket.ask('who')).toEqual(session);
+  await socket.ask('by token');
+  void socket.ask('who').catch(() => undefined);
+  expect(await socket.closed).toEqual({ told: { reason: 'superseded', endedAt: ISO } });
+  expect(handled).toBe(1);
 });
 
 describe('sockets of several namespaces on one connection of socket.io', () => {
