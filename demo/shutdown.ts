@@ -1,4 +1,5 @@
 import type { Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 const PATIENCE_MS = 5000;
 
@@ -24,14 +25,24 @@ export class Shutdown {
   }
 }
 
-/** The answers under way. */
-export function openAnswers(server: Server): ReadonlySet<ServerResponse> {
-  const answers = new Set<ServerResponse>();
-  server.on('request', (_request, response) => {
-    answers.add(response);
-    response.once('close', () => answers.delete(response));
+/** The answers under way, as they are whenever they are gone through. */
+export function openAnswers(server: Server): Iterable<ServerResponse> {
+  const connections = new Map<Socket, Set<ServerResponse>>();
+  server.on('connection', (connection) => {
+    connections.set(connection, new Set());
+    // Of answers that wait for their turn on it, none says that it is over.
+    connection.once('close', () => connections.delete(connection));
   });
-  return answers;
+  server.on('request', ({ socket }, response) => {
+    const answers = connections.get(socket);
+    answers?.add(response);
+    response.once('close', () => answers?.delete(response));
+  });
+  return {
+    *[Symbol.iterator]() {
+      for (const answers of connections.values()) yield* answers;
+    },
+  };
 }
 
 /** A stream of server-sent events has no end of its own. A client need not say that it takes one; of one that does, it may not have begun yet. */
@@ -39,7 +50,7 @@ const isStream = ({ req, headersSent, writableEnded }: ServerResponse): boolean 
   req.headers.accept?.includes('text/event-stream') === true || (headersSent && !writableEnded);
 
 /** Takes no new requests and waits for those under way, but not for ever. A browser whose stream is closed opens it again elsewhere. */
-export async function drain(server: Server, answers: ReadonlySet<ServerResponse>): Promise<void> {
+export async function drain(server: Server, answers: Iterable<ServerResponse>): Promise<void> {
   // Without these two a client that keeps its connection busy keeps the process alive.
   server.keepAliveTimeout = 1;
   server.prependListener('request', (_request, response) => response.setHeader('Connection', 'close'));
