@@ -29,7 +29,10 @@ export class Carriers {
   async leave(sessionId: string, secret: string): Promise<void> {
     this.forget(sessionId, secret);
     if (this.known.has(sessionId)) return;
-    const ending = this.end(sessionId).finally(() => this.ending.delete(sessionId));
+    const ending = this.end(sessionId).finally(() => {
+      // A click may be given up twice: the latter end is under way for longer.
+      if (this.ending.get(sessionId) === ending) this.ending.delete(sessionId);
+    });
     this.ending.set(sessionId, ending);
     await ending;
   }

@@ -59,6 +59,24 @@ it('whoever comes while the session is being ended waits until that is done, and
   expect(ended).toEqual(['one']);
 });
 
+it('also when it is being ended twice: until both are done', async () => {
+  const first = gate<void>();
+  ending = first;
+  await carriers.join('one', 'first', 'before');
+  const leaving = [carriers.leave('one', 'first')];
+  const second = (ending = gate<void>());
+  leaving.push(carriers.leave('one', 'first'));
+  first.open();
+  await leaving[0];
+  let hasJoined = false;
+  const joining = carriers.join('one', 'second', 'before').then(() => (hasJoined = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(hasJoined).toBe(false);
+  second.open();
+  await Promise.all([...leaving, joining]);
+  expect(ended).toEqual(['one', 'one']);
+});
+
 it('remembers nothing of what is over', async () => {
   const end = (): Promise<void> => Promise.resolve();
   const emptied = new Carriers(end);
