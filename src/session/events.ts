@@ -30,7 +30,7 @@ export interface EndedEvent {
   initiatedBy: Initiator;
   /** A username; `null` when nobody in particular ended it. */
   by: string | null;
-  /** The id of the newer session where the reason is `superseded`, else `null`. */
+  /** The id of the newer session that took its place; `null` for every other reason than `superseded`, and where none did. */
   replacedBy: string | null;
 }
 

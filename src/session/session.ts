@@ -12,9 +12,10 @@ export const END_REASONS = [
   'unknown',
 ] as const;
 /**
- * Why a session ended: `superseded` (a newer login took its place), `logout` (its own), `logout-everywhere` (a logout
- * elsewhere that ended all of the user's), `admin` (an administrator, or the application's code), `cut-off` (everyone was
- * logged out), `expired` (`maxAge`), `idle` (`idleTimeout`), `unknown` (there is no such session, or it is somebody else's).
+ * Why a session ended: `superseded` (a newer login took its place, or a login that failed took its cookie), `logout` (its
+ * own), `logout-everywhere` (a logout elsewhere that ended all of the user's), `admin` (an administrator, or the
+ * application's code), `cut-off` (everyone was logged out), `expired` (`maxAge`), `idle` (`idleTimeout`), `unknown` (there is
+ * no such session, or it is somebody else's).
  */
 export type EndReason = (typeof END_REASONS)[number];
 
