@@ -115,6 +115,7 @@ describe.each(['username', 'role'] as const)('an exemption by %s', (kind) => {
     expect(await statesOf(clients)).toEqual(['live', 'live', 'live']);
     await sql(here, `UPDATE user_session_exemption SET expires_at = now() WHERE value = $1`, [value]);
     expect((await listed()).map((item) => item.value)).not.toContain(value);
+    expect(await here.app.get(SingleSessionService).explain(user)).toMatchObject({ exempt: false });
     expect(await unexempt(kind, value)).toBe(404);
     expect(await statesOf(clients)).toEqual(['live', 'live', 'live']);
     const [next] = await logins(user, [there]);
