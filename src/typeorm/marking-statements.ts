@@ -53,7 +53,7 @@ export function markingStatements(settings: MarkingSettings) {
    * $1 id, $2 roles, $3 administrator, $4 whether a role makes one. What was held at the admission can only shrink. An
    * administrator's order that waits for the slots row does not see these roles, so where they make an administrator, that
    * row says so (`protected_generation`), as at an admission. Where the order came first, the session has ended, and
-   * nothing is written.
+   * its row stays as it is.
    */
   const refresh = `WITH slot AS (
     UPDATE ${slots} u SET generation = u.generation + 1, protected_generation = u.generation + 1
