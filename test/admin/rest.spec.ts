@@ -607,6 +607,11 @@ describe('a list', () => {
     const rest = (await admin.get(`${ADMIN}?role=many&limit=200&cursor=${most.nextCursor}`)).body;
     expect([rest.items.length, rest.nextCursor]).toEqual([20, null]);
   });
+
+  it('says that what is no number is none, not that it is too large', async () => {
+    const { status, body } = await admin.get(`${ADMIN}?limit=abc`);
+    expect([status, body.message]).toEqual([400, ['limit must be an integer number']]);
+  });
 });
 
 const many = (count: number): string[] => times(count, (n) => `user-${n}`);
