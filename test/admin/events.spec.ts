@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { EventEmitter } from 'node:events';
 import { Injectable, Logger, Module } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule, OnEvent } from '@nestjs/event-emitter';
 import { DataSource } from 'typeorm';
@@ -575,6 +576,19 @@ describe('@nestjs/event-emitter', () => {
     await startWith({ wildcard: false }, { providers: [Listener] });
     await someoneNew(place!);
     expect(heard.map(([name]) => name)).toEqual(['admitted']);
+  });
+
+  it('is found beside an emitter of Node’s own, which goes by the same name and hears nothing', async () => {
+    const own = new EventEmitter();
+    const emit = jest.spyOn(own, 'emit');
+    @Module({ providers: [{ provide: EventEmitter, useValue: own }] })
+    class OwnEmitter {}
+    @Module({ imports: [OwnEmitter, EventEmitterModule.forRoot(), SingleSessionModule.forRoot(options)] })
+    class Root {}
+    place = await startApplication(databaseUrl, { users, module: Root, providers: [Listener] });
+    await someoneNew(place);
+    expect(heard.map(([name]) => name)).toEqual(['admitted']);
+    expect(emit).not.toHaveBeenCalled();
   });
 
   it('where the application has none, nothing happens', async () => {
