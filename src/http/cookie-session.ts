@@ -65,6 +65,9 @@ export function stampOf({ session }: SessionRequest): string | undefined {
   return isSessionId(found) ? found : UNREADABLE;
 }
 
+/** Whether the cookie session carries a session of ours, live or not. */
+export const carriesSession = ({ session }: SessionRequest): boolean => isSessionId(session?.singleSession);
+
 /** Whether somebody is signed in in the cookie session, were it by a login from the time before this module. */
 export const isOfSomebody = ({ session }: SessionRequest): boolean =>
   session?.singleSession !== undefined || session?.passport?.user !== undefined;

@@ -3,7 +3,7 @@ import type { Policy } from '../session/policy.js';
 import type { Sessions } from '../session/sessions.js';
 import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
-import { carrierOf, stampOf } from './cookie-session.js';
+import { carrierOf, carriesSession, isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
 import type { Logins } from './logins.js';
 import { onceClosed } from './once-closed.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
@@ -18,7 +18,7 @@ import {
 } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Route } from './route.js';
-import { hasSentCookie, unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { beforeAnswer, unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 
@@ -98,9 +98,10 @@ export class EstablishedLogins {
   }
 
   /**
-   * What Passport has saved says that somebody is logged in, and a guard may still refuse them. So that nobody takes it
-   * for a login from the time before this module, it is marked, and saved with the answer. The session that the browser
-   * came with has lost its cookie session, and ends if the login does not come to take its place.
+   * What Passport has saved says that somebody is logged in, and a guard may still refuse them: the cookie session is
+   * destroyed before the answer leaves unless it carries a session by then. Until then it is marked, so that nobody takes it
+   * for a login from the time before this module. The session that the browser came with has lost its cookie session, and
+   * ends if the login does not come to take its place.
    */
   private leaveOpen(
     request: SessionRequest,
@@ -109,12 +110,12 @@ export class EstablishedLogins {
   ): void {
     if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
     if (response === undefined) return;
+    const isOpen = (): boolean => isOfSomebody(request) && !carriesSession(request);
+    let leaving: Promise<() => void> | undefined;
+    beforeAnswer(response, () => (leaving ??= isOpen() ? takeOutCookieSession(request) : undefined));
     onceClosed(response, () => {
-      const { arrivedStamp, login } = stateOf(request);
-      if (arrivedStamp === undefined || (credential !== 'token' && login !== undefined)) return;
-      // This cookie is in the place of the one that another click may have brought the browser.
-      if (hasSentCookie(response, sessionIdOf(request))) void this.sessions.giveUp(arrivedStamp);
-      else void this.logins.leaveArrived(request);
+      if (credential === 'token' || stateOf(request).login === undefined)
+        void this.logins.leaveArrived(request);
     });
   }
 

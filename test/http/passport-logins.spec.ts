@@ -44,7 +44,7 @@ import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
-import { Gate, ImpatientBrowser, logIn, type UserRequest } from '../support/ways-in.js';
+import { Gate, ImpatientBrowser, logIn, logOut, type UserRequest } from '../support/ways-in.js';
 
 const users = new Users();
 const USER = 'x-user';
@@ -59,6 +59,17 @@ class SigningFilter implements ExceptionFilter {
     const http = host.switchToHttp();
     await logIn(http.getRequest(), userOf(http.getRequest()));
     http.getResponse<PlatformResponse>().status(200).send({ from: 'the filter' });
+  }
+}
+
+/** Answers whoever is refused with the way back to the form. */
+@Catch(ForbiddenException)
+class RedirectingFilter implements ExceptionFilter {
+  static lastRequest: UserRequest;
+
+  catch(_: unknown, host: ArgumentsHost): void {
+    RedirectingFilter.lastRequest = host.switchToHttp().getRequest();
+    host.switchToHttp().getResponse<PlatformResponse>().redirect('/');
   }
 }
 
@@ -97,6 +108,16 @@ class WhenGoneGuard implements CanActivate {
     const closed = once(nodeResponseOf(context.switchToHttp().getResponse<PlatformResponse>()), 'close');
     arrivals.emit('arrived');
     await closed;
+    return true;
+  }
+}
+
+/** Signs in with all that the cookie session knows of the time before. */
+@Injectable()
+class KeepingLoginGuard implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const request = context.switchToHttp().getRequest<UserRequest>();
+    await logIn(request, userOf(request), { keepSessionInfo: true });
     return true;
   }
 }
@@ -223,6 +244,36 @@ class OddController {
   @HttpCode(200)
   twoFactors(@CurrentSession() current: CurrentSession): object {
     return { id: current.id };
+  }
+
+  @UseFilters(RedirectingFilter)
+  @UseGuards(LocalLoginGuard, SecondFactorGuard)
+  @SingleSessionLogin()
+  @Post('two-factors-or-back')
+  twoFactorsOrBack(): void {}
+
+  @UseGuards(LocalLoginGuard, SecondFactorGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('two-factors-for-token')
+  twoFactorsForToken(): void {}
+
+  @UseGuards(KeepingLoginGuard, SecondFactorGuard)
+  @SingleSessionLogin()
+  @Post('two-factors-and-keep')
+  twoFactorsAndKeep(): void {}
+
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('in-and-out')
+  async inAndOut(@Req() request: UserRequest): Promise<void> {
+    await logOut(request);
+    Object.assign(request.session, { note: 'seen' });
+  }
+
+  @SkipSingleSession()
+  @Get('note')
+  note(@Req() request: { session: { note?: string } }): object {
+    return { note: request.session.note ?? null };
   }
 
   @UseGuards(LocalLoginGuard, SlowSecondFactorGuard)
@@ -575,6 +626,40 @@ describe('a marked login route with a second factor', () => {
     expect(await rowsOf(one, user)).toHaveLength(1);
   });
 
+  it.each([
+    ['refuses', '/odd/two-factors', 403],
+    ['redirects', '/odd/two-factors-or-back', 302],
+    ['of a login by token refuses', '/odd/two-factors-for-token', 403],
+  ])('that %s sends no cookie: the browser is as anonymous as it was', async (_, path, status) => {
+    for (const application of [one, adopting]) {
+      const user = newUser({ users });
+      const browser = new Browser(application.url);
+      const answer = await browser.post(path, password(user), wrong);
+      expect([answer.status, answer.headers.getSetCookie()]).toEqual([status, []]);
+      expect(await rowsOf(application, user)).toEqual([]);
+    }
+  });
+
+  it('that is wrong leaves the cookie session with the request when its answer has left, for callbacks that come late', async () => {
+    await new Browser(one.url).post('/odd/two-factors-or-back', password(newUser({ users })), wrong);
+    expect(RedirectingFilter.lastRequest.session).toBeTruthy();
+  });
+
+  it.each([
+    ['', '/odd/two-factors'],
+    [', with all that its cookie session knew kept', '/odd/two-factors-and-keep'],
+  ])(
+    'that is wrong signs a browser out that was signed in, and refuses it no request after that%s',
+    async (_, path) => {
+      const user = newUser({ users });
+      const browser = await loggedIn(one, user);
+      const headers = { ...wrong, [USER]: user.username };
+      expect((await browser.post(path, password(user), headers)).status).toBe(403);
+      const { status, body } = await browser.get('/me');
+      expect([status, body.user]).toEqual([200, null]);
+    },
+  );
+
   it("that is wrong signs nobody in with unregistered: 'adopt' either", async () => {
     const user = newUser({ users });
     const settled = await loggedIn(adopting, user);
@@ -630,7 +715,7 @@ describe('a marked login route with a second factor', () => {
     );
   });
 
-  it('that is wrong after another click by request.logIn() has carried the session on leaves nothing of it: the browser has the cookie that came last', async () => {
+  it('that is wrong after another click by request.logIn() has carried the session on leaves it to that click, whose cookie the browser has', async () => {
     const user = newUser({ users });
     const browser = await loggedIn(rejecting, user);
     const other = browser.copy();
@@ -638,16 +723,10 @@ describe('a marked login route with a second factor', () => {
     const answer = browser.post('/odd/slow-factors', password(user));
     await arrived;
     expect((await post(other, '/odd/public', user)).status).toBe(200);
-    expect(await usernameOf(other)).toBe(user.username);
     secondFactor.open();
     const { status, headers } = await answer;
-    expect(status).toBe(403);
-    expect(headers.getSetCookie()).toHaveLength(1);
-    await eventually(
-      () => liveSessionsOf(rejecting, user),
-      (live) => live.length === 0,
-      2_000,
-    );
+    expect([status, headers.getSetCookie()]).toEqual([403, []]);
+    expect(await usernameOf(other)).toBe(user.username);
   });
 
   it('that is right leaves one session of the second user, and none of whom a middleware has signed in on the same request', async () => {
@@ -687,6 +766,14 @@ describe('a marked login route with a second factor', () => {
       () => liveSessionsOf(two, user),
       (live) => live.length === 0,
     );
+  });
+
+  it('whose handler logs out again leaves what it has begun after that', async () => {
+    const user = newUser({ users });
+    const browser = new Browser(two.url);
+    expect((await browser.post('/odd/in-and-out', password(user))).status).toBe(201);
+    expect((await browser.get('/odd/note')).body).toEqual({ note: 'seen' });
+    expect(await liveSessionsOf(two, user)).toEqual([]);
   });
 
   it('whose handler signs in as somebody else, and fails then, leaves nobody signed in and no session of either', async () => {
