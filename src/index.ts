@@ -13,10 +13,12 @@ export {
 export { SingleSessionLoginInterceptor } from './http/login.interceptor.js';
 export { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
 export type { SessionRequest } from './http/request.js';
+export type { Credential } from './http/route.js';
 export { SingleSessionGuard } from './http/single-session.guard.js';
 export { SingleSessionService, type EndOptions } from './http/single-session.service.js';
 export type { LogoutEveryoneOrder, LogoutEveryoneResult } from './session/administration.js';
 export type { ListedSession, ListQuery, Page } from './session/administration-store.js';
+export type { StormSettings } from './session/announcing-store.js';
 export {
   SingleSessionEvents,
   type AdmittedEvent,
@@ -30,7 +32,10 @@ export {
   type StormEvent,
 } from './session/events.js';
 export type { Explanation } from './session/explainer.js';
-export type { Identity, IdentityLike } from './session/identity.js';
+export type { FreshnessSettings } from './session/freshness.js';
+export type { Identity, IdentityLike, OfUser } from './session/identity.js';
+export type { PermissionFunction } from './session/permissions.js';
+export type { Exemptions } from './session/policy.js';
 export type { EndReason, SessionEnd, Verdict } from './session/session.js';
 export { SingleSessionModule } from './single-session.module.js';
 export type { SingleSessionAsyncOptions } from './single-session.module-definition.js';

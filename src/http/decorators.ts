@@ -44,7 +44,8 @@ export const SkipSingleSession = (): MethodDecorator & ClassDecorator =>
   SetMetadata(ROUTE, { kind: 'skipped' } satisfies Route);
 
 /** What `@CurrentSession()` gives: `{ id, userId }`. */
-export type CurrentSession = Current;
+// An interface of its own beside the function: a compiler that writes declarations finds no exported name for an alias.
+export interface CurrentSession extends Current {}
 
 const currentSession: () => ParameterDecorator = createParamDecorator(
   (_: unknown, context: ExecutionContext): Current | undefined => {

@@ -13,7 +13,6 @@ import { Policy } from '../session/policy.js';
 import {
   END_REASONS,
   isEndReason,
-  type CurrentSession,
   type EndReason,
   type EndTarget,
   type SessionEnd,
@@ -21,6 +20,7 @@ import {
 } from '../session/session.js';
 import { Sessions } from '../session/sessions.js';
 import { Watches } from '../session/watches.js';
+import type { CurrentSession } from './decorators.js';
 import { checkEveryoneOrder } from './everyone-order.js';
 import { toListQuery } from './list-query.js';
 import { Logins } from './logins.js';

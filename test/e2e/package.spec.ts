@@ -72,7 +72,12 @@ it('has types also for a compiler that looks for modules as Node 10 did, the def
       "import { singleSessionMigrations } from 'nestjs-single-session/migrations';\n" +
       'export const used = [SingleSessionModule.forRoot(), singleSessionMigrations];\n',
   );
-  const asBefore = { module: 'commonjs', moduleResolution: 'node10', ignoreDeprecations: '6.0' };
+  const asBefore = {
+    module: 'commonjs',
+    moduleResolution: 'node10',
+    resolvePackageJsonExports: undefined,
+    ignoreDeprecations: '6.0',
+  };
   expect(await app.compile(asBefore)).toBe('');
 }, 60_000);
 
@@ -89,6 +94,7 @@ describe.each([
     app = new TemporaryApp(join(dir, type), packed, type);
     app.write('src/main.ts', fixture('consumer.ts'));
     app.write('src/types.ts', fixture('consumer-types.ts'));
+    app.write('src/inferred.ts', fixture('consumer-inferred.ts'));
     [complaints, databaseUrl] = await Promise.all([app.compile(), freshDatabase()]);
     server = await startProcess({
       program: 'dist/main.js',
