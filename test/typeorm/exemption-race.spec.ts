@@ -160,43 +160,45 @@ describe('a login that began under an exemption', () => {
     expect(await one.bench.sessions().liveOf(await Promise.all(slow))).toHaveLength(1);
   });
 
-  it('is refused like the other where the oldest win [P1]', async () => {
-    const worker = someone('worker');
-    const rejecting = (store = one.bench.store): Promise<string> =>
+  describe('where the oldest win', () => {
+    const rejecting = (worker: string, store = one.bench.store): Promise<string> =>
       one.bench.sessions({ onLimit: 'reject' }, store).login(worker);
-    const before = await rejecting();
-    await exempt(worker);
-    const during = await rejecting();
-    const { slow } = await transaction(async (runner) => {
-      await runner.query(KNOWN, [worker]);
-      const slow = rejecting().catch((error: unknown) => error);
-      await waiting(one.bench, 1);
-      await one.store.removeExemption({ kind: 'username', value: worker }, SIGNATURE);
-      await expect(rejecting(storeOver(runner))).rejects.toThrow(NoRoomError);
-      return { slow };
-    });
-    expect(await slow).toBeInstanceOf(NoRoomError);
-    expect(await one.bench.sessions().states([before, during])).toEqual(['live', 'superseded']);
-  });
 
-  it('and is refused like the other ends nothing of an exemption that has been made anew', async () => {
-    const worker = someone('worker');
-    const rejecting = (store = one.bench.store): Promise<string> =>
-      one.bench.sessions({ onLimit: 'reject' }, store).login(worker);
-    const before = await rejecting();
-    await exempt(worker);
-    const during = await rejecting();
-    const { slow, anew } = await transaction(async (runner) => {
-      await runner.query(KNOWN, [worker]);
-      const slow = rejecting().catch((error: unknown) => error);
-      await waiting(one.bench, 1);
-      await one.store.removeExemption({ kind: 'username', value: worker }, SIGNATURE);
-      await expect(rejecting(storeOver(runner))).rejects.toThrow(NoRoomError);
+    /** Refuses a login that was exempt when it began, after it has waited; resolves to the sessions of before and during the exemption. */
+    const refuseAnother = async (
+      worker: string,
+      meanwhile: (runner: QueryRunner) => Promise<void> = async () => undefined,
+    ): Promise<string[]> => {
+      const before = await rejecting(worker);
       await exempt(worker);
-      return { slow, anew: await rejecting(storeOver(runner)) };
+      const during = await rejecting(worker);
+      const { slow } = await transaction(async (runner) => {
+        await runner.query(KNOWN, [worker]);
+        const slow = rejecting(worker).catch((error: unknown) => error);
+        await waiting(one.bench, 1);
+        await one.store.removeExemption({ kind: 'username', value: worker }, SIGNATURE);
+        await expect(rejecting(worker, storeOver(runner))).rejects.toThrow(NoRoomError);
+        await meanwhile(runner);
+        return { slow };
+      });
+      expect(await slow).toBeInstanceOf(NoRoomError);
+      return [before, during];
+    };
+
+    it('is refused like the other [P1]', async () => {
+      const ids = await refuseAnother(someone('worker'));
+      expect(await one.bench.sessions().states(ids)).toEqual(['live', 'superseded']);
     });
-    expect(await slow).toBeInstanceOf(NoRoomError);
-    expect(await one.bench.sessions().states([before, during, anew])).toEqual(['live', 'superseded', 'live']);
+
+    it('and is refused like the other ends nothing of an exemption that has been made anew', async () => {
+      const worker = someone('worker');
+      let anew = '';
+      const ids = await refuseAnother(worker, async (runner) => {
+        await exempt(worker);
+        anew = await rejecting(worker, storeOver(runner));
+      });
+      expect(await one.bench.sessions().states([...ids, anew])).toEqual(['live', 'superseded', 'live']);
+    });
   });
 
   it('and waits while the others are logged out ends nothing: neither the session that was kept nor one of its like', async () => {
