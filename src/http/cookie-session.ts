@@ -44,6 +44,17 @@ export async function takeOutCookieSession(request: SessionRequest): Promise<() 
   return () => void (request.session ??= session);
 }
 
+/** For the head of an answer that goes on: the cookie session is missing while it leaves, so its middleware sends no cookie. */
+export function withoutCookieSession<Result>(request: SessionRequest, act: () => Result): Result {
+  const { session } = request;
+  request.session = null;
+  try {
+    return act();
+  } finally {
+    request.session = session;
+  }
+}
+
 /** `stays`: keeps it in the request meanwhile, for callbacks of a handler that would end the process if they did not find it. */
 async function destroy(request: SessionRequest, stays: boolean): Promise<void> {
   const { session } = request;

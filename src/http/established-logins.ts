@@ -3,7 +3,14 @@ import type { Policy } from '../session/policy.js';
 import type { Sessions } from '../session/sessions.js';
 import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
-import { carrierOf, carriesSession, isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
+import {
+  carrierOf,
+  carriesSession,
+  isOfSomebody,
+  stampOf,
+  takeOutCookieSession,
+  withoutCookieSession,
+} from './cookie-session.js';
 import type { Logins } from './logins.js';
 import { onceClosed } from './once-closed.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
@@ -18,7 +25,7 @@ import {
 } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Route } from './route.js';
-import { beforeAnswer, unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { aroundHead, beforeAnswer, unlessAnswered, unlessCookieSent } from './unless-answered.js';
 
 const NOT_ADMITTED = 'not admitted';
 
@@ -99,9 +106,9 @@ export class EstablishedLogins {
 
   /**
    * What Passport has saved says that somebody is logged in, and a guard may still refuse them: the cookie session is
-   * destroyed before the answer leaves unless it carries a session by then. Until then it is marked, so that nobody takes it
-   * for a login from the time before this module. The session that the browser came with has lost its cookie session, and
-   * ends if the login does not come to take its place.
+   * destroyed before the answer leaves unless it carries a session by then, and a head that leaves earlier brings no cookie
+   * of it. Until then it is marked, so that nobody takes it for a login from the time before this module. The session that
+   * the browser came with has lost its cookie session, and ends if the login does not come to take its place.
    */
   private leaveOpen(
     request: SessionRequest,
@@ -112,6 +119,7 @@ export class EstablishedLogins {
     if (response === undefined) return;
     const isOpen = (): boolean => isOfSomebody(request) && !carriesSession(request);
     let leaving: Promise<() => void> | undefined;
+    aroundHead(response, (send) => (isOpen() ? withoutCookieSession(request, send) : send()));
     beforeAnswer(response, () => (leaving ??= isOpen() ? takeOutCookieSession(request) : undefined));
     onceClosed(response, () => {
       if (credential === 'token' || stateOf(request).login === undefined)

@@ -20,6 +20,7 @@ export interface NodeResponse {
   readonly stream?: { readonly destroyed: boolean; readonly aborted: boolean };
   once(event: 'close' | 'finish', listener: () => void): unknown;
   destroy(): unknown;
+  writeHead: (...parts: unknown[]) => unknown;
   end: (...parts: unknown[]) => unknown;
 }
 

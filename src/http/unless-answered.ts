@@ -54,6 +54,13 @@ export function beforeAnswer(
   if ('raw' in response) response.send = holdBack(response, response.send);
 }
 
+/** Lets `around` send the head of the answer, which may leave long before its end: with the first part of a body that is streamed. */
+export function aroundHead(response: SessionResponse, around: (send: () => unknown) => unknown): void {
+  const node = nodeResponseOf(response);
+  const { writeHead } = node;
+  node.writeHead = (...parts) => around(() => writeHead.apply(node, parts));
+}
+
 /** While an answer is held back, nobody listens to a stream in it, and its error would end the process. Fastify sees later that it failed. */
 function bearError(part: unknown): void {
   if (part instanceof Readable) part.once('error', () => undefined);

@@ -73,6 +73,16 @@ class RedirectingFilter implements ExceptionFilter {
   }
 }
 
+/** Answers whoever is refused with a page in parts, of which the last never comes. */
+@Catch(ForbiddenException)
+class StreamingFilter implements ExceptionFilter {
+  catch(_: unknown, host: ArgumentsHost): void {
+    const node = nodeResponseOf(host.switchToHttp().getResponse<PlatformResponse>());
+    node.statusCode = 403;
+    node.write('the first part');
+  }
+}
+
 @Injectable()
 class SigningInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -261,6 +271,12 @@ class OddController {
   @SingleSessionLogin()
   @Post('two-factors-and-keep')
   twoFactorsAndKeep(): void {}
+
+  @UseFilters(StreamingFilter)
+  @UseGuards(KeepingLoginGuard, NobodyGuard)
+  @SingleSessionLogin()
+  @Get('refused-in-parts')
+  refusedInParts(): void {}
 
   @UseGuards(LocalLoginGuard)
   @SingleSessionLogin()
@@ -637,6 +653,14 @@ describe('a marked login route with a second factor', () => {
       const answer = await browser.post(path, password(user), wrong);
       expect([answer.status, answer.headers.getSetCookie()]).toEqual([status, []]);
       expect(await rowsOf(application, user)).toEqual([]);
+    }
+  });
+
+  it('that is wrong sends no cookie either with the first part of an answer whose browser leaves before the last', async () => {
+    for (const application of [one, adopting]) {
+      const user = newUser({ users });
+      const cookies = await breakOff(`${application.url}/odd/refused-in-parts`, { [USER]: user.username });
+      expect(cookies).toBe('');
     }
   });
 
