@@ -117,7 +117,9 @@ export class EstablishedLogins {
   ): void {
     if (request.session && credential !== 'token') request.session.singleSession = NOT_ADMITTED;
     if (response === undefined) return;
-    const isOpen = (): boolean => isOfSomebody(request) && !carriesSession(request);
+    // With `keepSessionInfo` Passport has copied the stamp of the session that ends.
+    const isOld = (): boolean => stampOf(request) === stateOf(request).arrivedStamp;
+    const isOpen = (): boolean => isOfSomebody(request) && (!carriesSession(request) || isOld());
     let leaving: Promise<() => void> | undefined;
     aroundHead(response, (send) => (isOpen() ? withoutCookieSession(request, send) : send()));
     beforeAnswer(response, () => (leaving ??= isOpen() ? takeOutCookieSession(request) : undefined));
@@ -129,6 +131,8 @@ export class EstablishedLogins {
 
   // Its cookie session is gone already.
   private async abandon(request: SessionRequest, { session }: AdmittedLogin): Promise<void> {
+    // What `keepSessionInfo` has copied.
+    if (stampOf(request) === session.id) delete request.session!.singleSession;
     forgetLogin(request);
     await this.sessions.giveUp(session.id);
   }

@@ -278,6 +278,11 @@ class OddController {
   @Get('refused-in-parts')
   refusedInParts(): void {}
 
+  @UseGuards(KeepingLoginGuard, SecondFactorGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('token-and-keep')
+  tokenAndKeep(): void {}
+
   @UseGuards(LocalLoginGuard)
   @SingleSessionLogin()
   @Post('in-and-out')
@@ -663,6 +668,20 @@ describe('a marked login route with a second factor', () => {
       expect(cookies).toBe('');
     }
   });
+
+  it.each([['wrong'], ['right']])(
+    'of a login by token that keeps what the cookie session knew, and is %s, leaves nobody in it',
+    async (code) => {
+      const [user, other] = [newUser({ users }), newUser({ users })];
+      const remembered = { browser: new Browser(two.url), headers: { 'x-early': user.username } };
+      for (const { browser, headers } of [{ browser: await loggedIn(two, user), headers: {} }, remembered]) {
+        await post(browser, '/odd/token-and-keep', other, { 'x-code': code, ...headers });
+        expect((await browser.get('/skipped')).body.user).toBeNull();
+        const { status, body } = await browser.get('/me');
+        expect([status, body.user]).toEqual([200, null]);
+      }
+    },
+  );
 
   it('that is wrong leaves the cookie session with the request when its answer has left, for callbacks that come late', async () => {
     await new Browser(one.url).post('/odd/two-factors-or-back', password(newUser({ users })), wrong);
