@@ -10,6 +10,7 @@ import { sessionIdOf, sidOf, type SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Credential } from './route.js';
+import { hasSentCookie } from './unless-answered.js';
 
 /** As nginx logs it: no answer reaches anybody. */
 const CLIENT_CLOSED_REQUEST = 499;
@@ -89,6 +90,19 @@ export function requireFreshCookieSession(request: SessionRequest): void {
 export function requireClient(response: SessionResponse | undefined): void {
   if (response !== undefined && isGone(nodeResponseOf(response)))
     throw new HttpException('The client has left before its login was admitted.', CLIENT_CLOSED_REQUEST);
+}
+
+/**
+ * The cookie comes with the head of the answer: for a head that has left without it, a login would evict others for nothing.
+ *
+ * @throws Error that says what to write
+ */
+export function requireHead(request: SessionRequest, response: SessionResponse | undefined): void {
+  if (response === undefined || !nodeResponseOf(response).headersSent) return;
+  if (hasSentCookie(response, sessionIdOf(request))) return;
+  throw new Error(
+    'This login is refused: the head of its answer has left without its cookie. On the login route, let nothing write to the response before the login is admitted, an interceptor for one.',
+  );
 }
 
 // In a middleware nothing of ours may have seen the request before, and only the cookie says what it came with.

@@ -11,7 +11,7 @@ import type { CarriedSessions } from './carried-sessions.js';
 import { Carriers } from './carriers.js';
 import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
-import { loginOf, requireClient, requireFreshCookieSession } from './login-request.js';
+import { loginOf, requireClient, requireFreshCookieSession, requireHead } from './login-request.js';
 import { once } from './once.js';
 import { onceClosed } from './once-closed.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
@@ -122,6 +122,7 @@ export class Logins {
     try {
       if (credential === 'cookie') requireFreshCookieSession(request);
       requireClient(response);
+      if (credential === 'cookie') requireHead(request, response);
       const login = await this.record(user, request, credential);
       if (credential === 'cookie') {
         if (response) learnCookieName(response, sessionIdOf(request)!);

@@ -80,7 +80,7 @@ export function unlessCookieSent(
 }
 
 /** Whether the head of the answer has left with the cookie of the cookie session with this id. */
-const hasSentCookie = (response: SessionResponse, id: string | undefined): boolean =>
+export const hasSentCookie = (response: SessionResponse, id: string | undefined): boolean =>
   id !== undefined &&
   nodeResponseOf(response).headersSent &&
   String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));

@@ -91,6 +91,15 @@ class SigningInterceptor implements NestInterceptor {
   }
 }
 
+/** Lets the head of the answer leave before the login is admitted. */
+@Injectable()
+class HastyInterceptor implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    nodeResponseOf(context.switchToHttp().getResponse<PlatformResponse>()).flushHeaders();
+    return next.handle();
+  }
+}
+
 /** A second factor that is wrong where a header says so. */
 @Injectable()
 class SecondFactorGuard implements CanActivate {
@@ -277,6 +286,12 @@ class OddController {
   @SingleSessionLogin()
   @Get('refused-in-parts')
   refusedInParts(): void {}
+
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @UseInterceptors(HastyInterceptor)
+  @Post('hasty')
+  hasty(): void {}
 
   @UseGuards(KeepingLoginGuard, SecondFactorGuard)
   @SingleSessionLogin({ credential: 'token' })
@@ -809,6 +824,16 @@ describe('a marked login route with a second factor', () => {
       () => liveSessionsOf(two, user),
       (live) => live.length === 0,
     );
+  });
+
+  it('evicts nobody where the head of the answer has left before, without the cookie', async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(one, user);
+    const browser = new Browser(one.url);
+    const { headers } = await browser.post('/odd/hasty', password(user));
+    expect(headers.getSetCookie()).toEqual([]);
+    expect(await usernameOf(settled)).toBe(user.username);
+    expect(await rowsOf(one, user)).toHaveLength(1);
   });
 
   it('whose handler logs out again leaves what it has begun after that', async () => {
