@@ -9,6 +9,8 @@ export interface NodeResponse {
   statusCode: number;
   readonly headersSent: boolean;
   readonly writableFinished: boolean;
+  /** What adapters of serverless platforms have in its place may not say it. */
+  readonly writableEnded?: boolean;
   readonly destroyed: boolean;
   setHeader(name: string, value: string | string[]): unknown;
   getHeader(name: string): unknown;

@@ -43,7 +43,7 @@ export function beforeAnswer(
           // To Node the first answer is the answer, and whoever gives another does not know that it has not left.
           if (isTwice) putHeadBack();
           door.apply(answer, parts);
-          if (answer === node) afterwards?.();
+          if (answer === node && afterwards) onceEnded(node, afterwards);
         })
         .catch(() => node.destroy());
       return answer;
@@ -52,6 +52,12 @@ export function beforeAnswer(
   node.end = holdBack(node, node.end);
   // Fastify's hooks, of which one sends the cookie of the cookie session, come between the reply and its end.
   if ('raw' in response) response.send = holdBack(response, response.send);
+}
+
+/** Where a middleware compresses, those that stand before it see the end of the answer later. */
+function onceEnded(node: NodeResponse, act: () => void): void {
+  if (node.writableEnded === false) onceClosed(node, act);
+  else act();
 }
 
 /** Lets `around` send the head of the answer, which may leave long before its end: with the first part of a body that is streamed. */

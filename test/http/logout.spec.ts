@@ -7,6 +7,7 @@ import { SingleSessionLogout } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { logOut } from '../support/ways-in.js';
 
@@ -40,6 +41,18 @@ class LogoutController {
   nobody(): void {}
 }
 
+/** As a middleware that compresses: those that stand before it see the end of an answer later than its head. */
+function compress(_: unknown, response: PlatformResponse, next: () => void): void {
+  const node = nodeResponseOf(response);
+  const end = node.end.bind(node) as (...parts: unknown[]) => unknown;
+  node.end = ((...parts: unknown[]) => {
+    node.flushHeaders();
+    setImmediate(() => end(...parts));
+    return node;
+  }) as typeof node.end;
+  next();
+}
+
 const users = new Users();
 const controllers = [LogoutController];
 let databaseUrl: string;
@@ -47,6 +60,7 @@ let databaseUrl: string;
 let everywhere: TestApplication;
 let alone: TestApplication;
 let single: TestApplication;
+let compressing: TestApplication;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
@@ -62,10 +76,16 @@ beforeAll(async () => {
     options: { maxSessions: 3, exempt, logoutEverywhere: false },
   });
   single = await startApplication(databaseUrl, { users, controllers });
+  compressing = await startApplication(databaseUrl, {
+    users,
+    controllers,
+    session: { resave: true },
+    configure: (app) => runBefore(app, compress),
+  });
 });
 
 afterAll(async () => {
-  for (const application of [single, alone, everywhere]) await application?.close();
+  for (const application of [compressing, single, alone, everywhere]) await application?.close();
   await dropDatabase(databaseUrl);
 });
 
@@ -229,6 +249,14 @@ describe('the cookie session of a logout', () => {
     const copy = browser.copy();
     await browser.post('/logout');
     expect((await copy.get('/me')).body).toEqual({ user: null, session: null });
+  });
+
+  it('is not saved once more by a session middleware that sees the end of the answer late', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(compressing, user);
+    await browser.post('/logout');
+    expect((await browser.get('/skipped')).body).toEqual({ user: null });
+    expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
   });
 
   it('stays where the handler has begun a fresh anonymous one', async () => {
