@@ -110,7 +110,9 @@ export function arriveAtLogin(request: SessionRequest): void {
 
 /** To be called by a guard, with what it knows of where the request goes. */
 export function reach(request: SessionRequest, destination: Partial<Destination>): void {
-  Object.assign(changeable(request), destination);
+  const { route } = destination;
+  // One of its own each time: two fields of a mutation may go to the same handler, and the login of one is none of the other.
+  Object.assign(changeable(request), destination, route && { route: { ...route } });
 }
 
 /** The response to a request that may not have met a guard yet. */

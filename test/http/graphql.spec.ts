@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Injectable, Module, UseGuards, type ExecutionContext } from '@nestjs/common';
+import { Injectable, Module, UseGuards, type CanActivate, type ExecutionContext } from '@nestjs/common';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import {
+  Args,
   GqlExecutionContext,
   GraphQLModule,
   Int,
@@ -15,12 +16,18 @@ import { AuthGuard } from '@nestjs/passport';
 import { createClient, type Client } from 'graphql-ws';
 import type { IncomingMessage } from 'node:http';
 import WebSocket from 'ws';
-import { CurrentSession, SingleSessionLogout, SkipSingleSession } from '../../src/index.js';
-import { startApplication, type TestApplication } from '../support/application.js';
+import {
+  CurrentSession,
+  SingleSessionLogin,
+  SingleSessionLogout,
+  SkipSingleSession,
+} from '../../src/index.js';
+import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { platform } from '../support/platform.js';
-import { newUser } from '../support/sessions.js';
+import { liveSessionsOf, newUser } from '../support/sessions.js';
+import { logIn, type UserRequest } from '../support/ways-in.js';
 
 @Injectable()
 class TokenGuard extends AuthGuard('jwt') {
@@ -29,8 +36,41 @@ class TokenGuard extends AuthGuard('jwt') {
   }
 }
 
+interface Form {
+  username: string;
+  code: string;
+}
+
+/** The first factor. */
+@Injectable()
+class LoginGuard implements CanActivate {
+  constructor(private readonly users: Users) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const operation = GqlExecutionContext.create(context);
+    const { username } = operation.getArgs<Form>();
+    await logIn(operation.getContext<{ req: UserRequest }>().req, this.users.get(username)!);
+    return true;
+  }
+}
+
+/** The second. */
+@Injectable()
+class CodeGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    return GqlExecutionContext.create(context).getArgs<Form>().code === 'right';
+  }
+}
+
 @Resolver()
 class SessionsResolver {
+  @UseGuards(LoginGuard, CodeGuard)
+  @SingleSessionLogin()
+  @Mutation(() => String, { nullable: true })
+  login(@Args('username') username: string, @Args('code') code: string): string {
+    return `${username}: ${code}`;
+  }
+
   @Query(() => String, { nullable: true })
   sessionOfCookie(@CurrentSession() current?: CurrentSession): string | null {
     return current?.id ?? null;
@@ -174,6 +214,21 @@ describe('a GraphQL operation', () => {
     });
     expect(refused.body.errors).toMatchObject([{ path: ['second'] }]);
     expect(refusalOf(refused)).toMatchObject({ code: 'SESSION_ENDED', reason: 'logout' });
+  });
+
+  it('with a wrong second factor in its second field signs nobody in, though the first was right', async () => {
+    const [user, victim] = [newUser(application), newUser(application)];
+    const settled = new Browser(application.url);
+    await settled.login(victim.username);
+    const [before] = await liveSessionsOf(application, victim);
+    const browser = new Browser(application.url);
+    const { body } = await browser.post('/graphql', {
+      query: `mutation { first: login(username: "${user.username}", code: "right") second: login(username: "${victim.username}", code: "wrong") }`,
+    });
+    expect(body.data).toEqual({ first: `${user.username}: right`, second: null });
+    expect((await ask(browser, 'sessionOfCookie')).body).toEqual({ data: { sessionOfCookie: null } });
+    expect(await liveSessionsOf(application, victim)).toEqual([before]);
+    expect(await liveSessionsOf(application, user)).toEqual([]);
   });
 
   it('of a token is checked after the guard of its resolver has authenticated', async () => {
