@@ -20,6 +20,8 @@ export interface SessionRequest {
   user?: unknown;
   session?: CookieSession | null;
   sessionID?: string;
+  /** A list where the request is a batch of GraphQL operations. */
+  body?: unknown;
   /** `null` where the connection of a socket polls. */
   res?: SessionResponse | null;
   /** On Fastify, where logins may come before the guard. */

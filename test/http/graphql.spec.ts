@@ -22,7 +22,7 @@ import {
   SingleSessionLogout,
   SkipSingleSession,
 } from '../../src/index.js';
-import { startApplication, Users, type TestApplication } from '../support/application.js';
+import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { platform } from '../support/platform.js';
@@ -147,6 +147,7 @@ let application: TestApplication;
       driver: ApolloDriver,
       autoSchemaFile: true,
       graphiql: false,
+      allowBatchedHttpRequests: true,
       context: (first: { req?: object; extra?: Upgrade }, reply: object) =>
         first.extra
           ? { req: first.extra.request }
@@ -229,6 +230,20 @@ describe('a GraphQL operation', () => {
     expect((await ask(browser, 'sessionOfCookie')).body).toEqual({ data: { sessionOfCookie: null } });
     expect(await liveSessionsOf(application, victim)).toEqual([before]);
     expect(await liveSessionsOf(application, user)).toEqual([]);
+  });
+
+  it('in a batch of two logins signs nobody in: each would be that of whom the other has established', async () => {
+    const [user, victim] = [newUser(application), newUser(application)];
+    const browser = new Browser(application.url);
+    const login = ({ username }: TestUser, code: string) => ({
+      query: `mutation { login(username: "${username}", code: "${code}") }`,
+    });
+    const { body } = await browser.post('/graphql', [login(user, 'right'), login(victim, 'wrong')]);
+    expect(body).toMatchObject([{ data: { login: null } }, { data: { login: null } }]);
+    expect((await ask(browser, 'sessionOfCookie')).body).toEqual({ data: { sessionOfCookie: null } });
+    for (const one of [user, victim]) expect(await liveSessionsOf(application, one)).toEqual([]);
+    expect((await browser.post('/graphql', [login(user, 'right')])).body).toHaveLength(1);
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
   });
 
   it('of a token is checked after the guard of its resolver has authenticated', async () => {
