@@ -20,6 +20,7 @@ import {
   currentSessionOf,
   forgetLogin,
   responseTo,
+  setTooLate,
   stateOf,
   type AdmittedLogin,
 } from './request-state.js';
@@ -122,7 +123,11 @@ export class EstablishedLogins {
     const isOpen = (): boolean => isOfSomebody(request) && (!carriesSession(request) || isOld());
     let leaving: Promise<() => void> | undefined;
     aroundHead(response, (send) => (isOpen() ? withoutCookieSession(request, send) : send()));
-    beforeAnswer(response, () => (leaving ??= isOpen() ? takeOutCookieSession(request) : undefined));
+    const leave = (): Promise<() => void> => {
+      setTooLate(request);
+      return takeOutCookieSession(request);
+    };
+    beforeAnswer(response, () => (leaving ??= isOpen() ? leave() : undefined));
     onceClosed(response, () => {
       if (credential === 'token' || stateOf(request).login === undefined)
         void this.logins.leaveArrived(request);

@@ -93,15 +93,16 @@ export function requireClient(response: SessionResponse | undefined): void {
 }
 
 /**
- * The cookie comes with the head of the answer: for a head that has left without it, a login would evict others for nothing.
+ * The cookie comes with the head of the answer: for one that leaves without it, a login would evict others for nothing.
  *
  * @throws Error that says what to write
  */
 export function requireHead(request: SessionRequest, response: SessionResponse | undefined): void {
-  if (response === undefined || !nodeResponseOf(response).headersSent) return;
-  if (hasSentCookie(response, sessionIdOf(request))) return;
+  const hasLeft = response !== undefined && nodeResponseOf(response).headersSent;
+  const isLate = hasLeft && !hasSentCookie(response, sessionIdOf(request));
+  if (!isLate && knownStateOf(request)?.isTooLate !== true) return;
   throw new Error(
-    'This login is refused: the head of its answer has left without its cookie. On the login route, let nothing write to the response before the login is admitted, an interceptor for one.',
+    'This login is refused: its answer has left without its cookie. On the login route, let nothing answer before the login is admitted: no guard, no interceptor, no time limit.',
   );
 }
 

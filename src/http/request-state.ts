@@ -45,6 +45,8 @@ interface Standing {
   current: CurrentSession | undefined;
   /** The login that this request was, when it is admitted. */
   login: AdmittedLogin | undefined;
+  /** Its answer is on its way without the cookie of a login. */
+  isTooLate: boolean;
 }
 
 interface Logout {
@@ -91,6 +93,7 @@ function arrivalOf(request: SessionRequest): State {
     checked: undefined,
     current: undefined,
     login: undefined,
+    isTooLate: false,
     route: undefined,
     isAbsent: false,
     response: undefined,
@@ -139,6 +142,11 @@ export function setChecked(
 /** To be called when the store has admitted the login of the request, before a cookie session carries it. */
 export function setLogin(request: SessionRequest, login: AdmittedLogin): void {
   changeable(request).login = login;
+}
+
+/** To be called when the answer is about to leave before the login of the request was admitted. */
+export function setTooLate(request: SessionRequest): void {
+  changeable(request).isTooLate = true;
 }
 
 /** To be called when the login of the request is taken back, or its session is over: it is nobody's. */

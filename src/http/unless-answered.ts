@@ -36,12 +36,15 @@ export function beforeAnswer(
       if (working === undefined) return door.apply(answer, parts);
       isHeld = true;
       parts.forEach(bearError);
+      const { statusCode } = answer;
       const putHeadBack = keepHead(answer);
       void working
         .then((afterwards) => {
           isHeld = false;
           // To Node the first answer is the answer, and whoever gives another does not know that it has not left.
           if (isTwice) putHeadBack();
+          // Nest sets that of the handler when all guards have passed, also where one of them has answered.
+          else if (!node.headersSent) answer.statusCode = statusCode;
           door.apply(answer, parts);
           if (answer === node && afterwards) onceEnded(node, afterwards);
         })

@@ -100,6 +100,16 @@ class HastyInterceptor implements NestInterceptor {
   }
 }
 
+/** Answers as a time limit would, and lets pass after that. */
+@Injectable()
+class AnsweringGuard implements CanActivate {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    context.switchToHttp().getResponse<PlatformResponse>().status(503).send({ from: 'the guard' });
+    await new Promise((resolve) => setImmediate(resolve));
+    return true;
+  }
+}
+
 /** A second factor that is wrong where a header says so. */
 @Injectable()
 class SecondFactorGuard implements CanActivate {
@@ -287,6 +297,11 @@ class OddController {
   @Get('refused-in-parts')
   refusedInParts(): void {}
 
+  @UseGuards(LocalLoginGuard, AnsweringGuard)
+  @SingleSessionLogin()
+  @Post('answered')
+  answered(): void {}
+
   @UseGuards(LocalLoginGuard)
   @SingleSessionLogin()
   @UseInterceptors(HastyInterceptor)
@@ -344,6 +359,12 @@ class OddController {
 
 class RefusingStore extends MemoryStore {
   refuses = false;
+  isSlow = false;
+
+  override destroy(sid: string, done?: (e?: unknown) => void): void {
+    if (this.isSlow) setTimeout(() => super.destroy(sid, done), 100);
+    else super.destroy(sid, done);
+  }
 
   override set(
     sid: string,
@@ -824,6 +845,18 @@ describe('a marked login route with a second factor', () => {
       () => liveSessionsOf(two, user),
       (live) => live.length === 0,
     );
+  });
+
+  it('evicts nobody where a guard has answered, whose answer waits for the store of the cookie sessions', async () => {
+    const user = newUser({ users });
+    const settled = await loggedIn(one, user);
+    store.isSlow = true;
+    const { status, body, headers } = await new Browser(one.url)
+      .post('/odd/answered', password(user))
+      .finally(() => (store.isSlow = false));
+    expect([status, body, headers.getSetCookie()]).toEqual([503, { from: 'the guard' }, []]);
+    expect(await usernameOf(settled)).toBe(user.username);
+    expect(await rowsOf(one, user)).toHaveLength(1);
   });
 
   it('evicts nobody where the head of the answer has left before, without the cookie', async () => {
