@@ -18,6 +18,7 @@ export async function checkSchema(dataSource: DataSource): Promise<void> {
     await checkTable(dataSource, entity, names[table as keyof TableNames]);
   await checkPrimary(dataSource);
   await checkTimes(dataSource);
+  await checkValues(dataSource);
   await checkIsolation(dataSource);
 }
 
@@ -81,6 +82,33 @@ async function checkTimes(dataSource: DataSource): Promise<void> {
   throw new Error(
     `Times are read ${seconds} s off. Was pg.types.setTypeParser() given a parser for timestamptz? Let it give a Date, or the text as it is. ` +
       "If not, set DateStyle to 'ISO, MDY' for this database and its role: the driver reads no other.",
+  );
+}
+
+const SAMPLE_ID = 'a0000000-0000-4000-8000-00000000000f';
+
+/** A value of each other type that our statements give, and whether the driver has made of it what they expect. */
+const SAMPLES: { type: string; sql: string; isRead: (value: unknown) => boolean }[] = [
+  { type: 'bool', sql: 'true', isRead: Boolean },
+  // The text 'f' is true to JavaScript: a login that evicted somebody would be taken for the user's first, of which nobody is told.
+  { type: 'bool', sql: 'false', isRead: (value) => !value },
+  {
+    type: 'uuid',
+    sql: `'${SAMPLE_ID}'::uuid`,
+    isRead: (value) => typeof value === 'string' && value.toLowerCase() === SAMPLE_ID,
+  },
+  { type: 'int4', sql: '1::int', isRead: (value) => typeof value === 'number' },
+  { type: 'text[]', sql: "ARRAY['a']::text[]", isRead: Array.isArray },
+];
+
+async function checkValues(dataSource: DataSource): Promise<void> {
+  const selected = SAMPLES.map(({ sql }, place) => `${sql} AS v${place}`);
+  const [row] = await onPrimary<Record<string, unknown>>(dataSource, `SELECT ${selected.join(', ')}`);
+  const wrong = SAMPLES.find(({ isRead }, place) => !isRead(row![`v${place}`]));
+  if (wrong === undefined) return;
+  throw new Error(
+    `Values of type ${wrong.type} are not read as the driver reads them by itself. Was pg.types.setTypeParser() given a parser for ${wrong.type}, or the data source \`types\` or \`binary\` in \`extra\`? ` +
+      "Leave that out, or give the module a data source without it: SingleSessionModule.forRoot({ dataSource: '<its name>' }).",
   );
 }
 

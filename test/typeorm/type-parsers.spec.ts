@@ -118,3 +118,35 @@ describe('when the driver makes of times what is none', () => {
     expect(await process.states([id])).toEqual(['cut-off']);
   });
 });
+
+describe('when the driver makes something else', () => {
+  const TEXT_ARRAY = 1009;
+  const given = new Map<number, Parse>();
+  const set = (type: number, as: Parse): void => {
+    given.set(type, getTypeParser(type) as Parse);
+    setTypeParser(type, as);
+  };
+  afterEach(() => {
+    for (const [type, as] of given) setTypeParser(type, as);
+  });
+
+  it.each<[string, number, Parse]>([
+    ['bool', builtins.BOOL, String],
+    ['bool', builtins.BOOL, () => false],
+    ['uuid', builtins.UUID, (text) => ({ text })],
+    ['uuid', builtins.UUID, (text) => Buffer.from(text.replaceAll('-', ''), 'hex').toString()],
+    ['int4', builtins.INT4, BigInt],
+    ['text[]', TEXT_ARRAY, String],
+  ])('of %s, the start stops and names the type', async (name, type, parse) => {
+    set(type, parse);
+    await expect(process.bench.store.prepare()).rejects.toThrow(
+      `Values of type ${name} are not read as the driver reads them by itself. Was pg.types.setTypeParser() given a parser for ${name}`,
+    );
+  });
+
+  it('but not for what reads the same', async () => {
+    set(builtins.BOOL, (text) => (text === 't' ? 1 : 0));
+    set(builtins.UUID, (text) => text.toUpperCase());
+    await expect(process.bench.store.prepare()).resolves.toBeUndefined();
+  });
+});
