@@ -48,11 +48,11 @@ export class PlatformCheck {
 
   // `PassportModule.register({ property })`: what is not in `request.user` would pass unseen.
   private requireRequestUser(): void {
-    const options = this.discovery.getProviders().filter(({ name }) => name === 'AuthModuleOptions');
+    const options = this.discovery.getProviders().filter(isOptionsOfPassport);
     const property = options
-      .map(({ instance }) => (instance as { property?: string } | undefined)?.property)
-      .find((name) => name !== undefined && name !== 'user');
-    if (property === undefined) return;
+      .map(({ instance }) => (instance as { property?: unknown } | undefined)?.property)
+      .find((name) => typeof name === 'string' && name !== 'user');
+    if (typeof property !== 'string') return;
     throw new Error(
       `PassportModule.register({ property: '${property}' }) puts the user where nestjs-single-session does not look. Leave \`property\` out: the user must be in request.user.`,
     );
@@ -68,4 +68,19 @@ export class PlatformCheck {
     const providers = this.discovery.getProviders();
     return providers.some(({ instance }) => hasMethods(instance, 'serializeUser', 'deserializeUser'));
   }
+}
+
+/** The part of a provider, as Nest holds it, that we ask. */
+interface Provider {
+  readonly token: unknown;
+  readonly host?: { readonly metatype?: object };
+}
+
+// By the shape of PassportModule: a bundler that minifies takes the names of the classes, and leaves those of their methods.
+function isOptionsOfPassport({ token, host }: Provider): boolean {
+  const methods = Object.getOwnPropertyNames(host?.metatype ?? {});
+  return (
+    typeof token === 'function' &&
+    ['register', 'registerAsync', 'createAsyncOptionsProvider'].every((name) => methods.includes(name))
+  );
 }

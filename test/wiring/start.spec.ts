@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Inject, Injectable, Module, Scope, type ModuleMetadata, type OnModuleInit } from '@nestjs/common';
 import { LazyModuleLoader, REQUEST } from '@nestjs/core';
 import { Query, Resolver } from '@nestjs/graphql';
+import { AuthModuleOptions, PassportModule } from '@nestjs/passport';
 import { Test } from '@nestjs/testing';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { DataSource } from 'typeorm';
@@ -224,6 +225,33 @@ describe('an application that cannot hold the limit does not start, and is told 
     expect(() => SingleSessionModule.forRoot(options as never)).toThrow(
       /options must be an object: forRoot\(\{ maxSessions: 1 \}\); it was/,
     );
+  });
+
+  describe.each([
+    ['as it is', 'AuthModuleOptions'],
+    ['minified', 'a'],
+  ])('when Passport, %s, puts the user elsewhere', (_, name) => {
+    const { name: given } = AuthModuleOptions;
+    const setName = (value: string): void =>
+      void Object.defineProperty(AuthModuleOptions, 'name', { value, configurable: true });
+    beforeEach(() => setName(name));
+    afterEach(() => setName(given));
+
+    it.each([
+      ['register()', () => PassportModule.register({ property: 'account' })],
+      [
+        'registerAsync()',
+        () => PassportModule.registerAsync({ useFactory: () => ({ property: 'account' }) }),
+      ],
+    ])('by %s', async (__, passport) => {
+      await expect(start({ imports: [passport()] })).rejects.toThrow(
+        /register\(\{ property: 'account' \}\) .*must be in request\.user/,
+      );
+    });
+
+    it('but not when it puts the user where it is looked for', async () => {
+      await start({ imports: [PassportModule.register({ property: 'user' })] });
+    });
   });
 
   it('when it is registered twice', async () => {
