@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { ENTITIES, singleSessionEntities } from './entities.js';
+import { newClient } from './pool.js';
 import { PrimaryDatabase } from './primary-database.js';
 import { tableNames, type TableName, type TableNames } from './table-names.js';
 import { toDate } from './to-date.js';
@@ -20,6 +21,7 @@ export async function checkSchema(dataSource: DataSource): Promise<void> {
   await checkTimes(dataSource);
   await checkValues(dataSource);
   await checkIsolation(dataSource);
+  checkHangingUp(dataSource);
 }
 
 function checkDriver({ options }: DataSource): void {
@@ -122,6 +124,15 @@ async function checkIsolation(dataSource: DataSource): Promise<void> {
   new Logger('SingleSession').warn(
     `default_transaction_isolation is "${isolation}". The limit holds, but logins, orders and checks that happen at the same time may fail with 503. ` +
       "Set it to 'read committed' for this data source.",
+  );
+}
+
+// TypeORM takes the driver in C wherever it is installed. It gives us neither a stream to break nor a way to cancel.
+function checkHangingUp(dataSource: DataSource): void {
+  if ('connection' in newClient(dataSource, {})) return;
+  new Logger('SingleSession').warn(
+    'TypeORM has found pg-native and uses it. The limit holds, but with this driver a connection on which the database falls silent is never given up: it keeps its place in the pool when the database is back, and requests get 503 until the process restarts. ' +
+      'Uninstall pg-native, or with TypeORM 1 write `nativeDriver: false` in TypeOrmModule.forRoot().',
   );
 }
 

@@ -48,6 +48,19 @@ it.each(['serializable', 'repeatable read'])('%s draws a warning', async (isolat
   ]);
 });
 
+it('a driver whose connections cannot be broken, as the one in C, draws a warning', async () => {
+  const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+  const dataSource = await dataSourceOf(url).initialize();
+  const store = new TypeOrmSessionStore(dataSource, STORE_SETTINGS);
+  await store.prepare();
+  expect(warn.mock.calls).toEqual([]);
+  const { master } = dataSource.driver as unknown as { master: { Client: unknown } };
+  // What is asked goes over the connection that the pool has already.
+  master.Client = class WithoutConnection {};
+  await store.prepare().finally(() => dataSource.destroy());
+  expect(warn.mock.calls).toEqual([[expect.stringMatching(/pg-native.*Uninstall.*nativeDriver: false/)]]);
+});
+
 it('a table that others hold does not hold up the start for ever', async () => {
   const holder = migrated.dataSource.createQueryRunner();
   await holder.startTransaction();
