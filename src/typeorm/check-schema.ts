@@ -17,10 +17,12 @@ export async function checkSchema(dataSource: DataSource): Promise<void> {
   const names = tableNames(dataSource);
   for (const [table, entity] of Object.entries(ENTITIES))
     await checkTable(dataSource, entity, names[table as keyof TableNames]);
+  await checkRights(dataSource, Object.values(names));
   await checkPrimary(dataSource);
   await checkTimes(dataSource);
   await checkValues(dataSource);
   await checkIsolation(dataSource);
+  await checkEncoding(dataSource);
   checkHangingUp(dataSource);
 }
 
@@ -60,6 +62,23 @@ function explained(error: unknown, table: string): unknown {
       "`migrations: [...singleSessionMigrations]` with `import { singleSessionMigrations } from 'nestjs-single-session/migrations'` to your data source, " +
       'and run them: `migrationsRun: true`, or `npx typeorm migration:run -d <your data source>`.',
     { cause: error },
+  );
+}
+
+const RIGHTS = ['SELECT', 'INSERT', 'UPDATE', 'DELETE'];
+
+async function checkRights(dataSource: DataSource, tables: TableName[]): Promise<void> {
+  const [missing] = await new PrimaryDatabase(dataSource).run<{ role: string; name: string; rights: string }>(
+    `SELECT quote_ident(current_user) AS role, t.name, string_agg(r.name, ', ') AS rights
+      FROM unnest($1::text[]) AS t (name), unnest($2::text[]) AS r (name)
+      WHERE NOT has_table_privilege(t.name, r.name) GROUP BY t.name ORDER BY t.name`,
+    [tables.map(({ sql }) => sql), RIGHTS],
+  );
+  if (missing === undefined) return;
+  const { role, name, rights } = missing;
+  throw new Error(
+    `The role ${role} of your data source has no right to ${rights} on the table ${name} of nestjs-single-session. Run as its owner: ` +
+      `GRANT ${RIGHTS.join(', ')} ON ${tables.map(({ sql }) => sql).join(', ')} TO ${role}.`,
   );
 }
 
@@ -124,6 +143,17 @@ async function checkIsolation(dataSource: DataSource): Promise<void> {
   new Logger('SingleSession').warn(
     `default_transaction_isolation is "${isolation}". The limit holds, but logins, orders and checks that happen at the same time may fail with 503. ` +
       "Set it to 'read committed' for this data source.",
+  );
+}
+
+async function checkEncoding(dataSource: DataSource): Promise<void> {
+  const [row] = await onPrimary<{ server_encoding: string }>(dataSource, 'SHOW server_encoding');
+  const encoding = row!.server_encoding;
+  // That of SQL_ASCII is whatever it is given.
+  if (encoding === 'UTF8' || encoding === 'SQL_ASCII') return;
+  new Logger('SingleSession').warn(
+    `The database is encoded in ${encoding}. A login gets 503 where a username, a role or the name of a browser has a character that ${encoding} does not. ` +
+      "Give the module a data source whose database is in UTF8: SingleSessionModule.forRoot({ dataSource: '<its name>' }).",
   );
 }
 

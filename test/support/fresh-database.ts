@@ -4,9 +4,9 @@ import pg from 'pg';
 const IN_USE = '55006';
 
 /** A database of its own for one spec file, so that spec files can run side by side. */
-export async function freshDatabase(): Promise<string> {
+export async function freshDatabase(settings = ''): Promise<string> {
   const name = `test_${randomBytes(6).toString('hex')}`;
-  await onServer((client) => client.query(`CREATE DATABASE ${name}`));
+  await onServer((client) => client.query(`CREATE DATABASE ${name} ${settings}`));
   const url = new URL(serverUrl());
   url.pathname = `/${name}`;
   return url.href;

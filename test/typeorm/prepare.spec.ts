@@ -36,6 +36,40 @@ it('a database that is read-only, as a replica is, stops the start: it may show 
   );
 });
 
+it('a role that may not write stops the start, which says what to grant [P8]', async () => {
+  const { dataSource } = migrated;
+  const role = `"${new URL(url).pathname.slice(1)} reader"`;
+  await dataSource.query(`CREATE ROLE ${role}`);
+  try {
+    await dataSource.query(`GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${role}`);
+    const settings = `-c role=${role.slice(1, -1).replaceAll(' ', '\\ ')}`;
+    const refused = await prepare(settings).catch(({ message }: Error) => message);
+    expect(refused).toMatch(
+      new RegExp(`^The role ${role} .* no right to INSERT, UPDATE, DELETE on the table "user_session" `),
+    );
+    await dataSource.query(/GRANT .* TO "[^"]*"/.exec(String(refused))![0]);
+    await prepare(settings);
+  } finally {
+    await dataSource.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  }
+});
+
+it.each([
+  ['LATIN1', 1],
+  ['SQL_ASCII', 0],
+])('a database in %s draws %i warnings', async (encoding, count) => {
+  const encoded = await freshDatabase(`ENCODING '${encoding}' LOCALE 'C' TEMPLATE template0`);
+  const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+  try {
+    await (await StoreBench.open(encoded)).close();
+  } finally {
+    await dropDatabase(encoded);
+  }
+  expect(warn.mock.calls).toEqual(
+    Array(count).fill([expect.stringMatching(/encoded in LATIN1.*gets 503.*UTF8/)]),
+  );
+});
+
 it('times that the driver does not read stop the start, which names the setting', async () => {
   await expect(prepare('-c DateStyle=German')).rejects.toThrow(/set DateStyle to 'ISO, MDY'/);
 });
