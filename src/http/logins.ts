@@ -207,6 +207,8 @@ export class Logins {
       await stamp(request.session!, id);
     } catch (error) {
       await undo();
+      // It would leave with its cookie, and Passport knows its user.
+      await destroyCookieSession(request);
       throw error;
     }
     isCarried = true;

@@ -202,10 +202,15 @@ class Retrying implements NestInterceptor {
 
 /** Fails once when it is told to. */
 class FailingStore extends MemoryStore {
-  fails = false;
+  fails: boolean | 'at the stamp' = false;
 
-  override set(id: string, data: SessionData, done?: (error?: unknown) => void): void {
-    if (!this.fails) return super.set(id, data, done);
+  override set(
+    id: string,
+    data: SessionData & { singleSession?: string },
+    done?: (error?: unknown) => void,
+  ): void {
+    if (!this.fails || (this.fails === 'at the stamp' && data.singleSession === undefined))
+      return super.set(id, data, done);
     this.fails = false;
     done?.(new Error('the store is full'));
   }
@@ -377,6 +382,23 @@ it('a login that Passport could not establish takes the session with it whose co
   expect(await liveSessionsOf(application, user)).toEqual([]);
   expect((await browser.login(user.username)).status).toBe(200);
 });
+
+it.each(['behind/unmarked', 'rebind'])(
+  'a session that a new cookie session could not carry on leaves nobody signed in, and no cookie is sent (%s)',
+  async (path) => {
+    const user = newUser({ users });
+    const browser = new Browser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    const answer = (handler: () => void): void => handler();
+    handlers.once('signed in', answer);
+    store.fails = 'at the stamp';
+    const { status, headers } = await browser.login(user.username, `/broken/${path}`);
+    handlers.off('signed in', answer);
+    expect([status, headers.getSetCookie()]).toEqual([500, []]);
+    expect((await browser.get('/skipped')).body).toEqual({ user: null });
+    expect(await liveSessionsOf(application, user)).toEqual([]);
+  },
+);
 
 it('a login for which a time limit has answered leaves its handler the cookie session: an error in its callback would end the process', async () => {
   const user = newUser({ users });
