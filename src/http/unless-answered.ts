@@ -85,7 +85,22 @@ export function unlessCookieSent(
   carrier: () => string | undefined,
   undo: () => Promise<void>,
 ): void {
-  unless((_, isDelivered) => isDelivered || hasSentCookie(response, carrier()), response, undo);
+  const isByReply = leavingByReply(response);
+  const isReached: IsReached = (_, isDelivered) =>
+    (isDelivered && isByReply()) || hasSentCookie(response, carrier());
+  unless(isReached, response, undo);
+}
+
+/** Tells whether the answer goes by Fastify's reply, whose hooks send the cookie. There is no other way on Express. */
+function leavingByReply(response: SessionResponse): () => boolean {
+  if (!('raw' in response)) return () => true;
+  const { send } = response;
+  let isSent = false;
+  response.send = (...parts) => {
+    isSent = true;
+    return send.apply(response, parts);
+  };
+  return () => isSent;
 }
 
 /** Whether the head of the answer has left with the cookie of the cookie session with this id. */
@@ -94,11 +109,9 @@ export const hasSentCookie = (response: SessionResponse, id: string | undefined)
   nodeResponseOf(response).headersSent &&
   String(response.getHeader('set-cookie')).includes(encodeURIComponent(id));
 
-function unless(
-  isReached: (node: NodeResponse, isDelivered: boolean) => boolean,
-  response: SessionResponse,
-  undo: () => Promise<void>,
-): void {
+type IsReached = (node: NodeResponse, isDelivered: boolean) => boolean;
+
+function unless(isReached: IsReached, response: SessionResponse, undo: () => Promise<void>): void {
   const node = nodeResponseOf(response);
   const isOver = isGone(node);
   // Without a socket, as in `inject()` of Fastify and behind adapters of serverless platforms, only the event says it.

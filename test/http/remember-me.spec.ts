@@ -3,7 +3,7 @@ import { get } from 'node:http';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, Get, InternalServerErrorException, Sse, StreamableFile } from '@nestjs/common';
-import { NEVER, startWith, type Observable } from 'rxjs';
+import { NEVER, of, startWith, type Observable } from 'rxjs';
 import { Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -24,6 +24,11 @@ class PagesController {
     const endless = new Readable({ read: () => undefined });
     endless.push('the first part');
     return new StreamableFile(endless);
+  }
+
+  @Sse('short-stream')
+  shortStream(): Observable<object> {
+    return of({ data: 'the only event' });
   }
 
   @Sse('stream')
@@ -102,6 +107,18 @@ describe('a browser that is remembered', () => {
     const user = newUser({ users });
     const browser = remembered(application, user);
     browser.cookie = await breakOff(`${application.url}/pages/stream`, browser.cookie!);
+    const isKept = platform === 'express';
+    expect(await usernameOf(browser)).toBe(isKept ? user.username : undefined);
+    await eventually(
+      () => liveSessionsOf(application, user),
+      (live) => live.length === (isKept ? 1 : 0),
+    );
+  });
+
+  it(`and reads a stream of events to its end ${STREAM[platform]}`, async () => {
+    const user = newUser({ users });
+    const browser = remembered(application, user);
+    expect((await browser.get('/pages/short-stream')).status).toBe(200);
     const isKept = platform === 'express';
     expect(await usernameOf(browser)).toBe(isKept ? user.username : undefined);
     await eventually(
