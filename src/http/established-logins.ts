@@ -154,6 +154,7 @@ export class EstablishedLogins {
     // The other click becomes a new session there, and this one the same.
     if (stateOf(request).route?.kind === 'login') return undefined;
     const carried = this.carried.by(browserOf(request));
-    return carried?.user ? { id: carried.id, userId: this.policy.userIdOf(carried.user) } : undefined;
+    const userId = this.policy.knownIdOf(carried?.user);
+    return carried && userId !== undefined ? { id: carried.id, userId } : undefined;
   }
 }

@@ -78,12 +78,16 @@ export class Policy {
     return user === other || this.isUser(user, this.userIdOf(other));
   }
 
-  /** Somebody who cannot be identified is somebody else: this must not fail the login of the one who can. */
   isUser(user: unknown, userId: string): boolean {
+    return this.knownIdOf(user) === userId;
+  }
+
+  /** `undefined` for nobody, and for somebody who cannot be identified: that must not fail the login of the one who can. */
+  knownIdOf(user: unknown): string | undefined {
     try {
-      return Boolean(user) && this.userIdOf(user) === userId;
+      return user ? this.userIdOf(user) : undefined;
     } catch {
-      return false;
+      return undefined;
     }
   }
 

@@ -625,6 +625,18 @@ describe('request.logIn() once more in a browser that is signed in', () => {
   });
 });
 
+it('request.logIn() in a browser that is signed in as somebody who cannot be identified any more signs in', async () => {
+  const [user, other] = [newUser({ users }), newUser({ users })];
+  const browser = await loggedIn(one, user);
+  users.set(user.username, { ...user, id: Number.NaN });
+  expect((await post(browser, '/odd/public', other)).status).toBe(200);
+  expect(await usernameOf(browser)).toBe(other.username);
+  await eventually(
+    () => liveSessionsOf(one, user),
+    (live) => live.length === 0,
+  );
+});
+
 describe('a browser whose session has ended', () => {
   it('signs in at once on a route with @SkipSingleSession(), and what it kept of the old cookie session brings nothing back [lesson 15]', async () => {
     const user = newUser({ users });
