@@ -22,7 +22,6 @@ import {
   responseTo,
   setTooLate,
   stateOf,
-  type AdmittedLogin,
 } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import type { Route } from './route.js';
@@ -56,7 +55,7 @@ export class EstablishedLogins {
     const state = stateOf(request);
     const { login, route } = state;
     if (login !== undefined && !this.policy.isUser(user, login.session.userId))
-      await this.abandon(request, login);
+      await this.logins.abandon(request, login);
     if (await this.tryToCarryOn(user, request)) return;
     // Its interceptor admits it after all guards: the next may ask for a second factor.
     if (route?.kind === 'login' && login?.route !== route) return this.leaveOpen(request, route, response);
@@ -132,14 +131,6 @@ export class EstablishedLogins {
       if (credential === 'token' || stateOf(request).login === undefined)
         void this.logins.leaveArrived(request);
     });
-  }
-
-  // Its cookie session is gone already.
-  private async abandon(request: SessionRequest, { session }: AdmittedLogin): Promise<void> {
-    // What `keepSessionInfo` has copied.
-    if (stampOf(request) === session.id) delete request.session!.singleSession;
-    forgetLogin(request);
-    await this.sessions.giveUp(session.id);
   }
 
   /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */

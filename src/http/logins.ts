@@ -57,7 +57,9 @@ export class Logins {
   ): Promise<AdmittedLogin> {
     const credential = given.credential ?? (cameWithCookies(request) ? 'cookie' : 'token');
     const response = given.response ?? responseTo(request);
-    const login = this.admitted(user, request) ?? (await this.admitNew(user, request, credential, response));
+    const login =
+      (await this.admittedBefore(user, request, credential)) ??
+      (await this.admitNew(user, request, credential, response));
     if (response) unlessAnswered(response, login.takeBack);
     return login;
   }
@@ -106,10 +108,29 @@ export class Logins {
     if (response) unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);
   }
 
-  // The request may have been admitted before its handler says so once more.
-  private admitted(user: unknown, request: SessionRequest): AdmittedLogin | undefined {
+  // The request may have been admitted before its handler says so once more, with another cookie session where it is tried again.
+  private async admittedBefore(
+    user: unknown,
+    request: SessionRequest,
+    credential: Credential,
+  ): Promise<AdmittedLogin | undefined> {
     const login = knownStateOf(request)?.login;
-    return login !== undefined && this.policy.isUser(user, login.session.userId) ? login : undefined;
+    if (login === undefined) return undefined;
+    const isSame = this.policy.isUser(user, login.session.userId);
+    if (credential === 'token') return isSame ? login : undefined;
+    if (!isSame) return this.abandon(request, login);
+    if (stampOf(request) === login.session.id) return login;
+    requireFreshCookieSession(request);
+    await this.tryToCarryOn(request, login.session, user);
+    return login;
+  }
+
+  /** Ends a login whose cookie session is gone already: the same request signs in somebody else. */
+  async abandon(request: SessionRequest, { session }: AdmittedLogin): Promise<undefined> {
+    // What `keepSessionInfo` has copied.
+    if (stampOf(request) === session.id) delete request.session!.singleSession;
+    forgetLogin(request);
+    await this.sessions.giveUp(session.id);
   }
 
   /** Without a response nothing tells that the answer failed, and nothing takes the login back. */

@@ -9,7 +9,7 @@ import {
   UnauthorizedException,
 } from '@nestjs/common';
 import type { Request } from 'express';
-import { SessionLimitReachedException, SingleSessionService } from '../../src/index.js';
+import { SessionLimitReachedException, SingleSessionService, type CurrentSession } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -38,6 +38,19 @@ class ByHandController {
   @HttpCode(200)
   async withoutLogIn(@Req() request: Request, @Body() credentials: Credentials): Promise<object> {
     return { session: await this.service.admit(this.authenticate(credentials), request) };
+  }
+
+  /** As a handler does that is tried again. */
+  @Post('logins-without-passport')
+  @HttpCode(200)
+  async several(@Req() request: Request, @Body() { usernames }: { usernames: string[] }): Promise<object> {
+    let session: CurrentSession | undefined;
+    for (const username of usernames) {
+      await new Promise((resolve) => request.session.regenerate(resolve));
+      Object.assign(request.session, { passport: { user: username } });
+      session = await this.service.admit(users.get(username), request);
+    }
+    return { session };
   }
 
   @Post('token')
@@ -102,6 +115,23 @@ describe('SingleSessionService.admit()', () => {
     const answer = await new Browser(application.url).login(user.username, '/by-hand/login-without-passport');
     expect(answer.status).toBe(500);
     expect(await rowsOf(application, user)).toEqual([]);
+  });
+
+  it('twice for one request is one session, which the latter cookie session carries', async () => {
+    const browser = new Browser(rejecting.url);
+    const usernames = [user.username, user.username];
+    const { body } = await browser.post('/by-hand/logins-without-passport', { usernames });
+    expect((await browser.get('/me')).body.session).toEqual(body.session);
+    expect(await liveSessionsOf(rejecting, user)).toEqual([body.session.id]);
+  });
+
+  it('for somebody else on the same request ends the session of the first, whose cookie session nobody has', async () => {
+    const other = newUser({ users });
+    const browser = new Browser(rejecting.url);
+    const usernames = [user.username, other.username];
+    const { body } = await browser.post('/by-hand/logins-without-passport', { usernames });
+    expect((await browser.get('/me')).body.session).toEqual(body.session);
+    expect(await liveSessionsOf(rejecting, user)).toEqual([]);
   });
 
   it('for a token gives the id to sign, and touches no cookie', async () => {
