@@ -89,14 +89,18 @@ function expectRefusedAndExplained(answers: Answer[]): void {
 }
 
 describe('another user than that of the cookie session is refused, and the session goes on [lesson 35]', () => {
-  it('when a guard has set it, for an API key beside the cookie', async () => {
-    application = await startApplication(databaseUrl, {
-      users,
-      controllers: [ApiController],
-      providers: [ApiKeyGuard],
-    });
-    expectRefusedAndExplained(await asSomebodyElse('/by-key'));
-  });
+  it.each(['strong', { maxStalenessMs: 60_000 }] as const)(
+    'when a guard has set it, for an API key beside the cookie (%j)',
+    async (freshness) => {
+      application = await startApplication(databaseUrl, {
+        users,
+        options: { freshness },
+        controllers: [ApiController],
+        providers: [ApiKeyGuard],
+      });
+      expectRefusedAndExplained(await asSomebodyElse('/by-key'));
+    },
+  );
 
   it('when a middleware has set it, for an administrator who acts as somebody', async () => {
     const impersonate = (request: WithUser, _: unknown, next: () => void): void => {
@@ -169,6 +173,35 @@ describe('what is checked at the same moment on the same request, as fields of G
     const request: SessionRequest = { headers: {}, user, session };
     const again = checkTwice(request, () => (session.singleSession = dead));
     await expect(again).rejects.toMatchObject({ status: 401 });
+  });
+
+  it('who was adopted [P2, S16]', async () => {
+    const open = gate<void>();
+    const adopt = async (): Promise<CheckResult & { id: string }> => {
+      await open.promise;
+      const rest = { userId: 'u', unmarked: false, unseen: false, roles: '', administrator: false };
+      return { id: mine, live: true, ...rest };
+    };
+    const confirm = jest.fn(() => Promise.reject(new Error('asked')));
+    const check = new RequestCheck(
+      { remembers: false, remembered: () => undefined, verify: confirm } as unknown as Sessions,
+      { adopt },
+      new Policy(DEFAULT_POLICY),
+      nothing as Watches,
+      { unregistered: 'adopt' },
+    );
+    const passport = { user: 'u' };
+    const session = {
+      passport,
+      save: (done: () => void) => done(),
+      destroy: (done: () => void) => done(),
+    };
+    const request: SessionRequest = { headers: { cookie: 'sid=one' }, sessionID: 'one', user, session };
+    const first = check.check(request, undefined);
+    request.user = { ...user, sid: dead };
+    open.open();
+    expect(await first).toBe(true);
+    await expect(check.check(request, undefined)).rejects.toThrow('asked');
   });
 
   it('and when nothing has changed it is not asked again', async () => {
