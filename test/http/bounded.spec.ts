@@ -10,7 +10,7 @@ import {
   type TestApplication,
   type TestApplicationSettings,
 } from '../support/application.js';
-import { TokenClient } from '../support/client.js';
+import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { eventually, newUser, rowsOf } from '../support/sessions.js';
 import { SignalLink } from '../support/signal-link.js';
@@ -78,6 +78,20 @@ describe('bounded freshness', () => {
     watch.clear();
     for (let n = 0; n < 20; n++) expect((await client.get()).status).toBe(200);
     expect(asked()).toEqual([]);
+  });
+
+  it('refuses a token whose session has ended also beside a cookie session that it remembers', async () => {
+    const application = await start(databaseUrl, { freshness: LONG, maxSessions: 2 });
+    const user = newUser(application);
+    const { token } = await signedIn(application, user.username);
+    const [session] = await rowsOf(application, user);
+    const browser = new Browser(application.url);
+    await browser.login(user.username);
+    const headers = { authorization: `Bearer ${token}` };
+    for (let n = 0; n < 2; n++) expect((await browser.get('/token/me', headers)).status).toBe(200);
+    await application.app.get(SingleSessionService).end(session!.id);
+    expect((await browser.get('/token/me', headers)).body.reason).toBe('admin');
+    expect((await browser.get('/me')).body.session?.userId).toBe(String(user.id));
   });
 
   it('asks again when the verdict is too old, and only then', async () => {
