@@ -410,6 +410,20 @@ it('a message by a limit of long ago closes the socket of socket.io, and does no
   expect(answer.status).toBe(200);
 });
 
+it('a message is checked by the limit of its user, also where that was lowered since the socket was opened', async () => {
+  let maxSessions = 2;
+  const place = await start('socket.io', databaseUrl, { options: { maxSessions: () => maxSessions } });
+  const client = await someoneNew(place, ['user'], 'token');
+  const socket = await connect('socket.io', place, client);
+  await socket.ask('who');
+  await Client.signIn(place, client.user, 'token');
+  await socket.ask('who');
+  maxSessions = 1;
+  void socket.ask('who').catch(() => undefined);
+  expect(await socket.closed).toMatchObject({ told: { reason: 'superseded' } });
+  expect(handled).toBe(2);
+});
+
 it('a socket of ws brings no message to a handler while it is being closed', async () => {
   const place = await start('ws', databaseUrl);
   const socket = new WebSocket(place.url.replace(/^http/, 'ws') + SOCKET_PATH);
