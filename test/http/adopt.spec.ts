@@ -133,6 +133,8 @@ describe("with unregistered: 'adopt'", () => {
       configure: (app) =>
         runBefore(app, (request: Request & { user?: object }, _: unknown, next: () => void) => {
           if (request.headers['x-api-key']) request.user = { ...user };
+          if (request.headers['x-api-key'] === 'of a cookie session for each request')
+            Object.assign(request.session, { passport: { user: user.username } });
           next();
         }),
     });
@@ -140,8 +142,14 @@ describe("with unregistered: 'adopt'", () => {
       const visitor = new Browser(keyed.url);
       await visitor.post('/before/visit');
       const before = await countRows(keyed);
-      for (const caller of [new Browser(keyed.url), new Browser(keyed.url), visitor]) {
-        const answer = await caller.get('/me', { 'x-api-key': 'k' });
+      const callers: [Browser, string][] = [
+        [new Browser(keyed.url), 'k'],
+        [new Browser(keyed.url), 'k'],
+        [visitor, 'k'],
+        [new Browser(keyed.url), 'of a cookie session for each request'],
+      ];
+      for (const [caller, key] of callers) {
+        const answer = await caller.get('/me', { 'x-api-key': key });
         expect(answer.status).toBe(401);
         expect(answer.body.code).toBe('SESSION_UNKNOWN');
       }
