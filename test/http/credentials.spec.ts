@@ -226,6 +226,19 @@ describe('a login that is authenticated by a session of ours', () => {
     expect((await winner.post('/exchange/token')).status).toBe(201);
   });
 
+  it('is refused as unknown to a token that names the live session of somebody else, which goes on [S15]', async () => {
+    const [user, other] = [newUser({ users }), newUser({ users })];
+    const owner = new TokenClient(application.url);
+    await owner.login(other.username);
+    const { id } = (await owner.get()).body.session;
+    const forger = new TokenClient(application.url, application.sign(user, { sid: id }));
+    expect((await forger.post('/exchange/token')).body).toMatchObject({
+      code: 'SESSION_ENDED',
+      reason: 'unknown',
+    });
+    expect((await owner.get()).status).toBe(200);
+  });
+
   it('is refused to an evicted cookie, which must not come back as the winner [P2, P3]', async () => {
     const { username } = newUser({ users });
     const [loser, winner] = [new Browser(application.url), new Browser(application.url)];
