@@ -198,6 +198,14 @@ describe('rebind()', () => {
     expect(body.said).toMatch(/found no live session .* SingleSessionService\.admit\(\)/);
   });
 
+  it('needs no user beside the session', async () => {
+    const browser = new Browser(application.url);
+    const { username } = newUser(application);
+    await browser.login(username);
+    expect((await browser.post('/password/rebind-unfit', {}, { 'x-as': 'nobody' })).body).toEqual({});
+    expect((await browser.get('/me')).body.user?.username).toBe(username);
+  });
+
   it('says what to write for another user, and both keep what they had', async () => {
     const [user, other] = [newUser(application), newUser(application)];
     const browsers = [new Browser(application.url), new Browser(application.url)];
