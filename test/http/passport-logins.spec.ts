@@ -40,6 +40,7 @@ import {
   type TestApplication,
   type TestUser,
 } from '../support/application.js';
+import { currentSessionOf } from '../../src/http/request-state.js';
 import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
@@ -193,6 +194,33 @@ class OddController {
     const endless = new Readable({ read: () => undefined });
     endless.push('the first part');
     return new StreamableFile(endless);
+  }
+
+  @Post('in-out-in')
+  @HttpCode(200)
+  async inOutIn(@Req() request: UserRequest) {
+    const user = userOf(request);
+    await logIn(request, user);
+    await logOut(request);
+    await logIn(request, user);
+    return { id: request.session.singleSession };
+  }
+
+  @Post('second-refused')
+  @HttpCode(200)
+  async secondRefused(@Req() request: UserRequest) {
+    await logIn(request, userOf(request));
+    await logIn(request, userOf(request, SECOND)).catch(() => undefined);
+    return { current: currentSessionOf(request as never) ?? null };
+  }
+
+  @Post('not-regenerated')
+  @HttpCode(200)
+  async notRegenerated(@Req() request: UserRequest) {
+    Object.assign(request.session, {
+      regenerate: (done: (error: Error) => void) => done(new Error('the store is away')),
+    });
+    return { said: await logIn(request, userOf(request)).catch((error: Error) => error.message) };
   }
 
   @Post('login-alias')
@@ -467,6 +495,31 @@ describe('request.logIn()', () => {
     expect(await usernameOf(browser)).toBe(user.username);
     expect(await usernameOf(elsewhere)).toBe(user.username);
     expect(await rowsOf(two, user)).toHaveLength(2);
+  });
+
+  it('after a login and a logout in one request is a login, with a session that is live', async () => {
+    const user = newUser({ users });
+    const browser = new Browser(one.url);
+    const { body } = await post(browser, '/odd/in-out-in', user);
+    expect((await browser.get('/me')).body.session?.id).toBe(body.id);
+    expect(await liveSessionsOf(one, user)).toEqual([body.id]);
+  });
+
+  it('as two users in one request, of whom the second is refused, leaves it a request of nobody', async () => {
+    const [user, other] = [newUser({ users }), newUser({ users })];
+    const settled = await loggedIn(rejecting, other);
+    const browser = new Browser(rejecting.url);
+    const { body } = await post(browser, '/odd/second-refused', user, { [SECOND]: other.username });
+    expect(body).toEqual({ current: null });
+    expect(await usernameOf(settled)).toBe(other.username);
+    expect(await liveSessionsOf(rejecting, user)).toEqual([]);
+  });
+
+  it('that fails before the cookie session has a new id leaves the browser signed in as it was', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(one, user);
+    expect((await post(browser, '/odd/not-regenerated', user)).body).toEqual({ said: 'the store is away' });
+    expect(await usernameOf(browser)).toBe(user.username);
   });
 
   it('and SingleSessionService.admit() in one request are one session', async () => {
