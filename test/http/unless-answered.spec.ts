@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { onceClosed } from '../../src/http/once-closed.js';
 import type { Connection, NodeResponse } from '../../src/http/response.js';
-import { unlessAnswered } from '../../src/http/unless-answered.js';
+import { unlessAnswered, unlessCookieSent } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */
 function closing(state: Partial<NodeResponse>): {
@@ -94,6 +94,22 @@ describe('a login is taken back', () => {
   ])("at once when a client of %s has gone, whose 'close' will not come again", (_, state) => {
     unlessAnswered(closing(state).response, undo);
     expect(undo).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('a login that stands as soon as the browser has its cookie is taken back', () => {
+  const cookie = (value: string): Partial<NodeResponse> => ({ getHeader: () => `sid=${value}; Path=/` });
+
+  it.each<[string, Partial<NodeResponse>, number]>([
+    ['when the client has gone before the head has left', { ...cookie('its-id'), headersSent: false }, 1],
+    ['not when it has gone after that', { ...cookie('its-id'), writableFinished: false }, 0],
+    ['when the head had no cookie of it', { ...cookie('other'), writableFinished: false }, 1],
+    ['not when all has reached the client, whose cookie does not show the id', cookie('hidden'), 0],
+  ])('%s', (_, state, times) => {
+    const { response, say } = closing(state);
+    unlessCookieSent(response, () => 'its-id', undo);
+    say('close');
+    expect(undo).toHaveBeenCalledTimes(times);
   });
 });
 
