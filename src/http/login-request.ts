@@ -34,10 +34,8 @@ export function loginOf(
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {
-  const state = knownStateOf(request);
-  const id = state?.arrivedStamp;
-  if (id === undefined || state?.arrivedSessionId === sessionIdOf(request)) return undefined;
-  return { id, user: state?.arrivedUser, givenUp: true };
+  const { arrivedStamp: id, arrivedUser: user } = knownStateOf(request) ?? {};
+  return id === undefined ? undefined : { id, user, givenUp: true };
 }
 
 /** The session of the token that a login renews. The client still holds the token. */
