@@ -1,9 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, HttpCode, Post, Req } from '@nestjs/common';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
 import type { Request } from 'express';
 import { SingleSessionLogout, SingleSessionService } from '../../src/index.js';
-import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
+import {
+  LocalLoginGuard,
+  startApplication,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
@@ -12,6 +17,11 @@ import { logOut } from '../support/ways-in.js';
 
 @Controller('passport')
 class PassportController {
+  @UseGuards(LocalLoginGuard)
+  @Post('login')
+  @HttpCode(200)
+  login(): void {}
+
   @SingleSessionLogout()
   @Post('logout')
   @HttpCode(204)
@@ -99,6 +109,17 @@ describe('a login', () => {
     await quiet();
     await clicks[1]!.login(user.username);
     expect(await quiet()).toEqual(['admission', 'sharing']);
+  });
+
+  it('once more by a guard, as a step-up, is no statement but two checks: of the request, and before the session is carried on', async () => {
+    const browser = new Browser(application.url);
+    await browser.login(user.username);
+    await quiet();
+    // Another object each time it is read, as from a database.
+    const reading = jest.spyOn(application.users, 'get').mockImplementation(() => ({ ...user }));
+    expect((await browser.login(user.username, '/passport/login')).status).toBe(200);
+    reading.mockRestore();
+    expect(await quiet()).toEqual(['check', 'check']);
   });
 
   it('with a wrong password asks nothing', async () => {
