@@ -61,6 +61,17 @@ it.each(['null', 'undefined', 'j:null'])(
   },
 );
 
+it('a cookie session that was found names the browser, whatever else that sends: another may send the same', () => {
+  const [own, other] = ['c', 'd'].map((letter) => letter.repeat(32)) as [string, string];
+  const request = {
+    headers: { cookie: `theme=${other}; unheard-of.sid=${own}` },
+    sessionID: own,
+    session: {},
+  } as unknown as SessionRequest;
+  stateOf(request);
+  expect(browserOf(request)).toEqual({ secret: own, perhaps: [] });
+});
+
 it('of two cookies with ids, that of the cookie session names the browser', () => {
   const [own, other] = ['a', 'b'].map((letter) => letter.repeat(32)) as [string, string];
   for (const [name, id] of [
