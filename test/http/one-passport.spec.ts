@@ -166,6 +166,28 @@ describe('when the application closes', () => {
     await expectLoginWithoutUs(stranger.url, user);
   });
 
+  it('what somebody else has put around Passport since stays there, and a login goes through it', async () => {
+    const before = Object.getOwnPropertyDescriptors(prototype);
+    const stranger = await startStranger();
+    const application = await startApplication(databaseUrl, { users });
+    const ours = prototype.logIn as (...parts: unknown[]) => unknown;
+    let calls = 0;
+    const theirs = function (this: unknown, ...parts: unknown[]): unknown {
+      calls++;
+      return ours.apply(this, parts);
+    };
+    prototype.logIn = theirs;
+    try {
+      await application.close();
+      expect(prototype.logIn).toBe(theirs);
+      await expectLoginWithoutUs(stranger.url, newUser({ users }));
+      expect(calls).toBeGreaterThan(0);
+    } finally {
+      for (const key of Reflect.ownKeys(prototype)) Reflect.deleteProperty(prototype, key);
+      Object.defineProperties(prototype, before);
+    }
+  });
+
   it('a login that arrives before it has stopped listening is admitted', async () => {
     const user = newUser({ users });
     let stamp: unknown;
