@@ -32,6 +32,8 @@ import {
 } from '../support/live-sockets.js';
 import { GuardedMessages, isNest12 } from '../support/nest.js';
 import { platform } from '../support/platform.js';
+import { RequestCheck } from '../../src/http/request-check.js';
+import { Sessions } from '../../src/session/sessions.js';
 import { eventually } from '../support/sessions.js';
 import { CHECK, watchStatements, type StatementWatch } from '../support/statements.js';
 
@@ -362,6 +364,36 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
       (count) => count === 0,
       8_000,
     );
+  });
+
+  it('stays open when a message cannot be checked for a moment, which reaches no handler [P5]', async () => {
+    const client = await someoneNew(here, ['user'], 'token');
+    const look = jest.spyOn(here.app.get(Sessions), 'look');
+    const socket = await connect(library, here, client);
+    await socket.ask('who');
+    // What cannot be verified at the beginning is closed.
+    await eventually(
+      () => Promise.all(look.mock.results.map(({ value }) => value)),
+      (looks) => looks.length > 0,
+    );
+    look.mockRestore();
+    const checkAgain = jest.spyOn(here.app.get(RequestCheck), 'checkAgain');
+    await log.cut();
+    try {
+      void socket.ask('who').catch(() => undefined);
+      const [check] = await eventually(
+        () => Promise.resolve(checkAgain.mock.results),
+        ({ length }) => length > 0,
+      );
+      await expect(check!.value).rejects.toMatchObject({ status: 503 });
+    } finally {
+      checkAgain.mockRestore();
+      await log.restore();
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(socket.isOpen).toBe(true);
+    expect(await socket.ask('who')).toMatchObject({ id: client.sessionId });
+    expect(handled).toBe(2);
   });
 
   it('is closed, and may come back, when its session cannot be verified [P5]', async () => {
