@@ -120,13 +120,13 @@ export class EstablishedLogins {
     // With `keepSessionInfo` Passport has copied the stamp of the session that ends.
     const isOld = (): boolean => stampOf(request) === stateOf(request).arrivedStamp;
     const isOpen = (): boolean => isOfSomebody(request) && (!carriesSession(request) || isOld());
-    let leaving: Promise<() => void> | undefined;
-    aroundHead(response, (send) => (isOpen() ? withoutCookieSession(request, send) : send()));
     const leave = (): Promise<() => void> => {
       setTooLate(request);
       return takeOutCookieSession(request);
     };
+    let leaving: Promise<() => void> | undefined;
     beforeAnswer(response, () => (leaving ??= isOpen() ? leave() : undefined));
+    aroundHead(response, (send) => (isOpen() ? withoutCookieSession(request, send) : send()));
     onceClosed(response, () => {
       if (credential === 'token' || stateOf(request).login === undefined)
         void this.logins.leaveArrived(request);
