@@ -5,7 +5,7 @@ import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
 import { SingleSessionLogout } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
-import { Browser, TokenClient } from '../support/client.js';
+import { Browser, loggedIn, TokenClient, usernameOf } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
@@ -89,20 +89,11 @@ afterAll(async () => {
   await dropDatabase(databaseUrl);
 });
 
-async function loggedIn({ url }: TestApplication, { username }: TestUser): Promise<Browser> {
-  const browser = new Browser(url);
-  expect((await browser.login(username)).status).toBe(200);
-  return browser;
-}
-
 async function withToken({ url }: TestApplication, { username }: TestUser): Promise<TokenClient> {
   const token = new TokenClient(url);
   expect((await token.login(username)).status).toBe(200);
   return token;
 }
-
-const usernameOf = async (browser: Browser): Promise<string | undefined> =>
-  (await browser.get('/me')).body.user?.username;
 
 describe("the loser's logout", () => {
   it('leaves the winner alone, for cookies [lesson 16, P3]', async () => {

@@ -7,7 +7,7 @@ import { SingleSessionLogin } from '../../src/index.js';
 import { Sessions } from '../../src/session/sessions.js';
 import { LocalLoginGuard, startApplication, Users, type TestApplication } from '../support/application.js';
 import { nodeResponseOf, type PlatformResponse } from '../support/platform.js';
-import { Browser } from '../support/client.js';
+import { Browser, usernameOf } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { interceptQueries } from '../support/queries.js';
 import { ImpatientBrowser, logIn, type Form, type UserRequest } from '../support/ways-in.js';
@@ -80,9 +80,6 @@ async function loggedIn({ url }: TestApplication, username: string): Promise<Bro
 }
 
 const databaseOf = ({ app }: TestApplication): DataSource => app.get(DataSource);
-
-const usernameOf = async (browser: Browser): Promise<string | undefined> =>
-  (await browser.get('/me')).body.user?.username;
 
 describe('a login in a browser that is already logged in', () => {
   it('replaces its own session: no 500, and one is left [lesson 3]', async () => {

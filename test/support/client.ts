@@ -1,3 +1,5 @@
+import { get } from 'node:http';
+
 /** An answer, with its body read. */
 export interface Answer {
   status: number;
@@ -68,6 +70,32 @@ export class Browser {
       this.cookie = [...others(this.cookie, pair.split('=', 1)[0]!), pair].join('; ');
     }
   }
+}
+
+/** A browser in which this user has just signed in. */
+export async function loggedIn(
+  { url }: { url: string },
+  { username }: { username: string },
+): Promise<Browser> {
+  const browser = new Browser(url);
+  const { status } = await browser.login(username);
+  if (status !== 200) throw new Error(`${username} could not sign in: ${status}`);
+  return browser;
+}
+
+/** Whom the application takes the browser for. */
+export const usernameOf = async (browser: Browser): Promise<string | undefined> =>
+  (await browser.get('/me')).body.user?.username;
+
+/** Leaves with the first part of the body. Resolves to the cookies. */
+export function breakOff(url: string, headers: Record<string, string>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const asking = get(url, { headers, agent: false }, (answer) => {
+      const cookies = (answer.headers['set-cookie'] ?? []).map((set) => set.split(';', 1)[0]!);
+      answer.once('data', () => resolve((asking.destroy(), cookies.join('; '))));
+    });
+    asking.on('error', reject);
+  });
 }
 
 const others = (cookies: string | undefined, name: string): string[] =>
