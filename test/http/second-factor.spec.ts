@@ -64,11 +64,13 @@ class StreamingFilter implements ExceptionFilter {
   }
 }
 
-/** Lets the head of the answer leave before the login is admitted. */
+/** Lets the head of the answer leave before the login is admitted: on Fastify past its reply, which must know of it. */
 @Injectable()
 class HastyInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    nodeResponseOf(context.switchToHttp().getResponse<PlatformResponse>()).flushHeaders();
+    const response = context.switchToHttp().getResponse<PlatformResponse & { hijack?(): void }>();
+    response.hijack?.();
+    nodeResponseOf(response).flushHeaders();
     return next.handle();
   }
 }
