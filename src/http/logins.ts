@@ -117,7 +117,8 @@ export class Logins {
     const login = knownStateOf(request)?.login;
     if (login === undefined) return undefined;
     const isSame = this.policy.isUser(user, login.session.userId);
-    if (credential === 'token') return isSame ? login : undefined;
+    const isOfToken = credential === 'token' || login.route?.credential === 'token';
+    if (isOfToken) return isSame ? login : undefined;
     if (!isSame) return this.abandon(request, login);
     if (stampOf(request) === login.session.id) return login;
     requireFreshCookieSession(request);

@@ -20,7 +20,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { MemoryStore } from 'express-session';
-import type { Observable } from 'rxjs';
+import { finalize, type Observable } from 'rxjs';
 import { CurrentSession, SingleSessionLogin, SkipSingleSession } from '../../src/index.js';
 import {
   LocalLoginGuard,
@@ -75,10 +75,41 @@ class HastyInterceptor implements NestInterceptor {
   }
 }
 
-/** Answers as a time limit would, and lets pass after that. */
+/** Destroys nothing while it holds; what was asked for meanwhile, when it lets go. */
+class HoldingStore extends MemoryStore {
+  private held: (() => void)[] | undefined;
+
+  hold(): void {
+    this.held = [];
+  }
+
+  letGo(): void {
+    for (const destroy of this.held ?? []) destroy();
+    this.held = undefined;
+  }
+
+  override destroy(sid: string, done?: (e?: unknown) => void): void {
+    const destroy = (): void => super.destroy(sid, done);
+    if (this.held) this.held.push(destroy);
+    else destroy();
+  }
+}
+
+const store = new HoldingStore();
+
+/** Lets the store of the cookie sessions go on when the login has come to its end, whatever that is. */
+@Injectable()
+class LettingGoInterceptor implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(finalize(() => store.letGo()));
+  }
+}
+
+/** Answers as a time limit would, while the store of the cookie sessions is slow, and lets pass after that. */
 @Injectable()
 class AnsweringGuard implements CanActivate {
   async canActivate(context: ExecutionContext): Promise<boolean> {
+    store.hold();
     context.switchToHttp().getResponse<PlatformResponse>().status(503).send({ from: 'the guard' });
     await new Promise((resolve) => setImmediate(resolve));
     return true;
@@ -175,6 +206,7 @@ class OddController {
 
   @UseGuards(LocalLoginGuard, AnsweringGuard)
   @SingleSessionLogin()
+  @UseInterceptors(LettingGoInterceptor)
   @Post('answered')
   answered(): void {}
 
@@ -225,15 +257,6 @@ class OddController {
   }
 }
 
-class SlowStore extends MemoryStore {
-  isSlow = false;
-
-  override destroy(sid: string, done?: (e?: unknown) => void): void {
-    if (this.isSlow) setTimeout(() => super.destroy(sid, done), 100);
-    else super.destroy(sid, done);
-  }
-}
-
 /** Signs in on any request that says whom, as a strategy in a middleware would. */
 async function signInEarly(request: UserRequest, _: unknown, next: (error?: unknown) => void): Promise<void> {
   const username = request.headers['x-early'];
@@ -241,7 +264,6 @@ async function signInEarly(request: UserRequest, _: unknown, next: (error?: unkn
   await logIn(request, users.get(String(username))!).then(() => next(), next);
 }
 
-const store = new SlowStore();
 let databaseUrl: string;
 let one: TestApplication;
 let two: TestApplication;
@@ -453,10 +475,7 @@ describe('a marked login route with a second factor', () => {
   it('evicts nobody where a guard has answered, whose answer waits for the store of the cookie sessions', async () => {
     const user = newUser({ users });
     const settled = await loggedIn(one, user);
-    store.isSlow = true;
-    const { status, body, headers } = await new Browser(one.url)
-      .post('/odd/answered', password(user))
-      .finally(() => (store.isSlow = false));
+    const { status, body, headers } = await new Browser(one.url).post('/odd/answered', password(user));
     expect([status, body, headers.getSetCookie()]).toEqual([503, { from: 'the guard' }, []]);
     expect(await usernameOf(settled)).toBe(user.username);
     expect(await rowsOf(one, user)).toHaveLength(1);

@@ -7,10 +7,22 @@ import {
   Post,
   Req,
   UnauthorizedException,
+  UseGuards,
 } from '@nestjs/common';
 import type { Request } from 'express';
-import { SessionLimitReachedException, SingleSessionService, type CurrentSession } from '../../src/index.js';
-import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import {
+  CurrentSession,
+  SessionLimitReachedException,
+  SingleSessionLogin,
+  SingleSessionService,
+} from '../../src/index.js';
+import {
+  LocalGuard,
+  startApplication,
+  Users,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
@@ -58,6 +70,14 @@ class ByHandController {
   async token(@Req() request: Request, @Body() credentials: Credentials): Promise<object> {
     const user = this.authenticate(credentials);
     return { session: await this.service.admit(user, request, { credential: 'token' }) };
+  }
+
+  @UseGuards(LocalGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('token-twice')
+  @HttpCode(200)
+  async tokenTwice(@Req() request: Request, @CurrentSession() session: CurrentSession): Promise<object> {
+    return { session, again: await this.service.admit(request.user, request) };
   }
 
   private authenticate({ username, password }: Credentials): TestUser {
@@ -132,6 +152,12 @@ describe('SingleSessionService.admit()', () => {
     const { body } = await browser.post('/by-hand/logins-without-passport', { usernames });
     expect((await browser.get('/me')).body.session).toEqual(body.session);
     expect(await liveSessionsOf(rejecting, user)).toEqual([]);
+  });
+
+  it('on a route that has admitted a token is that login, though the request has a cookie session', async () => {
+    const { status, body } = await new Browser(application.url).login(user.username, '/by-hand/token-twice');
+    expect([status, body.again]).toEqual([200, body.session]);
+    expect(await liveSessionsOf(application, user)).toEqual([body.session.id]);
   });
 
   it('for a token gives the id to sign, and touches no cookie', async () => {

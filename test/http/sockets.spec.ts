@@ -378,9 +378,10 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
     );
     look.mockRestore();
     const checkAgain = jest.spyOn(here.app.get(RequestCheck), 'checkAgain');
+    let refused: Promise<unknown> | undefined;
     await log.cut();
     try {
-      void socket.ask('who').catch(() => undefined);
+      refused = socket.ask('who');
       const [check] = await eventually(
         () => Promise.resolve(checkAgain.mock.results),
         ({ length }) => length > 0,
@@ -390,10 +391,9 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
       checkAgain.mockRestore();
       await log.restore();
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(socket.isOpen).toBe(true);
+    await refused;
     expect(await socket.ask('who')).toMatchObject({ id: client.sessionId });
-    expect(handled).toBe(2);
+    expect([socket.isOpen, handled]).toEqual([true, 2]);
   });
 
   it('is closed, and may come back, when its session cannot be verified [P5]', async () => {
