@@ -378,10 +378,9 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
     );
     look.mockRestore();
     const checkAgain = jest.spyOn(here.app.get(RequestCheck), 'checkAgain');
-    let refused: Promise<unknown> | undefined;
     await log.cut();
     try {
-      refused = socket.ask('who');
+      void socket.ask('who').catch(() => undefined);
       const [check] = await eventually(
         () => Promise.resolve(checkAgain.mock.results),
         ({ length }) => length > 0,
@@ -391,9 +390,11 @@ describe.each(['socket.io', 'ws'] as Library[])('a socket of %s', (library) => {
       checkAgain.mockRestore();
       await log.restore();
     }
-    await refused;
+    // No event: Nest 11 gives a client of ws no answer to it, and that the socket is not closed shows only when time has gone by.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(socket.isOpen).toBe(true);
     expect(await socket.ask('who')).toMatchObject({ id: client.sessionId });
-    expect([socket.isOpen, handled]).toEqual([true, 2]);
+    expect(handled).toBe(2);
   });
 
   it('is closed, and may come back, when its session cannot be verified [P5]', async () => {
