@@ -11,6 +11,7 @@ import { Logins } from './http/logins.js';
 import { SingleSessionLogoutInterceptor } from './http/logout.interceptor.js';
 import { PassportLogins } from './http/passport-logins.js';
 import { PlatformCheck } from './http/platform.check.js';
+import { Rebinder } from './http/rebinder.js';
 import { RequestCheck } from './http/request-check.js';
 import { SingleSessionGuard } from './http/single-session.guard.js';
 import { SingleSessionService } from './http/single-session.service.js';
@@ -151,8 +152,9 @@ const administrationProviders = ({ admin }: ResolvedExtras): Provider[] => [
 
 const HTTP_PROVIDERS: Provider[] = [
   made(CarriedSessions),
-  made(Logins, Sessions, Admissions, Policy, CarriedSessions),
-  made(EstablishedLogins, Logins, Sessions, Policy, CarriedSessions),
+  made(Rebinder, Sessions, Policy),
+  made(Logins, Sessions, Admissions, Policy, CarriedSessions, Rebinder),
+  made(EstablishedLogins, Logins, Rebinder, Sessions, Policy, CarriedSessions),
   made(RequestCheck, Sessions, Admissions, Policy, Watches, RESOLVED_OPTIONS),
   SingleSessionService,
   SingleSessionGuard,

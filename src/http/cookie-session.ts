@@ -1,9 +1,10 @@
 import { answered } from '../session/answered.js';
+import type { CurrentSession } from '../session/session.js';
 import { isSessionId } from '../session/session-id.js';
 import { isGone, onceClosed } from './once-closed.js';
 import { sessionIdOf, type CookieSession, type SessionRequest } from './request.js';
 import { responseTo } from './request-state.js';
-import { nodeResponseOf } from './response.js';
+import { nodeResponseOf, type SessionResponse } from './response.js';
 
 /** How long an answer waits until a cookie session is destroyed, in milliseconds. */
 const DESTROYED_WITHIN_MS = 2_000;
@@ -15,6 +16,26 @@ export const UNREADABLE = 'unreadable';
 export async function stamp(cookieSession: CookieSession, id: string): Promise<void> {
   cookieSession.singleSession = id;
   await called((done) => cookieSession.save(done));
+}
+
+/** A store of cookie sessions may stand still for long: the session keeps its place no longer than `response` is waited for. */
+export async function carry(
+  request: SessionRequest,
+  { id }: CurrentSession,
+  response: SessionResponse | undefined,
+  undo: () => Promise<void>,
+): Promise<void> {
+  let isCarried = false;
+  if (response) onceClosed(response, () => void (isCarried || undo()));
+  try {
+    await stamp(request.session!, id);
+  } catch (error) {
+    await undo();
+    // It would leave with its cookie, and Passport knows its user.
+    await destroyCookieSession(request);
+    throw error;
+  }
+  isCarried = true;
 }
 
 /**

@@ -13,6 +13,7 @@ import {
 } from './cookie-session.js';
 import type { Logins } from './logins.js';
 import { onceClosed } from './once-closed.js';
+import type { Rebinder } from './rebinder.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
   arriveAtLogin,
@@ -33,6 +34,7 @@ const NOT_ADMITTED = 'not admitted';
 export class EstablishedLogins {
   constructor(
     private readonly logins: Logins,
+    private readonly rebinder: Rebinder,
     private readonly sessions: Sessions,
     private readonly policy: Policy,
     private readonly carried: CarriedSessions,
@@ -56,7 +58,7 @@ export class EstablishedLogins {
     const { login, route } = state;
     if (login !== undefined && !this.policy.isUser(user, login.session.userId))
       await this.logins.abandon(request, login);
-    if (await this.tryToCarryOn(user, request)) return;
+    if (await this.tryToRebind(user, request)) return;
     // Its interceptor admits it after all guards: the next may ask for a second factor.
     if (route?.kind === 'login' && login?.route !== route) return this.leaveOpen(request, route, response);
     const { session, takeBack } = await this.logins.admitNew(user, request, 'cookie', response);
@@ -129,15 +131,15 @@ export class EstablishedLogins {
     aroundHead(response, (send) => (isOpen() ? withoutCookieSession(request, send) : send()));
     onceClosed(response, () => {
       if (credential === 'token' || stateOf(request).login === undefined)
-        void this.logins.leaveArrived(request);
+        void this.rebinder.leaveArrived(request);
     });
   }
 
   /** Whoever signs in once more keeps the session, unless it has ended since the request was checked. */
-  private async tryToCarryOn(user: unknown, request: SessionRequest): Promise<boolean> {
+  private async tryToRebind(user: unknown, request: SessionRequest): Promise<boolean> {
     const current = currentSessionOf(request) ?? this.carriedBefore(request);
     if (current === undefined || !this.policy.isUser(user, current.userId)) return false;
-    return this.logins.tryToCarryOn(request, current, user);
+    return this.rebinder.tryToRebind(request, current, user);
   }
 
   /** The session of a browser whose other click has just taken the cookie session away that this one came with. */

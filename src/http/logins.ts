@@ -8,15 +8,13 @@ import { StoreUnavailableError } from '../session/session-store.js';
 import type { Sessions } from '../session/sessions.js';
 import { learnCookieName } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
-import { Carriers } from './carriers.js';
-import { carrierOf, destroyCookieSession, stamp, stampOf } from './cookie-session.js';
+import { carry, destroyCookieSession, stampOf } from './cookie-session.js';
 import { SessionEndedException } from './exceptions.js';
 import { loginOf, requireClient, requireFreshCookieSession, requireHead } from './login-request.js';
 import { once } from './once.js';
-import { onceClosed } from './once-closed.js';
+import type { Rebinder } from './rebinder.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
-  currentSessionOf,
   forgetLogin,
   knownStateOf,
   responseTo,
@@ -28,7 +26,7 @@ import {
 import type { SessionResponse } from './response.js';
 import type { Credential } from './route.js';
 import { challengeBearer, toException } from './to-exception.js';
-import { unlessAnswered, unlessCookieSent } from './unless-answered.js';
+import { unlessAnswered } from './unless-answered.js';
 
 const HINT_FOR_SIDS =
   'A login was refused because its user has a `sid` that is no session of this application. A user with a `sid` signs in by that session in place of a password, as the user of a token does. ' +
@@ -38,15 +36,13 @@ const HINT_FOR_SIDS =
 export class Logins {
   private readonly logger = new Logger('SingleSession');
   private readonly hints = new ThrottledLogger();
-  private readonly carriers = new Carriers((id) => this.sessions.giveUp(id));
-  /** Which session the cookie session of a request was to carry on, and its secret: one request may sign in more than once. */
-  private readonly joined = new WeakMap<SessionRequest, { id: string; secret: string }>();
 
   constructor(
     private readonly sessions: Sessions,
     private readonly admissions: Admissions,
     private readonly policy: Policy,
     private readonly carried: CarriedSessions,
+    private readonly rebinder: Rebinder,
   ) {}
 
   /** Admits a login whose purpose the request is: it is taken back when the answer reports a failure. */
@@ -64,50 +60,6 @@ export class Logins {
     return login;
   }
 
-  /** Lets the new cookie session of the request carry the session that it came with, which keeps its place. */
-  async rebind(request: SessionRequest): Promise<CurrentSession> {
-    const current = currentSessionOf(request);
-    if (current === undefined || !request.session)
-      throw new Error(
-        'rebind() found no live session that the request came with, or no cookie session to carry it. Call it in a handler of a signed-in request, after ' +
-          'request.session.regenerate(); a login is admitted by @SingleSessionLogin() or SingleSessionService.admit().',
-      );
-    if (request.user && !this.policy.isUser(request.user, current.userId))
-      throw new Error(
-        'rebind() was called for another user than the session belongs to. Call SingleSessionService.admit(user, request) for a login as somebody else.',
-      );
-    await this.join(request, current);
-    await this.carryOn(request, current, request.user);
-    return current;
-  }
-
-  /** The same for a login that Passport has established once more, unless the session has ended since it was checked. */
-  async tryToCarryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<boolean> {
-    await this.join(request, current);
-    const isAdmitted = stateOf(request).login !== undefined;
-    if (!isAdmitted && !(await this.sessions.isStillLive(current.id, user))) return false;
-    await this.carryOn(request, current, user);
-    return true;
-  }
-
-  private async join(request: SessionRequest, { id }: CurrentSession): Promise<void> {
-    const secret = sessionIdOf(request)!;
-    const replaced = this.joined.get(request)?.secret ?? stateOf(request).arrivedSessionId;
-    this.joined.set(request, { id, secret });
-    await this.carriers.join(id, secret, replaced);
-  }
-
-  private async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
-    const secret = sessionIdOf(request)!;
-    // Once: when it is found out again, as when the store answers at last, it may be long since the other clicks came.
-    const giveUp = once(() => this.carriers.leave(current.id, secret));
-    // Otherwise the browser has the cookie already.
-    const response = stateOf(request).arrivedSessionId === secret ? undefined : responseTo(request);
-    await this.carry(request, current, response, giveUp);
-    setChecked(request, current, user);
-    if (response) unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);
-  }
-
   // The request may have been admitted before its handler says so once more, with another cookie session where it is tried again.
   private async admittedBefore(
     user: unknown,
@@ -122,7 +74,7 @@ export class Logins {
     if (!isSame) return this.abandon(request, login);
     if (stampOf(request) === login.session.id) return login;
     requireFreshCookieSession(request);
-    await this.tryToCarryOn(request, login.session, user);
+    await this.rebinder.tryToRebind(request, login.session, user);
     return login;
   }
 
@@ -148,7 +100,7 @@ export class Logins {
       const login = await this.record(user, request, credential);
       if (credential === 'cookie') {
         if (response) learnCookieName(response, sessionIdOf(request)!);
-        await this.carry(request, login.session, response, login.takeBack);
+        await carry(request, login.session, response, login.takeBack);
       }
       // Otherwise it is taken back already.
       if (stateOf(request).login === login) setChecked(request, login.session, user);
@@ -181,18 +133,9 @@ export class Logins {
   /** With it goes the session that the browser came with, live or not. */
   async discardCookieSession(request: SessionRequest, error: unknown): Promise<void> {
     await destroyCookieSession(request);
-    const left = this.leaveArrived(request);
+    const left = this.rebinder.leaveArrived(request);
     // A store that has just not answered is not waited for again.
     if (!(error instanceof StoreUnavailableError)) await left;
-  }
-
-  /** Nobody holds a credential any more for the session that the request came with, but for another click that carries it. */
-  async leaveArrived(request: SessionRequest): Promise<void> {
-    const { arrivedSessionId: secret, arrivedStamp: id } = knownStateOf(request) ?? {};
-    if (secret !== undefined && id !== undefined) await this.carriers.leave(id, secret);
-    // Its own cookie session, which was to carry it on and does not, is no other click's.
-    const joined = this.joined.get(request);
-    if (joined !== undefined) await this.carriers.leave(joined.id, joined.secret);
   }
 
   private async exceptionOf(
@@ -214,26 +157,6 @@ export class Logins {
     if (verdict.reason === 'unknown') this.hints.warn('sid', HINT_FOR_SIDS);
     if (stampOf(request) === sessionId) await destroyCookieSession(request);
     return new SessionEndedException(verdict.reason, verdict.endedAt);
-  }
-
-  /** A store of cookie sessions may stand still for long: the session keeps its place no longer than `response` is waited for. */
-  private async carry(
-    request: SessionRequest,
-    { id }: CurrentSession,
-    response: SessionResponse | undefined,
-    undo: () => Promise<void>,
-  ): Promise<void> {
-    let isCarried = false;
-    if (response) onceClosed(response, () => void (isCarried || undo()));
-    try {
-      await stamp(request.session!, id);
-    } catch (error) {
-      await undo();
-      // It would leave with its cookie, and Passport knows its user.
-      await destroyCookieSession(request);
-      throw error;
-    }
-    isCarried = true;
   }
 
   private async takeBack(

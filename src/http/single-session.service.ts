@@ -25,6 +25,7 @@ import { checkEveryoneOrder } from './everyone-order.js';
 import { toListQuery } from './list-query.js';
 import { Logins } from './logins.js';
 import { OpenSockets } from './open-sockets.js';
+import { Rebinder } from './rebinder.js';
 import { RequestCheck } from './request-check.js';
 import type { SessionRequest } from './request.js';
 import type { Credential } from './route.js';
@@ -50,6 +51,7 @@ export class SingleSessionService {
     @Inject(Sessions) private readonly sessions: Sessions,
     @Inject(Policy) private readonly policy: Policy,
     @Inject(Logins) private readonly logins: Logins,
+    @Inject(Rebinder) private readonly rebinder: Rebinder,
     @Inject(Administration) private readonly administration: Administration,
     @Inject(Explainer) private readonly explainer: Explainer,
     @Inject(RequestCheck) private readonly requestCheck: RequestCheck,
@@ -85,7 +87,7 @@ export class SingleSessionService {
    * @throws Error when the request came with no live session, or that session belongs to another user than `request.user`
    */
   async rebind(request: unknown): Promise<CurrentSession> {
-    return this.logins.rebind(request as SessionRequest);
+    return this.rebinder.rebind(request as SessionRequest);
   }
 
   /**
