@@ -14,12 +14,14 @@ import {
 import { JwtService } from '@nestjs/jwt';
 import { AuthGuard } from '@nestjs/passport';
 import { createClient, type Client } from 'graphql-ws';
+import { EventEmitter, on } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import WebSocket from 'ws';
 import {
   CurrentSession,
   SingleSessionLogin,
   SingleSessionLogout,
+  SingleSessionService,
   SkipSingleSession,
 } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
@@ -35,6 +37,8 @@ class TokenGuard extends AuthGuard('jwt') {
     return GqlExecutionContext.create(context).getContext<{ req: unknown }>().req;
   }
 }
+
+let newsEnded: Promise<void> | undefined;
 
 interface Form {
   username: string;
@@ -88,6 +92,16 @@ class SessionsResolver {
     yield { ticks: 1 };
   }
 
+  /** Goes on until it is closed. */
+  @Subscription(() => String, { resolve: ([text]: [string]) => text })
+  news(): AsyncIterableIterator<unknown> {
+    const source = new EventEmitter();
+    newsEnded = new Promise((resolve) => source.once('removeListener', () => resolve()));
+    const news = on(source, 'news');
+    source.emit('news', 'a secret');
+    return news;
+  }
+
   @SingleSessionLogout()
   @Mutation(() => Boolean)
   logout(): boolean {
@@ -127,14 +141,22 @@ abstract class Inherited {
 class ByValue extends Inherited {}
 
 interface Upgrade {
+  socket: WebSocket;
   request: IncomingMessage & { user?: unknown };
 }
 
+interface Connection {
+  connectionParams?: { token?: string; closes?: boolean };
+  extra: unknown;
+}
+
 /** As an application does it: once for the socket, whose operations all have this request. */
-function authenticate({ connectionParams = {}, extra }: { connectionParams?: object; extra: unknown }): void {
-  const { token } = connectionParams as { token: string };
-  const { sub: id, ...claims } = application.app.get(JwtService).verify<{ sub: string }>(token);
-  (extra as Upgrade).request.user = { id, ...claims };
+async function authenticate({ connectionParams, extra }: Connection): Promise<void> {
+  const { token, closes } = connectionParams ?? {};
+  const { socket, request } = extra as Upgrade;
+  const { sub: id, ...claims } = application.app.get(JwtService).verify<{ sub: string }>(token!);
+  request.user = { id, ...claims };
+  if (closes) await application.app.get(SingleSessionService).closeWhenEnded(socket, request);
 }
 
 let databaseUrl: string;
@@ -288,23 +310,32 @@ describe('an operation on a WebSocket', () => {
   let socket: Client | undefined;
   afterEach(() => socket?.dispose());
 
-  /** Its result, or why it has none. */
-  async function first(query: string): Promise<Result> {
-    for await (const result of socket!.iterate<Record<string, unknown>>({ query })) return result as Result;
-    throw new Error('there was no result');
+  /** Resolves to how it is closed. */
+  function connect({ token }: TokenClient, how: { closes?: boolean } = {}): Promise<CloseEvent> {
+    return new Promise((resolve) => {
+      socket = createClient({
+        url: `${application.url.replace('http', 'ws')}/graphql`,
+        webSocketImpl: WebSocket,
+        connectionParams: { token, ...how },
+        lazy: false,
+        onNonLazyError: () => undefined,
+        on: { closed: (event) => resolve(event as CloseEvent) },
+      });
+    });
   }
+
+  const resultsOf = (query: string): AsyncIterableIterator<Result> =>
+    socket!.iterate<Record<string, unknown>>({ query }) as AsyncIterableIterator<Result>;
+
+  /** Its result, or why it has none. */
+  const first = async (query: string): Promise<Result> => (await resultsOf(query).next()).value as Result;
 
   it('is checked each time, not only the first that came on the socket', async () => {
     const { username } = newUser(application);
     const client = new TokenClient(application.url);
     await client.login(username);
     const { sid } = application.app.get(JwtService).decode<{ sid: string }>(client.token!);
-    socket = createClient({
-      url: `${application.url.replace('http', 'ws')}/graphql`,
-      webSocketImpl: WebSocket,
-      connectionParams: { token: client.token },
-      lazy: false,
-    });
+    void connect(client);
     expect(await first('{ sessionOfCookie }')).toEqual({ data: { sessionOfCookie: sid } });
     await new TokenClient(application.url).login(username);
     for (const query of ['{ sessionOfCookie }', 'subscription { ticks }']) {
@@ -314,9 +345,38 @@ describe('an operation on a WebSocket', () => {
     }
     expect(await first('{ open }')).toEqual({ data: { open: 'to all' } });
   });
+
+  it('that is a subscription ends with its session where the socket is given to closeWhenEnded()', async () => {
+    const { username } = newUser(application);
+    const client = new TokenClient(application.url);
+    await client.login(username);
+    const closed = connect(client, { closes: true });
+    const results = resultsOf('subscription { news }');
+    expect((await results.next()).value).toEqual({ data: { news: 'a secret' } });
+    const next = results.next().catch((error: unknown) => error);
+    await new TokenClient(application.url).login(username);
+    expect(await closed).toMatchObject({ code: 4401, reason: 'superseded' });
+    expect(await next).toMatchObject({ code: 4401, reason: 'superseded' });
+    await newsEnded;
+  });
+
+  it('does not come to be on the socket of an ended session that is given to closeWhenEnded()', async () => {
+    const { username } = newUser(application);
+    const client = new TokenClient(application.url);
+    await client.login(username);
+    await new TokenClient(application.url).login(username);
+    const closed = connect(client, { closes: true });
+    await expect(first('{ open }')).rejects.toMatchObject({ code: 4401, reason: 'superseded' });
+    expect(await closed).toMatchObject({ code: 4401, reason: 'superseded' });
+  });
 });
 
 interface Result {
   data?: Record<string, unknown> | null;
   errors?: { message: string }[];
+}
+
+interface CloseEvent {
+  code: number;
+  reason: string;
 }

@@ -33,7 +33,9 @@ export interface PackedPackage {
 const APPLICATION_PACKAGES = [
   '@fastify/cookie',
   '@fastify/session',
+  '@nestjs/apollo',
   '@nestjs/event-emitter',
+  '@nestjs/graphql',
   '@nestjs/jwt',
   '@nestjs/microservices',
   '@nestjs/platform-express',
