@@ -1,6 +1,7 @@
 import type { CurrentSession } from '../session/session.js';
 import type { Policy } from '../session/policy.js';
 import type { Sessions } from '../session/sessions.js';
+import { arrivedSessionOf } from './arrived-session.js';
 import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import {
@@ -43,8 +44,10 @@ export class EstablishedLogins {
   /** To be called before Passport gives the cookie session a new id. Whether the session that it carries ends is for this login to say, and not for another click. */
   begin(request: SessionRequest): void {
     arriveAtLogin(request);
-    const { arrivedSessionId: secret, arrivedStamp: id, arrivedUser: user } = stateOf(request);
-    if (secret !== undefined && id !== undefined) this.carried.remember(secret, { id, user, givenUp: false });
+    const { arrivedSessionId: secret } = stateOf(request);
+    const arrived = arrivedSessionOf(request);
+    if (secret !== undefined && arrived !== undefined)
+      this.carried.remember(secret, { ...arrived, givenUp: false });
   }
 
   /**

@@ -1,6 +1,7 @@
 import { HttpException } from '@nestjs/common';
 import type { Login, Replaced } from '../session/admissions.js';
 import { isSessionId } from '../session/session-id.js';
+import { arrivedSessionOf } from './arrived-session.js';
 import { browserOf, mayHaveSent } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { stampOf } from './cookie-session.js';
@@ -34,8 +35,8 @@ export function loginOf(
 
 /** The session of the cookie session that the login has taken the place of, whether it succeeds or not. */
 function givenUp(request: SessionRequest): Replaced | undefined {
-  const { arrivedStamp: id, arrivedUser: user } = knownStateOf(request) ?? {};
-  return id === undefined ? undefined : { id, user, givenUp: true };
+  const arrived = arrivedSessionOf(request);
+  return arrived && { ...arrived, givenUp: true };
 }
 
 /** The session of the token that a login renews. The client still holds the token. */

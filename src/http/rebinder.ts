@@ -1,6 +1,7 @@
 import type { Policy } from '../session/policy.js';
 import type { CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
+import { arrivedSessionOf } from './arrived-session.js';
 import { Carriers } from './carriers.js';
 import { carrierOf, carry } from './cookie-session.js';
 import { once } from './once.js';
@@ -47,8 +48,9 @@ export class Rebinder {
 
   /** Nobody holds a credential any more for the session that the request came with, but for another click that carries it. */
   async leaveArrived(request: SessionRequest): Promise<void> {
-    const { arrivedSessionId: secret, arrivedStamp: id } = knownStateOf(request) ?? {};
-    if (secret !== undefined && id !== undefined) await this.carriers.leave(id, secret);
+    const secret = knownStateOf(request)?.arrivedSessionId;
+    const arrived = arrivedSessionOf(request);
+    if (secret !== undefined && arrived !== undefined) await this.carriers.leave(arrived.id, secret);
     // Its own cookie session, which was to carry it on and does not, is no other click's.
     const joined = this.joined.get(request);
     if (joined !== undefined) await this.carriers.leave(joined.id, joined.secret);

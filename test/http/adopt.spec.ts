@@ -13,7 +13,7 @@ import {
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { runBefore } from '../support/platform.js';
-import { countRows, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+import { countRows, eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 @Controller('before')
 class BeforeController {
@@ -103,11 +103,11 @@ describe("with unregistered: 'adopt'", () => {
   it('an adopted session that was ended is not adopted again, even when a slow request saves it as it was [P2]', async () => {
     const service = application.app.get(SingleSessionService);
     const browser = await loggedInBefore(application, user);
-    const asItWas = await cookieSessionOf(browser);
+    const asItWas = await cookieSessionOf(application, browser);
     const { body } = await browser.get('/me');
     await service.end(body.session.id);
     for (let n = 0; n < 2; n++) {
-      await putCookieSession(browser, asItWas);
+      await putCookieSession(application, browser, asItWas);
       expect((await browser.copy().get('/me')).body).toMatchObject({
         code: 'SESSION_ENDED',
         reason: 'admin',
@@ -182,35 +182,77 @@ describe("with unregistered: 'adopt'", () => {
     expect((await winner.get('/me')).body.user?.username).toBe(user.username);
     expect(await rowsOf(application, user)).toHaveLength(1);
   });
-
-  const sidOf = ({ cookie }: Browser): string =>
-    decodeURIComponent(cookie!)
-      .replace(/^[^=]+=(s:)?/, '')
-      .split('.', 1)[0]!;
-
-  const cookieSessionOf = (browser: Browser): Promise<object> =>
-    new Promise((resolve) => application.cookieSessions.get(sidOf(browser), (_, found) => resolve(found!)));
-
-  const putCookieSession = (browser: Browser, content: object): Promise<void> =>
-    new Promise((resolve) =>
-      application.cookieSessions.set(sidOf(browser), content as never, () => resolve()),
-    );
 });
 
+const sidOf = ({ cookie }: Browser): string =>
+  decodeURIComponent(cookie!)
+    .replace(/^[^=]+=(s:)?/, '')
+    .split('.', 1)[0]!;
+
+const cookieSessionOf = ({ cookieSessions }: TestApplication, browser: Browser): Promise<object> =>
+  new Promise((resolve) => cookieSessions.get(sidOf(browser), (_, found) => resolve(found!)));
+
+const putCookieSession = (
+  { cookieSessions }: TestApplication,
+  browser: Browser,
+  content: object,
+): Promise<void> =>
+  new Promise((resolve) => cookieSessions.set(sidOf(browser), content as never, () => resolve()));
+
 describe("with unregistered: 'adopt' and onLimit: 'reject'", () => {
-  it('parallel first requests of one cookie session are all answered 200', async () => {
-    const rejecting = await startApplication(databaseUrl, {
+  let rejecting: TestApplication;
+  beforeAll(async () => {
+    rejecting = await startApplication(databaseUrl, {
       ...shared,
       options: { unregistered: 'adopt', onLimit: 'reject' },
     });
-    try {
-      const browser = await loggedInBefore(rejecting, user);
-      const answers = await Promise.all(Array.from({ length: 6 }, () => browser.copy().get('/me')));
-      expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200]);
-      expect(await rowsOf(rejecting, user)).toHaveLength(1);
-    } finally {
-      await rejecting.close();
-    }
+  });
+  afterAll(() => rejecting?.close());
+
+  it('parallel first requests of one cookie session are all answered 200', async () => {
+    const browser = await loggedInBefore(rejecting, user);
+    const answers = await Promise.all(Array.from({ length: 6 }, () => browser.copy().get('/me')));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200]);
+    expect(await rowsOf(rejecting, user)).toHaveLength(1);
+  });
+
+  it('a login takes the place of a session that its own cookie session was adopted as while it was on its way', async () => {
+    const browser = await loggedInBefore(rejecting, user);
+    const asItWas = await cookieSessionOf(rejecting, browser);
+    const { body } = await browser.copy().get('/me');
+    // What the login finds when it has come before the stamp is saved.
+    await putCookieSession(rejecting, browser, asItWas);
+    const login = await browser.login(user.username);
+    expect(login.status).toBe(200);
+    expect(await liveSessionsOf(rejecting, user)).toEqual([login.body.session.id]);
+    expect(login.body.session.id).not.toBe(body.session.id);
+  });
+
+  it('such a session ends, too, where the login is refused: its cookie session is gone', async () => {
+    await new TokenClient(rejecting.url).login(user.username);
+    const second = newUser({ users });
+    const browser = await loggedInBefore(rejecting, second);
+    const asItWas = await cookieSessionOf(rejecting, browser);
+    await browser.copy().get('/me');
+    await putCookieSession(rejecting, browser, asItWas);
+    expect((await browser.login(user.username)).status).toBe(409);
+    await eventually(
+      () => liveSessionsOf(rejecting, second),
+      ({ length }) => length === 0,
+    );
+  });
+
+  it('such a session ends, too, where the login is that of somebody else', async () => {
+    const other = newUser({ users });
+    const browser = await loggedInBefore(rejecting, user);
+    const asItWas = await cookieSessionOf(rejecting, browser);
+    await browser.copy().get('/me');
+    await putCookieSession(rejecting, browser, asItWas);
+    expect((await browser.login(other.username)).status).toBe(200);
+    await eventually(
+      () => liveSessionsOf(rejecting, user),
+      ({ length }) => length === 0,
+    );
   });
 });
 
