@@ -9,6 +9,7 @@ import { toDate } from './to-date.js';
 const UNDEFINED_TABLE = '42P01';
 const UNDEFINED_COLUMN = '42703';
 const INVALID_SCHEMA = '3F000';
+const INSUFFICIENT_PRIVILEGE = '42501';
 
 /** @throws Error when the data source cannot hold sessions, saying what to write */
 export async function checkSchema(dataSource: DataSource): Promise<void> {
@@ -18,6 +19,7 @@ export async function checkSchema(dataSource: DataSource): Promise<void> {
   for (const [table, entity] of Object.entries(ENTITIES))
     await checkTable(dataSource, entity, names[table as keyof TableNames]);
   await checkRights(dataSource, Object.values(names));
+  await checkRowSecurity(dataSource, Object.values(names));
   await checkPrimary(dataSource);
   await checkTimes(dataSource);
   await checkValues(dataSource);
@@ -49,7 +51,8 @@ async function checkTable(dataSource: DataSource, entity: Function, table: Table
   );
   await onPrimary(dataSource, `SELECT ${names.join(', ')} FROM ${table.sql} LIMIT 0`).catch(
     (error: unknown) => {
-      throw explained(error, table.path);
+      // `checkRights` says which right.
+      if ((error as { code?: string }).code !== INSUFFICIENT_PRIVILEGE) throw explained(error, table.path);
     },
   );
 }
@@ -79,6 +82,20 @@ async function checkRights(dataSource: DataSource, tables: TableName[]): Promise
   throw new Error(
     `The role ${role} of your data source has no right to ${rights} on the table ${name} of nestjs-single-session. Run as its owner: ` +
       `GRANT ${RIGHTS.join(', ')} ON ${tables.map(({ sql }) => sql).join(', ')} TO ${role}.`,
+  );
+}
+
+// What a policy hides is neither checked nor ended, and the statements would not know.
+async function checkRowSecurity(dataSource: DataSource, tables: TableName[]): Promise<void> {
+  const [found] = await new PrimaryDatabase(dataSource).run<{ role: string; name: string }>(
+    'SELECT quote_ident(current_user) AS role, t.name FROM unnest($1::text[]) AS t (name) WHERE row_security_active(t.name)',
+    [tables.map(({ sql }) => sql)],
+  );
+  if (found === undefined) return;
+  const { role, name } = found;
+  throw new Error(
+    `The table ${name} of nestjs-single-session has row-level security that applies to the role ${role} of your data source: sessions that a policy hides would not be ended. ` +
+      `Run as its owner: ALTER TABLE ${name} DISABLE ROW LEVEL SECURITY; or as a superuser: ALTER ROLE ${role} BYPASSRLS.`,
   );
 }
 

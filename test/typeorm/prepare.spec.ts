@@ -36,23 +36,46 @@ it('a database that is read-only, as a replica is, stops the start: it may show 
   );
 });
 
-it('a role that may not write stops the start, which says what to grant [P8]', async () => {
+/** Runs it with a role that has no rights yet, and the settings of connections that have it. */
+async function withRole(act: (role: string, settings: string) => Promise<void>): Promise<void> {
   const { dataSource } = migrated;
-  const role = `"${new URL(url).pathname.slice(1)} reader"`;
+  const role = `"${new URL(url).pathname.slice(1)} other"`;
   await dataSource.query(`CREATE ROLE ${role}`);
   try {
-    await dataSource.query(`GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${role}`);
-    const settings = `-c role=${role.slice(1, -1).replaceAll(' ', '\\ ')}`;
-    const refused = await prepare(settings).catch(({ message }: Error) => message);
-    expect(refused).toMatch(
-      new RegExp(`^The role ${role} .* no right to INSERT, UPDATE, DELETE on the table "user_session" `),
-    );
-    await dataSource.query(/GRANT .* TO "[^"]*"/.exec(String(refused))![0]);
-    await prepare(settings);
+    await act(role, `-c role=${role.slice(1, -1).replaceAll(' ', '\\ ')}`);
   } finally {
     await dataSource.query(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
   }
-});
+}
+
+it.each([
+  ['', 'SELECT, INSERT, UPDATE, DELETE'],
+  ['SELECT', 'INSERT, UPDATE, DELETE'],
+])('a role whose rights are "%s" stops the start, which says what to grant [P8]', (rights, missing) =>
+  withRole(async (role, settings) => {
+    const { dataSource } = migrated;
+    if (rights) await dataSource.query(`GRANT ${rights} ON ALL TABLES IN SCHEMA public TO ${role}`);
+    const refused = await prepare(settings).catch(({ message }: Error) => message);
+    expect(refused).toMatch(
+      new RegExp(`^The role ${role} .* no right to ${missing} on the table "user_session" `),
+    );
+    await dataSource.query(/GRANT .* TO "[^"]*"/.exec(String(refused))![0]);
+    await prepare(settings);
+  }),
+);
+
+it('row-level security that applies to the role stops the start: what it hides is not ended [P2, P8]', () =>
+  withRole(async (role, settings) => {
+    const { dataSource } = migrated;
+    await dataSource.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
+    await dataSource.query('ALTER TABLE user_session ENABLE ROW LEVEL SECURITY');
+    const refused = await prepare(settings).catch(({ message }: Error) => message);
+    expect(refused).toMatch(new RegExp(`"user_session".* row-level security .*${role}`));
+    // Its owner sees all rows.
+    await prepare('');
+    await dataSource.query(/ALTER TABLE .* ROW LEVEL SECURITY/.exec(String(refused))![0]);
+    await prepare(settings);
+  }));
 
 it.each([
   ['LATIN1', 1],
