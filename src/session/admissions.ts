@@ -83,7 +83,11 @@ export class Admissions {
     const ruling = await this.policy.rule(user);
     const userId = ruling.identity.id;
     const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login });
-    if (result === undefined) return { id, userId };
+    if (result === undefined) {
+      // The other login may have come with another cookie session, where an application has two, and has not ended this one.
+      if (replaces?.givenUp && replaces.id !== id) void this.sessions.giveUp(replaces.id);
+      return { id, userId };
+    }
     const enforced = result.outcome !== 'admitted' || !result.exempt;
     const displaces = enforced || replaces !== undefined;
     if (result.outcome === 'admitted' && displaces && !result.first) void this.bookkeeper.markLater(userId);

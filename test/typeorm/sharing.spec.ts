@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { NoRoomError } from '../../src/session/admissions.js';
+import type { EndedSession } from '../../src/session/session.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { NOWHERE, someone, StoreBench, times, type TestSessions } from '../support/store.js';
+import { idsOf, NOWHERE, someone, StoreBench, times, type TestSessions } from '../support/store.js';
 
 let url: string;
 let one: StoreBench;
@@ -26,12 +27,14 @@ async function click(
   user: string,
   secret: string,
   perhaps: string[] = [],
+  carried?: string,
 ): Promise<{ id: string; takeBack: () => Promise<number> }> {
   const loginId = randomUUID();
   const { id } = await sessions.admissions.admit({
     user: { id: user, username: user },
     origin: NOWHERE,
     browser: { secret, perhaps },
+    replaces: carried === undefined ? undefined : { id: carried, user: { id: user }, givenUp: true },
     loginId,
   });
   return { id, takeBack: async () => (await sessions.takeBack(id, loginId)).length };
@@ -100,6 +103,19 @@ describe('logins of one browser at the same moment', () => {
       'superseded',
       'live',
     ]);
+  });
+
+  it('end what only the second has carried, and never what they share', async () => {
+    const sessions = one.sessions({ maxSessions: 3 });
+    const user = someone();
+    const carried = await sessions.login(user);
+    const { id } = await click(sessions, user, 'secret');
+    const end = jest.spyOn(one.store, 'end');
+    for (const lost of [carried, id]) expect((await click(sessions, user, 'secret', [], lost)).id).toBe(id);
+    const ends = end.mock.results.map(({ value }) => value as Promise<EndedSession[]>);
+    end.mockRestore();
+    expect(idsOf((await Promise.all(ends)).flat())).toEqual([carried]);
+    expect(await sessions.states([carried, id])).toEqual(['superseded', 'live']);
   });
 
   it('are two logins ten seconds later: the second evicts', async () => {
