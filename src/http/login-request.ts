@@ -67,9 +67,10 @@ export function requireFreshCookieSession(request: SessionRequest): void {
       "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +
         "await app.register(fastifySession, { ... }) from '@fastify/session', before app.listen(); or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
     );
-  if (typeof request.session.save !== 'function')
+  // A save() may have been put on it for Passport's sake.
+  if (typeof request.session.save !== 'function' || sessionIdOf(request) === undefined)
     throw new Error(
-      'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(). @fastify/secure-session and cookie-session keep ' +
+      'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(), or no id. @fastify/secure-session and cookie-session keep ' +
         'everything in the cookie; use @fastify/session or express-session. With @fastify/session, the path of its cookie must cover this route.',
     );
   if (!keptItsId(request)) return;

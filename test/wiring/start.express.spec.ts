@@ -1,6 +1,7 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Module, type MiddlewareConsumer, type NestModule, type Type } from '@nestjs/common';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
+import { Logger, Module, type MiddlewareConsumer, type NestModule, type Type } from '@nestjs/common';
 import cookieSession from 'cookie-session';
+import type { Request, Response } from 'express';
 import session from 'express-session';
 import passport from 'passport';
 import { SingleSessionModule } from '../../src/index.js';
@@ -11,6 +12,7 @@ import {
 } from '../support/application.js';
 import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
+import { rowsOf } from '../support/sessions.js';
 
 type Next = (error?: unknown) => void;
 
@@ -54,6 +56,26 @@ describe('on Express, an application whose users are kept in cookie sessions doe
       /cookie-session keeps the whole session in the cookie.*regenerate.*app\.use\(session\(\{.*express-session/,
     );
   });
+});
+
+it('cookie-session that the start does not see, given the save() and regenerate() that Passport asks for, keeps nobody: the first login says what to use, and nothing is recorded [lesson 32]', async () => {
+  const inCookie = cookieSession({ keys: ['k'] });
+  const login = passport.session();
+  const done = (callback: Next): void => callback();
+  const authentication = (request: Request, response: Response, next: Next): void => {
+    inCookie(request, response, () => {
+      Object.defineProperties(request.session, { regenerate: { value: done }, save: { value: done } });
+      login(request, response, next);
+    });
+  };
+  const errors = jest.spyOn(Logger.prototype, 'error').mockReturnValue();
+  const started = await start({ configure: (app) => app.use(authentication) });
+  expect((await new Browser(started.url).login('alice')).status).toBe(500);
+  expect(String(errors.mock.calls)).toMatch(
+    /has no save\(\), or no id.*cookie-session.*use @fastify\/session or express-session/,
+  );
+  errors.mockRestore();
+  expect(await rowsOf(started, { id: 1 })).toEqual([]);
 });
 
 it('cookie-session beside JWTs, where it holds no user, does not stop the start, and the limit holds', async () => {
