@@ -13,14 +13,14 @@ import { claimsOf } from './claims.js';
 import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
 import { once } from './once.js';
 import { requestOf, responseOf } from './execution-context.js';
-import { bearerTokenOf, type SessionRequest } from './request.js';
+import { isByToken, type SessionRequest } from './request.js';
 import { setEnded, stateOf } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
 import { toException } from './to-exception.js';
 import { beforeAnswer } from './unless-answered.js';
 
 const HINT_FOR_TOKENS =
-  "A logout ended nothing: it came with a bearer token, and request.user has no `sid`. Put the guard that authenticates, such as @UseGuards(AuthGuard('jwt')), on the route beside " +
+  "A logout ended nothing: it came with a token, and request.user has no `sid`. Put the guard that authenticates, such as @UseGuards(AuthGuard('jwt')), on the route beside " +
   '@SingleSessionLogout(), and let JwtStrategy.validate() return `sid: payload.sid`.';
 
 /**
@@ -74,8 +74,7 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
       // A cookie session is the server's own; a token says what its signer put in.
       const claims = claimsOf(request);
       // The client believes to be signed out.
-      if (claims.length === 0 && bearerTokenOf(request) !== undefined)
-        this.hints.warn('nothing ended', HINT_FOR_TOKENS);
+      if (claims.length === 0 && isByToken(request)) this.hints.warn('nothing ended', HINT_FOR_TOKENS);
       for (const { id, credential } of claims)
         await this.sessions.logout(id, request.user || undefined, credential === 'token');
     } catch (error) {

@@ -11,8 +11,8 @@ import { destroyCookieSession, stamp, UNREADABLE } from './cookie-session.js';
 import { SessionEndedException, SessionUnknownException } from './exceptions.js';
 import { originOf } from './origin.js';
 import {
-  bearerTokenOf,
   isAnonymous,
+  isByToken,
   sidOf,
   sessionIdOf,
   type CookieSession,
@@ -27,7 +27,8 @@ const REMEDY_FOR_TOKENS =
   "put @SingleSessionLogin({ credential: 'token' }) on the route that issues the token (or call SingleSessionService.admit()), sign `sid: session.id` of its @CurrentSession() into it, " +
   'and let JwtStrategy.validate() return `sid: payload.sid`.';
 const REMEDY_FOR_COOKIES =
-  "put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()). To record such sessions instead: unregistered: 'adopt'.";
+  'put @SingleSessionLogin() on the login route (or call SingleSessionService.admit()), and call SingleSessionService.rebind(request) after a request.session.regenerate() that is no login. ' +
+  "To record such sessions instead: unregistered: 'adopt'.";
 const REMEDY_FOR_SIDS =
   'A token was refused because its `sid` is no id of a session. Sign `sid: session.id` of @CurrentSession(), or the `id` that SingleSessionService.admit() resolves to, and nothing else.';
 const REMEDY_FOR_FOREIGN_TOKENS =
@@ -178,12 +179,12 @@ export class RequestCheck {
   }
 
   private async refuseUnknown(request: SessionRequest): Promise<never> {
-    const isByToken = bearerTokenOf(request) !== undefined;
-    if (!isByToken) await destroyCookieSession(request);
+    const byToken = isByToken(request);
+    if (!byToken) await destroyCookieSession(request);
     this.hints.warn(
-      isByToken ? 'token' : 'cookie',
+      byToken ? 'token' : 'cookie',
       'A request was refused with SESSION_UNKNOWN: it is authenticated, but its login was not recorded. Expected once after switching the module on. If it goes on: ' +
-        (isByToken ? REMEDY_FOR_TOKENS : REMEDY_FOR_COOKIES) +
+        (byToken ? REMEDY_FOR_TOKENS : REMEDY_FOR_COOKIES) +
         ' And put @SkipSingleSession() on routes that authenticate without a login, such as by API key.',
     );
     throw new SessionUnknownException();

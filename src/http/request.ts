@@ -49,3 +49,10 @@ export function bearerTokenOf({ headers }: Partial<SessionRequest>): string | un
     ? header.slice(7).trim()
     : undefined;
 }
+
+/**
+ * Whether a token brought the user, as far as can be told: in the header, or, where the request has no cookie session that
+ * could have, in a cookie of its own or in the body.
+ */
+export const isByToken = (request: SessionRequest): boolean =>
+  bearerTokenOf(request) !== undefined || (Boolean(request.user) && !request.session);

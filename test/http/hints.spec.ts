@@ -1,9 +1,27 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Controller, HttpCode, Logger, Post } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  HttpCode,
+  Injectable,
+  Logger,
+  Post,
+  Req,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
+import { JwtService } from '@nestjs/jwt';
 import { SingleSessionLogout } from '../../src/index.js';
-import { startApplication, Users, type TestApplication } from '../support/application.js';
-import { Browser, TokenClient } from '../support/client.js';
+import type { CookieSession } from '../../src/http/request.js';
+import {
+  startApplication,
+  Users,
+  type TestApplication,
+  type TestApplicationSettings,
+} from '../support/application.js';
+import { Browser, loggedIn, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
 
@@ -16,6 +34,47 @@ class ForgottenController {
   logout(): void {}
 }
 
+/** Reads a token where it is not in the `Authorization` header. */
+@Injectable()
+class TokenInCookieGuard implements CanActivate {
+  constructor(private readonly jwt: JwtService) {}
+
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<{ headers: { cookie: string }; user: object }>();
+    const claims = this.jwt.verify<{ sub: string }>(request.headers.cookie.replace('token=', ''));
+    request.user = { ...claims, id: claims.sub };
+    return true;
+  }
+}
+
+@UseGuards(TokenInCookieGuard)
+@Controller('in-cookie')
+class TokenInCookieController {
+  @Get('me')
+  me(): void {}
+
+  @SingleSessionLogout()
+  @Post('logout')
+  @HttpCode(204)
+  logout(): void {}
+}
+
+interface Regenerated extends CookieSession {
+  regenerate(done: (error?: unknown) => void): unknown;
+}
+
+/** As a change of password does that knows nothing of this module. */
+@Controller('password')
+class PasswordController {
+  @Post()
+  @HttpCode(204)
+  async change(@Req() request: { session: Regenerated }): Promise<void> {
+    const { passport } = request.session;
+    await new Promise<void>((resolve) => request.session.regenerate(() => resolve()));
+    Object.assign(request.session, { passport });
+  }
+}
+
 const users = new Users();
 let databaseUrl: string;
 let application: TestApplication;
@@ -25,11 +84,12 @@ beforeAll(async () => {
   databaseUrl = await freshDatabase();
 });
 
-const start = (options: object = {}): Promise<TestApplication> =>
+const start = (options: object = {}, settings: TestApplicationSettings = {}): Promise<TestApplication> =>
   startApplication(databaseUrl, {
     users,
-    controllers: [ForgottenController],
+    controllers: [ForgottenController, TokenInCookieController, PasswordController],
     options: { storm: { threshold: 1 }, ...options },
+    ...settings,
   });
 
 beforeEach(async () => {
@@ -54,6 +114,31 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
       expect.stringMatching(/credential: 'token'.*sign `sid: session\.id`.*return `sid: payload\.sid`/),
     ]);
     expect(warnings()[0]).not.toContain('adopt');
+  });
+
+  it('a token without sid that is not in the header, where there are no cookie sessions', async () => {
+    await application.close();
+    application = await start({}, { session: null, serializer: false });
+    warn.mockClear();
+    const page = new Browser(application.url, `token=${application.sign(newUser({ users }), {})}`);
+    for (let n = 0; n < 2; n++) expect((await page.get('/in-cookie/me')).body.code).toBe('SESSION_UNKNOWN');
+    for (let n = 0; n < 2; n++) expect((await page.post('/in-cookie/logout')).status).toBe(204);
+    expect(warnings()).toEqual([
+      expect.stringMatching(/credential: 'token'.*sign `sid: session\.id`.*return `sid: payload\.sid`/),
+      expect.stringMatching(/logout ended nothing.*request\.user has no `sid`/),
+    ]);
+    expect(warnings()[0]).not.toContain('adopt');
+  });
+
+  it('a cookie session with a new id: who carries the session over', async () => {
+    const browser = await loggedIn(application, newUser({ users }));
+    expect((await browser.post('/password')).status).toBe(204);
+    expect((await browser.get('/me')).body.code).toBe('SESSION_UNKNOWN');
+    expect(warnings()).toEqual([
+      expect.stringMatching(
+        /call SingleSessionService\.rebind\(request\) after a request\.session\.regenerate\(\)/,
+      ),
+    ]);
   });
 
   it('a token whose sid is no id of a session', async () => {
