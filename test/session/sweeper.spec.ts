@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import type { Sweep } from '../../src/session/session-store.js';
 import { Sweeper } from '../../src/session/sweeper.js';
 import { FakeStore, gate, type Gate } from '../support/fake-store.js';
@@ -29,7 +30,10 @@ class Dusty extends FakeStore {
 
 const SOON = 1;
 
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 afterEach(() => {
+  jest.useRealTimers();
   jest.restoreAllMocks();
 });
 
@@ -58,11 +62,28 @@ describe('the sweeper', () => {
     await until(() => store.swept === 1);
     let stopped = false;
     const stopping = sweeper.stop().then(() => (stopped = true));
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     expect(stopped).toBe(false);
     store.gate.open();
     await stopping;
     expect(store.swept).toBe(1);
+  });
+
+  it('stop waits for a sweep that was ordered, too, and no longer than a database may take that says nothing', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+    const store = new Dusty(0);
+    store.gate = gate();
+    const sweeper = new Sweeper(store, SOON);
+    sweeper.sweepSoon();
+    await turn();
+    let stopped = false;
+    const stopping = sweeper.stop().then(() => (stopped = true));
+    await jest.advanceTimersByTimeAsync(ANSWER_WITHIN_MS - 1);
+    expect([store.swept, stopped]).toEqual([1, false]);
+    await jest.advanceTimersByTimeAsync(1);
+    await turn();
+    expect(stopped).toBe(true);
+    await stopping;
   });
 
   it('stop does not wait for the next sweep, and needs no start', async () => {
@@ -70,6 +91,21 @@ describe('the sweeper', () => {
     sweeper.start();
     await sweeper.stop();
     await new Sweeper(new Dusty(0), SOON).stop();
+  });
+
+  it('that is ordered to sweep while it does sweeps once more, afterwards: the sweep under way may have passed by what there is to mark', async () => {
+    const store = new Dusty(0);
+    store.gate = gate();
+    const sweeper = new Sweeper(store, SOON);
+    sweeper.sweepSoon();
+    await turn();
+    for (let order = 0; order < 3; order++) sweeper.sweepSoon();
+    await turn();
+    expect(store.swept).toBe(1);
+    store.gate.open();
+    await turn();
+    expect([store.swept, store.most]).toEqual([2, 1]);
+    await sweeper.stop();
   });
 
   it('goes on after a sweep that failed', async () => {
