@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import { Bookkeeper } from '../../src/session/bookkeeper.js';
 import { gate, FakeStore, type Gate } from '../support/fake-store.js';
 import { times } from '../support/store.js';
+import { timers } from '../support/timers.js';
 import type { EndedSession } from '../../src/session/session.js';
 
 class Ledger extends FakeStore {
@@ -111,6 +113,13 @@ describe('last-seen times', () => {
     expect(ledger.written).toEqual([['a'], ['b']]);
     expect(warn).toHaveBeenCalledTimes(1);
   });
+
+  it('that wait keep no process alive', async () => {
+    const before = timers();
+    bookkeeper.seen('a');
+    expect(timers()).toBe(before);
+    await bookkeeper.close();
+  });
 });
 
 describe('close', () => {
@@ -145,5 +154,25 @@ describe('close', () => {
     expect(await hasSettled(closed)).toBe(false);
     ledger.writing.open();
     await closed;
+  });
+
+  it('asks nothing of the database where nothing waits', async () => {
+    await bookkeeper.close();
+    expect([ledger.marked, ledger.written]).toEqual([[], []]);
+  });
+
+  it('waits for a database that says nothing only for a while', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate'] });
+    ledger.marking = gate();
+    ledger.writing = gate();
+    void bookkeeper.markLater('a');
+    bookkeeper.seen('a');
+    await turn();
+    const closed = bookkeeper.close();
+    await jest.advanceTimersByTimeAsync(ANSWER_WITHIN_MS - 1);
+    expect(await hasSettled(closed)).toBe(false);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(await hasSettled(closed)).toBe(true);
+    expect(warn).toHaveBeenCalledTimes(2);
   });
 });
