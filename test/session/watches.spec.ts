@@ -430,6 +430,20 @@ describe('a store that cannot answer', () => {
     expect(looked()).toEqual([]);
   });
 
+  it('later is borne no longer because the last answer was slow: what it said was true when it was asked for [P5]', async () => {
+    const [slow, soon] = [EVERY_MS * 0.9, EVERY_MS * 0.5];
+    sessions.held = gate();
+    const { told } = watch('a');
+    await pass(slow);
+    sessions.held.open();
+    await turn();
+    sessions.failure = unavailable;
+    await pass(UNVERIFIED_FOR_MS - slow);
+    expect(told).toEqual([]);
+    await pass(soon);
+    expect(told).toEqual([unavailable]);
+  });
+
   it('may be asked anew by who is told so, and who else is told so takes nothing with them', async () => {
     let anew: Watch | undefined;
     const again = (): void => {
