@@ -5,21 +5,16 @@ import type { AdministrationStore, CutOff, EndUsersResult } from '../../src/sess
 import { ANSWER_WITHIN_MS } from '../../src/session/answered.js';
 import { SingleSessionEvents, type SingleSessionEvent } from '../../src/session/events.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
+import { gate } from '../support/fake-store.js';
 
 afterEach(() => {
   jest.useRealTimers();
 });
 
-function deferred<Answer>() {
-  let resolve!: (answer: Answer) => void;
-  const promise = new Promise<Answer>((given) => (resolve = given));
-  return { promise, resolve };
-}
-
 /** An administration whose store answers when the test says so, and what it tells. */
 function slowly() {
-  const cutOff = deferred<CutOff>();
-  const endUsers = deferred<EndUsersResult>();
+  const cutOff = gate<CutOff>();
+  const endUsers = gate<EndUsersResult>();
   const events = new SingleSessionEvents();
   const emitted: SingleSessionEvent['type'][] = [];
   events.all.subscribe(({ type }) => emitted.push(type));
@@ -50,7 +45,7 @@ describe('an answer that comes after the administrator was told that there is no
     const { administration, cutOff, emitted, changed } = slowly();
     await givenUp(administration.logoutEveryone({}, actorOfCode(undefined)));
     expect([emitted, changed]).toEqual([[], []]);
-    cutOff.resolve({ id: '1', at: new Date(), actionId: '1' });
+    cutOff.open({ id: '1', at: new Date(), actionId: '1' });
     await jest.advanceTimersByTimeAsync(0);
     expect([emitted, changed]).toEqual([['cut-off'], ['everything']]);
   });
@@ -69,7 +64,7 @@ describe('an answer that comes after the administrator was told that there is no
       by: null,
       replacedBy: null,
     };
-    endUsers.resolve({
+    endUsers.open({
       found: [{ userId: '7', username: null, protected: false, ended: true }],
       count: 1,
       users: 1,
@@ -77,5 +72,25 @@ describe('an answer that comes after the administrator was told that there is no
     });
     await jest.advanceTimersByTimeAsync(0);
     expect([emitted, changed]).toEqual([['ended'], ['7']]);
+  });
+});
+
+describe('an order that failed, whose statement may have been committed all the same', () => {
+  it('is no event, and everything is forgotten: a cut-off', async () => {
+    const { administration, cutOff, emitted, changed } = slowly();
+    cutOff.fail(new Error('gone'));
+    await expect(administration.logoutEveryone({}, actorOfCode(undefined))).rejects.toThrow(
+      StoreUnavailableError,
+    );
+    expect([emitted, changed]).toEqual([[], ['everything']]);
+  });
+
+  it('is no event, and everything is forgotten: whose sessions were to be ended', async () => {
+    const { administration, endUsers, emitted, changed } = slowly();
+    endUsers.fail(new Error('gone'));
+    await expect(administration.logout({ usernames: ['seven'] }, actorOfCode(undefined))).rejects.toThrow(
+      StoreUnavailableError,
+    );
+    expect([emitted, changed]).toEqual([[], ['everything']]);
   });
 });
