@@ -106,7 +106,7 @@ export class Admissions {
     const limit = await this.policy.limitAtCheck(user);
     const known = await this.sessions.verify({ id, limit });
     if (known.live || known.reason !== 'unknown') return { ...known, id };
-    await this.admit({ user, origin, id, replaces: { id, user, givenUp: false } });
+    await this.admit({ user, origin, id });
     return { ...(await this.sessions.verify({ id, limit })), id };
   }
 

@@ -228,6 +228,20 @@ describe("with unregistered: 'adopt' and onLimit: 'reject'", () => {
     expect(login.body.session.id).not.toBe(body.session.id);
   });
 
+  it('a login keeps its place when another request of its browser is adopted by the cookie session of before, which it read in time', async () => {
+    const service = rejecting.app.get(SingleSessionService);
+    await new TokenClient(rejecting.url).login(user.username);
+    await service.end((await liveSessionsOf(rejecting, user))[0]!);
+    const browser = await loggedInBefore(rejecting, user);
+    const asItWas = await cookieSessionOf(rejecting, browser);
+    const slow = browser.copy();
+    expect((await browser.login(user.username)).status).toBe(200);
+    // What the other request has read before.
+    await putCookieSession(rejecting, slow, asItWas);
+    await slow.get('/me');
+    expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+  });
+
   it('such a session ends, too, where the login is refused: its cookie session is gone', async () => {
     await new TokenClient(rejecting.url).login(user.username);
     const second = newUser({ users });
