@@ -242,6 +242,16 @@ describe("with unregistered: 'adopt' and onLimit: 'reject'", () => {
     expect((await browser.get('/me')).body.user?.username).toBe(user.username);
   });
 
+  it('an adopted session that was ended says so, also when there is no room for it any more', async () => {
+    const browser = await loggedInBefore(rejecting, user);
+    const asItWas = await cookieSessionOf(rejecting, browser);
+    const { body } = await browser.copy().get('/me');
+    await rejecting.app.get(SingleSessionService).end(body.session.id);
+    await new TokenClient(rejecting.url).login(user.username);
+    await putCookieSession(rejecting, browser, asItWas);
+    expect((await browser.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'admin' });
+  });
+
   it('such a session ends, too, where the login is refused: its cookie session is gone', async () => {
     await new TokenClient(rejecting.url).login(user.username);
     const second = newUser({ users });
