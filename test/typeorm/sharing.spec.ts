@@ -127,6 +127,15 @@ describe('logins of one browser at the same moment', () => {
     expect(await sessions.states([first.id, second.id])).toEqual(['superseded', 'live']);
   });
 
+  it('are two logins where the limit was lowered in between: the first is beyond it [lesson 8]', async () => {
+    const [two, sessions] = [one.sessions({ maxSessions: 2 }), one.sessions()];
+    const user = someone();
+    await click(two, user, 'secret');
+    await click(two, user, 'another');
+    const second = await click(sessions, user, 'secret');
+    expect(await sessions.state(second.id)).toBe('live');
+  });
+
   it('do not bring back what has ended [P2]', async () => {
     const sessions = one.sessions();
     const user = someone();
