@@ -112,7 +112,7 @@ export class Administration {
       ...userIds.flatMap((userId) =>
         skip(
           { userId },
-          found.filter((user) => user.username === null && user.userId === userId),
+          found.filter((user) => user.userId === userId),
         ),
       ),
       ...usernames.flatMap((username) =>
