@@ -48,7 +48,7 @@ export class Checks {
   }
 
   private schedule(): void {
-    if (this.scheduled || this.inFlight >= this.pace.mostInFlight) return;
+    if (this.scheduled) return;
     this.scheduled = true;
     // After the poll phase, in which all requests of this turn have arrived.
     setImmediate(() => {
