@@ -169,7 +169,7 @@ export class Watches {
   private learn(watched: Watched, result: CheckResult, lookedAt: number): void {
     if (!this.watched.has(watched)) return;
     if (!result.live) return this.tell(watched, result);
-    watched.liveAt = Math.max(watched.liveAt, lookedAt);
+    watched.liveAt = lookedAt;
     this.watched.move(watched, topicOf(result.userId));
   }
 
