@@ -7,7 +7,7 @@ import { StoreUnavailableError } from '../../src/session/session-store.js';
 import type { Changes } from '../../src/session/signal.js';
 import { topicOf, TOPICS } from '../../src/session/verdicts.js';
 import { UNVERIFIED_FOR_MS, Watches, type WatchedSession } from '../../src/session/watches.js';
-import { gate, type Gate } from '../support/fake-store.js';
+import { gate, liveOf, type Gate } from '../support/fake-store.js';
 import { times } from '../support/store.js';
 import { timers } from '../support/timers.js';
 
@@ -520,6 +520,20 @@ describe('at the end of the application', () => {
     await pass(EVERY_MS * 3);
     expect(jest.getTimerCount()).toBe(0);
   });
+});
+
+it('what looks runs in the context of no request, whoever has made it look', async () => {
+  const request = new AsyncLocalStorage<string>();
+  const lookedIn: unknown[] = [];
+  sessions.look = async ({ id }) => {
+    lookedIn.push(request.getStore());
+    return liveOf(id.toUpperCase());
+  };
+  request.run('of the stream', () => watch('a'));
+  await turn();
+  request.run('of a login', () => emitAdmitted('A'));
+  await turn();
+  expect(lookedIn).toEqual([undefined, undefined]);
 });
 
 it('the limit is asked for the user who came last, in the context in which that user came', async () => {
