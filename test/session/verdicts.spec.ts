@@ -76,6 +76,12 @@ describe('a verdict', () => {
     expect(recalls()).toBe(true);
   });
 
+  it('is not recalled any more when the store knows no such session, though no notification came [P2]', () => {
+    learn();
+    verdicts.remember(CHECK, dead(null), verdicts.moment());
+    expect(recalls()).toBe(false);
+  });
+
   it('of a dead session is never recalled: only the store says why it ended', () => {
     learn();
     verdicts.remember(CHECK, dead(), verdicts.moment());
