@@ -70,6 +70,13 @@ describe('an identity by convention', () => {
     expect(identifyByConvention({ id: 1 })).toEqual({ id: 1, username: '1', roles: [] });
   });
 
+  it('has names of at most 500 characters: a longer one has no room in an index', () => {
+    const [fits, tooLong] = ['x'.repeat(500), 'x'.repeat(501)];
+    expect(toIdentity({ id: 1, username: fits, roles: [fits] })).toMatchObject({ username: fits });
+    expect(() => toIdentity({ id: 1, username: tooLong, roles: [] })).toThrow(/a username that is not/);
+    expect(() => toIdentity({ id: 1, username: 'x', roles: [tooLong] })).toThrow(/roles that are not/);
+  });
+
   it('refuses a role that would be read back as two', () => {
     expect(() => toIdentity({ id: 1, username: 'x', roles: ['guest\u001fadmin'] })).toThrow(/U\+001F/);
     expect(toIdentity({ id: 1, username: 'x\u001fy', roles: [''] })).toMatchObject({ roles: [''] });
