@@ -135,7 +135,11 @@ export class Admissions {
   ): Promise<string | undefined> {
     if (secrets.length === 0) return undefined;
     const ids = secrets.map((secret) => idOfLogin(secret, identity.id));
-    return answered(this.store.share({ ids, loginId, userId: identity.id, limit }));
+    const answer = this.store.share({ ids, loginId, userId: identity.id, limit });
+    return answered(answer).catch((error: unknown) => {
+      for (const id of ids) void this.takeBackLater(id, loginId, answer);
+      throw error;
+    });
   }
 
   private async admitAs(id: string, ruling: Ruling, login: Identified): Promise<AdmissionResult> {
@@ -161,8 +165,8 @@ export class Admissions {
     throw new NoRoomError(ruling.limit);
   }
 
-  // A login that was answered with an error must not come to life. Its statement may still be on its way to the database
-  // after the connection is given up, so one look is not enough.
+  // A login that was answered with an error must not come to life, nor keep alive what another click was admitted for. Its
+  // statement may still be on its way to the database after the connection is given up, so one look is not enough.
   private async takeBackLater(id: string, loginId: string, answer: Promise<unknown>): Promise<void> {
     await answer.catch(() => undefined);
     for (const wait of TAKE_BACK_AFTER_MS) {

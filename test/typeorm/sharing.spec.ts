@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { NoRoomError } from '../../src/session/admissions.js';
 import type { EndedSession } from '../../src/session/session.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { idsOf, NOWHERE, someone, StoreBench, times, type TestSessions } from '../support/store.js';
+import { idsOf, NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
 let url: string;
 let one: StoreBench;
@@ -159,6 +159,21 @@ describe('a login that is taken back', () => {
     expect(await c!.takeBack()).toBe(1);
     expect(await sessions.state(a!.id)).toBe('logout');
     expect(await one.activeOf(user)).toEqual([]);
+  });
+
+  it('does not leave its session to a click that was answered with an error, since the answer of the database was lost [S13]', async () => {
+    const sessions = one.sessions();
+    const user = someone();
+    const first = await click(sessions, user, 'secret');
+    const lost = jest.spyOn(one.store, 'share').mockImplementation(async (order) => {
+      await other.store.share(order);
+      throw new Error('gone');
+    });
+    await expect(click(sessions, user, 'secret')).rejects.toThrow('gone');
+    await expect(click(sessions, user, 'new', ['of all browsers', 'secret'])).rejects.toThrow('gone');
+    lost.mockRestore();
+    await first.takeBack();
+    await until(async () => (await sessions.state(first.id)) === 'logout');
   });
 
   it('does not end the session that the same browser opened after it [S13]', async () => {
