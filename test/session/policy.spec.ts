@@ -128,4 +128,9 @@ describe('a limit', () => {
     expect(policy({ maxSessions: 3 }).limitAtCheck(user('x'))).toBe(3);
     expect(policy({ maxSessions: Infinity }).limitAtCheck(user('x'))).toBe(LARGEST_LIMIT);
   });
+
+  it('is not asked for at a check of whom nobody knows', () => {
+    const maxSessions = ({ plan }: { plan: { sessions: number } }): number => plan.sessions;
+    expect(policy({ maxSessions }).limitAtCheck(undefined)).toBe(LARGEST_LIMIT);
+  });
 });

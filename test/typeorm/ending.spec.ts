@@ -80,6 +80,17 @@ describe('ending', () => {
     expect(await three.states(ids)).toEqual(['logout', 'live', 'live']);
   });
 
+  it('by a logout ends only its own where the user cannot be judged, and all where the user is not at hand', async () => {
+    const { user, ids } = await loggedIn(3);
+    const maxSessions = (): never => {
+      throw new Error('of the application');
+    };
+    await bench.sessions({ maxSessions }).logsOut(ids[0]!, { id: user, username: user });
+    expect(await three.states(ids)).toEqual(['logout', 'live', 'live']);
+    await three.logsOut(ids[1]!);
+    expect(await three.states(ids)).toEqual(['logout', 'logout', 'logout-everywhere']);
+  });
+
   it('others ends all but the one, and nobody else', async () => {
     const { user, ids } = await loggedIn(3);
     const bystander = await loggedIn(2);
