@@ -74,6 +74,15 @@ describe('what stays open while the limit of its user is raised', () => {
     expect(await bench.row(first)).toMatchObject({ ended_at: null, end_reason: null });
   });
 
+  it('may be refused a message by the limit of before, which ends no session either', async () => {
+    const id = someone();
+    const first = await sessions.login(customer(id, 1));
+    const second = await sessions.login(customer(id, 3));
+    const over = { live: false, reason: 'superseded', endedAt: null };
+    expect(await sessions.verifyAgain({ id: first, limit: 1 })).toMatchObject(over);
+    expect(await sessions.liveOf([first, second])).toEqual([first, second]);
+  });
+
   it('is closed, and its session recorded, by a request that is judged by the limit of before [P2]', async () => {
     const id = someone();
     const first = await sessions.login(customer(id, 3));
@@ -87,6 +96,20 @@ describe('what stays open while the limit of its user is raised', () => {
 });
 
 describe('a look records what is dead whatever the limit', () => {
+  it('with all others that are found dead at the same moment', async () => {
+    const users = [someone(), someone(), someone()].map((id) => customer(id, 1));
+    const ids = await Promise.all(users.map((user) => sessions.login(user)));
+    const open = await Promise.all(ids.map((id, place) => opened(id, users[place]!)));
+    const together = jest.spyOn(bench.store, 'markUsers');
+    const alone = jest.spyOn(bench.store, 'markChecked');
+    for (const id of ids) await bench.age(id, HOUR);
+    open[0]!.lookAgain();
+    const ends = await Promise.all(open.map(({ end }) => end));
+    expect(ends.map(({ reason }) => reason)).toEqual(['idle', 'idle', 'idle']);
+    expect(together.mock.calls).toEqual([[users.map(({ id }) => id)]]);
+    expect(alone).not.toHaveBeenCalled();
+  });
+
   it('what a login has displaced', async () => {
     const id = someone();
     const first = await sessions.login(customer(id, 1));
