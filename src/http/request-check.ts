@@ -169,7 +169,8 @@ export class RequestCheck {
 
   private async adopt(user: unknown, request: SessionRequest): Promise<CurrentSession> {
     const adopts =
-      this.settings.unregistered === 'adopt' && this.policy.isSameUser(stateOf(request).arrivedUser, user);
+      this.settings.unregistered === 'adopt' &&
+      this.policy.isUser(stateOf(request).arrivedUser, this.policy.userIdOf(user));
     const cookieSession = adopts ? loggedInCookieSession(request) : undefined;
     if (cookieSession === undefined) return this.refuseUnknown(request);
     const verdict = await this.admissions.adopt(sessionIdOf(request)!, user, originOf(request));

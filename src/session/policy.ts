@@ -73,11 +73,7 @@ export class Policy {
     return toUserId(this.settings.identify(user));
   }
 
-  /** Whether two user objects are one user. Nobody is somebody else. */
-  isSameUser(user: unknown, other: unknown): boolean {
-    return user === other || this.isUser(user, this.userIdOf(other));
-  }
-
+  /** Nobody is somebody else. */
   isUser(user: unknown, userId: string): boolean {
     return this.knownIdOf(user) === userId;
   }
