@@ -6,6 +6,7 @@ import {
   toLimit,
   type PolicySettings,
 } from '../../src/session/policy.js';
+import { liveOf } from '../support/fake-store.js';
 import { LOOK_ALIKES } from '../support/look-alikes.js';
 
 const policy = (settings: Partial<PolicySettings>): Policy => new Policy({ ...DEFAULT_POLICY, ...settings });
@@ -88,6 +89,13 @@ describe('an exemption by function', () => {
   });
 });
 
+it('a session is that of a user who does not tell any roles, and nobody is asked for more', () => {
+  const judge = policy({ identify: (given) => given as never });
+  expect(judge.compare(liveOf('1', { roles: 'staff' }), { id: 1 })).toBe('same');
+  expect(judge.compare(liveOf('1', { roles: 'staff' }), { id: 1, roles: [] })).toBe('changed');
+  expect(judge.compare(liveOf('2', { roles: 'staff' }), { id: 1 })).toBe('foreign');
+});
+
 describe('a limit', () => {
   it.each([1, 2, 999, LARGEST_LIMIT])('of %p is taken as it is', async (limit) => {
     expect(await policy({ maxSessions: async () => limit }).rule(user('x'))).toMatchObject({
@@ -129,8 +137,8 @@ describe('a limit', () => {
     expect(policy({ maxSessions: Infinity }).limitAtCheck(user('x'))).toBe(LARGEST_LIMIT);
   });
 
-  it('is not asked for at a check of whom nobody knows', () => {
+  it('is not asked for at a check of whom nobody knows', async () => {
     const maxSessions = ({ plan }: { plan: { sessions: number } }): number => plan.sessions;
-    expect(policy({ maxSessions }).limitAtCheck(undefined)).toBe(LARGEST_LIMIT);
+    expect(await policy({ maxSessions }).limitAtCheck(undefined)).toBe(LARGEST_LIMIT);
   });
 });
