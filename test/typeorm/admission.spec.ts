@@ -205,6 +205,12 @@ describe('a login from a browser that carries what is not the own session', () =
     expect(await sessions.isLive(carried)).toBe(true);
   });
 
+  it('is admitted when that is no id of a session at all', async () => {
+    const sessions = bench.sessions();
+    const id = await sessions.login(someone(), { replaces: 'not admitted' });
+    expect(await sessions.isLive(id)).toBe(true);
+  });
+
   it('gives up its own session when it is exempt, and no other [P3]', async () => {
     const worker = someone();
     const sessions = bench.sessions({ exempt: { usernames: [worker] } });
