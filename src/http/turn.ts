@@ -1,4 +1,9 @@
-/** Brings together what waits in the same turn of the event loop. */
+import { setImmediate } from 'node:timers';
+
+/**
+ * Brings together what waits in the same turn of the event loop. (By an immediate of Node's own, as wherever a request or
+ * the application's end waits for one: that of `globalThis` may be one that a test has stopped.)
+ */
 export class Turn {
   private over: Promise<void> | undefined;
 

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers';
 import { answered } from './answered.js';
 import { apart } from './apart.js';
 import type { SessionStore } from './session-store.js';

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import { setImmediate } from 'node:timers';
 import { ANSWER_WITHIN_MS, answered, unavailable } from './answered.js';
 import type { Check, CheckResult } from './session.js';
 import type { SessionStore } from './session-store.js';

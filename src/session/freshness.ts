@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers';
 import { Subject, type Observable } from 'rxjs';
 import { answered } from './answered.js';
 import { apart } from './apart.js';
