@@ -1,5 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, Get, Inject, Injectable, Module, Post, HttpCode, Req, UseGuards } from '@nestjs/common';
+import {
+  Controller,
+  type ExecutionContext,
+  Get,
+  Inject,
+  Injectable,
+  Module,
+  Post,
+  HttpCode,
+  Req,
+  UseGuards,
+} from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
 import { DataSource } from 'typeorm';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
@@ -251,5 +262,51 @@ describe('an application with JWTs only', () => {
     expect((await second.get()).status).toBe(200);
     expect((await second.post('/bare/logout')).status).toBe(204);
     expect((await second.get()).body.reason).toBe('logout');
+  });
+});
+
+describe("where an application's test overrides the guard", () => {
+  const nothing = () => undefined;
+  const SILENT = { log: nothing, warn: nothing, error: nothing };
+  const STAND_IN = { canActivate: () => true };
+  const INVENTED = { id: 7, username: 'invented', roles: [] };
+  const MOCKED = {
+    canActivate: (context: ExecutionContext) => {
+      context.switchToHttp().getRequest<{ user?: TestUser }>().user = INVENTED;
+      return true;
+    },
+  };
+  const Mocked = AuthGuard('mocked');
+
+  @Controller('mocked')
+  class MockedController {
+    @UseGuards(Mocked)
+    @Get()
+    me(@Req() request: { user: TestUser }, @CurrentSession() session?: Current): object {
+      return { user: request.user.username, session: session ?? null };
+    }
+  }
+
+  const startMocked = (build: NonNullable<TestApplicationSettings['build']>) =>
+    start({
+      controllers: [MockedController],
+      build: (builder) => build(builder.setLogger(SILENT).overrideGuard(Mocked).useValue(MOCKED)),
+    });
+
+  it('a user whom the test has invented passes without a session, and logins are admitted', async () => {
+    const application = await startMocked((builder) =>
+      builder.overrideProvider(SingleSessionGuard).useValue(STAND_IN),
+    );
+    const answer = await new Browser(application.url).get('/mocked');
+    expect([answer.status, answer.body]).toEqual([200, { user: 'invented', session: null }]);
+    const user = newUser({ users });
+    expect((await new Browser(application.url).login(user.username)).status).toBe(200);
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
+  });
+
+  it('and does not where it is not overridden', async () => {
+    const application = await startMocked((builder) => builder);
+    const answer = await new Browser(application.url).get('/mocked');
+    expect([answer.status, answer.body.code]).toEqual([401, 'SESSION_UNKNOWN']);
   });
 });
