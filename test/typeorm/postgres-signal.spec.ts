@@ -169,6 +169,14 @@ describe('a change', () => {
     await hearsNow(a.signal, b.ear);
   });
 
+  // What tells waits for no disk; what the application commits over the same connection later must.
+  it('leaves the connection that it was told over as it was', async () => {
+    const { signal, dataSource } = await startSignal(databaseUrl, { poolSize: 1 });
+    await signal.tell('everything');
+    const changed = `SELECT name, setting FROM pg_settings WHERE source = 'session'`;
+    expect(await dataSource.query(changed)).toEqual([]);
+  });
+
   it('that cannot be told only warns, once for all that fail in a minute', async () => {
     const { signal } = await startSignal(link.url);
     await link.cut();
