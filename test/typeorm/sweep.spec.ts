@@ -140,6 +140,19 @@ describe('a sweep', () => {
     expect(await sessions.states([id, next])).toEqual(['unknown', 'live']);
   });
 
+  it('leaves the places of the other sessions of its user in their order: the next login evicts the oldest', async () => {
+    const user = someone();
+    const gone = await overLongAgo(user);
+    const [older, newer] = [await sessions.login(user), await sessions.login(user)];
+    // Nobody has signed in since it was over.
+    await bench.query('UPDATE user_session_slots SET active = $2 WHERE user_id = $1', [
+      user,
+      [newer, gone, older],
+    ]);
+    await bench.store.sweep();
+    expect(await bench.activeOf(user)).toEqual([newer, older]);
+  });
+
   it.each(['ended', 'expired'] as const)(
     'takes 2,500 %s rows in batches of 1,000 and says when it is done',
     async (kind) => {
