@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { DefaultNamingStrategy } from 'typeorm';
+import { tableNames } from '../../src/typeorm/table-names.js';
 import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { dataSourceOf, STORE_SETTINGS, StoreBench } from '../support/store.js';
@@ -24,8 +26,8 @@ afterAll(async () => {
 });
 
 /** Prepares a store whose connections have these settings. */
-async function prepare(settings: string): Promise<void> {
-  const dataSource = await dataSourceOf(url, { extra: { options: settings } }).initialize();
+async function prepare(settings: string, options: Parameters<typeof dataSourceOf>[1] = {}): Promise<void> {
+  const dataSource = await dataSourceOf(url, { extra: { options: settings }, ...options }).initialize();
   const store = new TypeOrmSessionStore(dataSource, STORE_SETTINGS);
   await store.prepare().finally(() => dataSource.destroy());
 }
@@ -61,6 +63,11 @@ it.each([
     );
     await dataSource.query(/GRANT .* TO "[^"]*"/.exec(String(refused))![0]);
     await prepare(settings);
+    for (const { sql } of Object.values(tableNames(dataSource))) {
+      await dataSource.query(`REVOKE DELETE ON ${sql} FROM ${role}`);
+      await expect(prepare(settings)).rejects.toThrow(`no right to DELETE on the table ${sql} `);
+      await dataSource.query(`GRANT DELETE ON ${sql} TO ${role}`);
+    }
   }),
 );
 
@@ -76,6 +83,15 @@ it('row-level security that applies to the role stops the start: what it hides i
     await dataSource.query(/ALTER TABLE .* ROW LEVEL SECURITY/.exec(String(refused))![0]);
     await prepare(settings);
   }));
+
+it('a naming strategy that renames columns, too, stops no start: the statements name them as the migrations do', async () => {
+  class Renaming extends DefaultNamingStrategy {
+    override columnName(property: string, given: string | undefined): string {
+      return `a_${given ?? property}`;
+    }
+  }
+  await prepare('', { namingStrategy: new Renaming() });
+});
 
 it.each([
   ['LATIN1', 1],
