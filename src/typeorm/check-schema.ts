@@ -8,7 +8,6 @@ import { toDate } from './to-date.js';
 
 const UNDEFINED_TABLE = '42P01';
 const UNDEFINED_COLUMN = '42703';
-const INVALID_SCHEMA = '3F000';
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 /** @throws Error when the data source cannot hold sessions, saying what to write */
@@ -59,7 +58,7 @@ async function checkTable(dataSource: DataSource, entity: Function, table: Table
 
 function explained(error: unknown, table: string): unknown {
   const { code, message } = error as { code?: string; message: string };
-  if (code !== UNDEFINED_TABLE && code !== UNDEFINED_COLUMN && code !== INVALID_SCHEMA) return error;
+  if (code !== UNDEFINED_TABLE && code !== UNDEFINED_COLUMN) return error;
   return new Error(
     `The table ${table} of nestjs-single-session is missing or out of date (${message}). Add ` +
       "`migrations: [...singleSessionMigrations]` with `import { singleSessionMigrations } from 'nestjs-single-session/migrations'` to your data source, " +
