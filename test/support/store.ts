@@ -129,6 +129,7 @@ interface TestLogin {
   replaces?: unknown;
   of?: unknown;
   id?: string;
+  entitledBy?: string;
 }
 
 /** Sessions with the words of a test. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { NoRoomError } from '../../src/session/admissions.js';
+import { NoRoomError, NotEntitledError } from '../../src/session/admissions.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import type { SingleSessionOptions } from '../../src/single-session.options.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -275,6 +275,28 @@ interface Lapse {
   lapse: (id: string) => Promise<void>;
   reason: string;
 }
+
+describe.each(BOTH)("a login that takes another user's live session for a password, with %s", (onLimit) => {
+  const exempt = { roles: ['service'] };
+
+  // An exempt session is in nobody's slots: whose it is, its row alone says.
+  it.each([
+    ['an enforced', []],
+    ['an exempt', exempt.roles],
+  ])('is refused, whoever has signed in before, and leaves nothing: by %s one', async (_, roles) => {
+    const sessions = bench.sessions({ onLimit, exempt });
+    const [known, unknown, theirs] = [someone(), someone(), someone()];
+    const own = await sessions.login(known);
+    // Later, so that its generation is above the floor of the first.
+    const entitledBy = await sessions.login({ id: theirs, username: theirs, roles });
+    for (const user of [known, unknown])
+      await expect(sessions.login(user, { entitledBy })).rejects.toThrow(NotEntitledError);
+    expect(await sessions.states([own, entitledBy])).toEqual(['live', 'live']);
+    expect([(await bench.rowsOf(known)).length, (await bench.rowsOf(unknown)).length]).toEqual([1, 0]);
+    const slots = 'SELECT FROM user_session_slots WHERE user_id = $1';
+    expect(await bench.query(slots, [unknown])).toEqual([]);
+  });
+});
 
 const LAPSES: Lapse[] = [
   { how: 'expired', lapse: (id) => idling.age(id, 15 * DAY), reason: 'expired' },
