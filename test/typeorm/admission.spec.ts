@@ -236,6 +236,16 @@ describe('a login from a browser that carries what is not the own session', () =
     expect(await sessions.liveOf([elsewhere!, next])).toEqual([elsewhere, next]);
   });
 
+  it('gives up its session of before the exemption in the same statement, and no other of that time [P6]', async () => {
+    const worker = someone();
+    const [carried, elsewhere] = await logins(bench.sessions({ maxSessions: 2 }), worker, 2);
+    const exempting = bench.sessions({ exempt: { usernames: [worker] } });
+    // What ends it once more, where the login ends nothing of its user.
+    jest.spyOn(exempting, 'giveUp').mockResolvedValue();
+    await exempting.login(worker, { replaces: carried });
+    expect(await bench.activeOf(worker)).toEqual([elsewhere]);
+  });
+
   it('displaces as any login does when that session is dead, and with reject finds no room [P3]', async () => {
     const user = someone();
     const evicting = bench.sessions({ maxSessions: 2 });
