@@ -191,6 +191,8 @@ describe('what is dead', () => {
   const DEATHS: [string, (id: string, user: string) => Promise<unknown>][] = [
     ['evicted', (_, user) => bench.sessions({ maxSessions: 2 }).login(user)],
     ['logged out', (id) => three.ends({ scope: 'session', sessionId: id }, 'logout')],
+    // It has its place still: the limit that refused it may be raised again.
+    ['refused by a lower limit', (id) => bench.sessions({ maxSessions: 1 }).state(id)],
     ['expired', (id) => bench.age(id, 15 * DAY)],
     ['idle', (id) => bench.age(id, DAY)],
   ];
@@ -208,6 +210,18 @@ describe('what is dead', () => {
     expect(await three.logsOut(dead, { id: user, username: user })).toEqual([]);
     expect(await everything()).toEqual(before);
     expect(await three.isLive(winner)).toBe(true);
+  });
+
+  it('because it was logged out under an exemption ends nothing, by no scope [lesson 16; P3]', async () => {
+    const { user, ids } = await loggedIn(1);
+    const exempt = await loggedIn(2, bench.sessions({ exempt: { usernames: [user] } }), user);
+    const dead = exempt.ids[0]!;
+    await three.ends({ scope: 'session', sessionId: dead }, 'logout');
+    const before = await everything();
+    for (const scope of ['session', 'everywhere', 'others'] as const)
+      expect(await three.ends({ scope, sessionId: dead, userId: user })).toEqual([]);
+    expect(await everything()).toEqual(before);
+    expect(await three.liveOf([...ids, ...exempt.ids])).toEqual([ids[0], exempt.ids[1]]);
   });
 
   it('because the limit was lowered ends nothing, although nobody has checked it yet [lessons 8, 16; P3]', async () => {
