@@ -4,7 +4,7 @@ import { NoRoomError } from '../../src/session/admissions.js';
 import { TypeOrmSessionStore } from '../../src/typeorm/typeorm-session-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { someone, STORE_SETTINGS, times } from '../support/store.js';
-import { Process, SIGNATURE, waiting } from './administrators.js';
+import { person, Process, SIGNATURE, waiting } from './administrators.js';
 
 let url: string;
 let one: Process;
@@ -126,6 +126,22 @@ it.each(['known', 'new'])(
     expect(await generation(one.bench.dataSource)).toEqual(admitted);
   },
 );
+
+it.each<[string, (id: string, refused: () => Promise<unknown>) => Promise<unknown>]>([
+  ['has logged out', (id) => one.bench.sessions().ends({ scope: 'session', sessionId: id })],
+  ['was ended by a refused login, and nobody has written it down', (_, refused) => refused()],
+])('writes nothing where what an exemption let in %s', async (_, die) => {
+  const worker = person(someone('worker'));
+  const rejecting = one.logins({ onLimit: 'reject' });
+  const refused = (): Promise<unknown> => expect(rejecting(worker)).rejects.toThrow(NoRoomError);
+  await rejecting(worker);
+  await die(await one.logins({ exempt: { usernames: [worker.username] } })(worker), refused);
+  const slots = (): Promise<unknown> =>
+    one.bench.query('SELECT * FROM user_session_slots WHERE user_id = $1', [worker.id]);
+  const before = await slots();
+  await refused();
+  expect(await slots()).toEqual(before);
+});
 
 describe('a login that began under an exemption', () => {
   it('and waits while that is removed and another login is limited, is limited too [P1]', async () => {
