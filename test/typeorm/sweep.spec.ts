@@ -129,6 +129,25 @@ describe('a sweep', () => {
     await expect(closed.store.sweep()).rejects.toThrow('not connected');
   });
 
+  it('that fails after it has marked tells of what it has marked, and comes back', async () => {
+    const [expired, due] = [await sessions.login(someone()), await sessions.login(someone())];
+    await bench.age(expired, 15 * DAY);
+    await sessions.ends({ scope: 'session', sessionId: due });
+    await bench.age(due, 31 * DAY);
+    await bench.query(
+      `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$`,
+    );
+    await bench.query('CREATE TRIGGER fail BEFORE DELETE ON user_session EXECUTE FUNCTION fail()');
+    try {
+      expect(await bench.store.sweep()).toMatchObject({ more: true, ended: [{ id: expired }] });
+      await expect(bench.store.sweep()).rejects.toThrow('no');
+    } finally {
+      await bench.query('DROP FUNCTION fail CASCADE');
+    }
+    expect(await bench.store.sweep()).toEqual({ more: false, ended: [] });
+    expect(await bench.row(due)).toBeUndefined();
+  });
+
   it('leaves the slots row, so that the next login counts on', async () => {
     const user = someone();
     const id = await sessions.login(user);
