@@ -151,6 +151,17 @@ describe('a storm', () => {
     expect(stormsOf()).toEqual([]);
   });
 
+  it('is not made of logins under an exemption, be it the first of all', async () => {
+    const key = `kind=username&value=${user.username}`;
+    await admin.put(`${ADMIN}/exemptions`, { kind: 'username', value: user.username });
+    await login(here);
+    await admin.delete(`${ADMIN}/exemptions?${key}`);
+    await storm(THRESHOLD);
+    expect(stormsOf()).toEqual([]);
+    await login(here);
+    expect(stormsOf()).toHaveLength(1);
+  });
+
   it('is not made of wrong passwords, of requests, or of the logins of several accounts', async () => {
     const other = newUser(here);
     await storm(THRESHOLD);
@@ -200,10 +211,19 @@ describe('the summary', () => {
   it('still shows the storm of the window before, and no longer', async () => {
     await storm(THRESHOLD + 1);
     await inWindowBefore(1);
-    await login(here);
+    for (const place of [here, there]) await login(place);
     expect(await summaryOf(user, ({ length }) => length > 0)).toMatchObject([{ logins: THRESHOLD + 1 }]);
     await inWindowBefore(2);
     await summaryOf(user, ({ length }) => length === 0);
+  });
+
+  it('does not show an earlier one again when the user logs in', async () => {
+    await storm(THRESHOLD + 1);
+    await summaryOf(user, ({ length }) => length > 0);
+    await inWindowBefore(2);
+    await summaryOf(user, ({ length }) => length === 0);
+    await login(here);
+    expect(await summaryOf(user, () => true, there)).toEqual([]);
   });
 });
 
