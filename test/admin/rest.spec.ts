@@ -329,6 +329,9 @@ describe('answers', () => {
       '9'.repeat(platform === 'fastify' ? 100 : 500),
     ])
       expect([unknown, (await admin.delete(`${ADMIN}/${unknown}`)).status]).toEqual([unknown, 404]);
+    // Of the unknown, nothing was done.
+    const { items } = (await admin.get(`${ADMIN}/actions?limit=3`)).body;
+    expect(items.slice(0, 2)).toMatchObject(times(2, () => ({ target: { sessionId: person.sessionId } })));
   });
 
   it('DELETE /:id records the id as the list shows it, also of one that was given in capitals', async () => {
@@ -374,6 +377,29 @@ describe('answers', () => {
     expect(await statesOf([byName, byId, root, admin])).toEqual(['admin', 'admin', 'live', 'live']);
     const [action] = (await admin.get(`${ADMIN}/actions?limit=1`)).body.items;
     expect(action).toMatchObject({ action: 'logout', ended: 2, users: 2, note: 'left the company' });
+  });
+
+  it('POST /logout ends nobody for a name that is not in use any more', async () => {
+    const { id, username: former } = newUser(application);
+    await (await Client.signIn(application, users.get(former)!)).post('/logout');
+    const renamed = await Client.signIn(application, newUser(application, { id, username: `not ${former}` }));
+    expect((await admin.post(`${ADMIN}/logout`, { usernames: [former] })).body).toMatchObject({
+      ended: 0,
+      skipped: [{ username: former, why: 'no-session' }],
+    });
+    expect(await statesOf([renamed])).toEqual(['live']);
+  });
+
+  it('POST /logout counts sessions and users, and only what was live: an expired one that nobody has met stays expired', async () => {
+    const worker = newUser(application, { roles: ['service'] });
+    const [expired, ...live] = await Promise.all(times(3, () => Client.signIn(application, worker, 'token')));
+    await sql(application, 'UPDATE user_session SET expires_at = now() WHERE id = $1', [expired!.sessionId]);
+    const counts = { ended: 2, users: 1 };
+    expect((await admin.post(`${ADMIN}/logout`, { userIds: [String(worker.id)] })).body).toMatchObject(
+      counts,
+    );
+    expect((await admin.get(`${ADMIN}/actions?limit=1`)).body.items).toMatchObject([counts]);
+    expect(await statesOf([expired!, ...live])).toEqual(['expired', 'admin', 'admin']);
   });
 
   it('POST /logout by a super administrator ends administrators too, and the caller when named', async () => {
