@@ -128,12 +128,29 @@ describe('logins of one browser at the same moment', () => {
   });
 
   it('are two logins where the limit was lowered in between: the first is beyond it [lesson 8]', async () => {
-    const [two, sessions] = [one.sessions({ maxSessions: 2 }), one.sessions()];
     const user = someone();
-    await click(two, user, 'secret');
-    await click(two, user, 'another');
-    const second = await click(sessions, user, 'secret');
-    expect(await sessions.state(second.id)).toBe('live');
+    const first = await click(one.sessions({ maxSessions: 2 }), user, 'secret');
+    const newer = await one.sessions({ maxSessions: 2 }).login(user);
+    const lowered = one.sessions({ maxSessions: 1 });
+    const second = await click(lowered, user, 'secret');
+    expect(await lowered.states([first.id, newer, second.id])).toEqual(['superseded', 'superseded', 'live']);
+  });
+
+  it('share nothing with another user, nor take it back, whatever id they come with [P3]', async () => {
+    const sessions = one.sessions();
+    const [owner, userId] = [someone(), someone()];
+    const loginId = randomUUID();
+    const { id: sessionId } = await sessions.admissions.admit({
+      user: { id: owner, username: owner },
+      origin: NOWHERE,
+      loginId,
+    });
+    const order = { ids: [sessionId], loginId: randomUUID(), limit: 1 };
+    expect(await one.store.share({ ...order, userId })).toBeUndefined();
+    const target = { scope: 'login', sessionId, loginId } as const;
+    expect(await sessions.ends({ ...target, userId })).toEqual([]);
+    expect(await sessions.state(sessionId)).toBe('live');
+    expect(await one.store.share({ ...order, userId: owner })).toBe(sessionId);
   });
 
   it('do not bring back what has ended [P2]', async () => {
