@@ -137,12 +137,24 @@ describe.each(['username', 'role'] as const)('an exemption by %s', (kind) => {
     expect(await unexempt(kind, value)).toBe(404);
   });
 
-  it('makes a logout end its own session only, and once removed all of them [lesson 12]', async () => {
+  it('makes a logout end its own session only, also one from before it [lesson 12]', async () => {
+    const [before] = await logins(user, [here]);
     await exempt(kind, value);
     const clients = await logins(user, [...everywhere(), here]);
+    expect((await before!.post('/token/logout')).status).toBe(204);
     expect((await clients[0]!.post('/token/logout')).status).toBe(204);
     expect((await clients[1]!.post('/logout')).status).toBe(204);
-    expect(await statesOf([clients[0]!, ...clients.slice(2)])).toEqual(['logout', 'live', 'live']);
+    const left = [before!, clients[0]!, ...clients.slice(2)];
+    expect(await statesOf(left)).toEqual(['logout', 'logout', 'live', 'live']);
+  });
+
+  it('that is removed makes a logout end all of them again, also those that it let in [lesson 12]', async () => {
+    const [before] = await logins(user, [here]);
+    await exempt(kind, value);
+    const clients = await logins(user, everywhere());
+    await unexempt(kind, value);
+    expect((await before!.post('/token/logout')).status).toBe(204);
+    expect(await statesOf([before!, ...clients])).toEqual(['logout', ...times(3, () => 'logout-everywhere')]);
   });
 
   it('is recorded, when it is added, changed and removed, with who did it and from where', async () => {
@@ -187,10 +199,13 @@ describe('the list', () => {
     const mine = (await listed()).filter((item) => item.value === value);
     expect(mine).toEqual([body]);
     expect(body).toMatchObject({ note: 'second', addedBy: root.user.username, expiresAt, origin: 'runtime' });
+    const other = someone('another');
+    await exempt('username', other);
     await exempt('username', value);
-    expect((await listed()).filter((item) => item.value === value)).toMatchObject([
-      { note: null, expiresAt: null, addedBy: admin.user.username },
-    ]);
+    // What was put last is the first of the list.
+    const [again, before] = (await listed()).filter(({ origin }) => origin === 'runtime');
+    expect(again).toMatchObject({ value, note: null, expiresAt: null, addedBy: admin.user.username });
+    expect(before).toMatchObject({ value: other });
   });
 
   it('tells a role from a username of the same text', async () => {
