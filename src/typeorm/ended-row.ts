@@ -19,12 +19,12 @@ export const endedOf = (alias: string): string =>
     .join(', ');
 
 /**
- * Writes on the sessions of a CTE `due`, which holds their locks, that they have ended now, and tells of them. `reason` and
- * `by` are SQL.
+ * Writes on the sessions of a CTE `due` that they have ended now, and tells of them. The CTE holds their locks, and asks that
+ * they have not ended: PostgreSQL asks again when it gets a lock. `reason` and `by` are SQL.
  */
 export const endDue = (sessions: string, reason: string, by: string): string =>
   `UPDATE ${sessions} s SET ended_at = now(), end_reason = ${reason}, ended_by = ${by}
-    FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+    FROM due WHERE s.id = due.id
     RETURNING ${endedOf('s')}`;
 
 export const toEndedSession = (row: EndedRow): EndedSession => ({

@@ -23,7 +23,7 @@ export function marking(settings: StatementSettings) {
   UPDATE ${sessions} s SET end_reason = due.reason, ended_at = ${diedAt('due.reason')},
     ended_by = CASE due.reason WHEN 'cut-off' THEN ${ofCutOff('created_by')} END,
     replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
-  FROM due WHERE s.id = due.id AND s.ended_at IS NULL
+  FROM due WHERE s.id = due.id
   RETURNING ${endedOf('s')}`;
 }
 

@@ -504,14 +504,36 @@ describe('locks of many rows', () => {
         new LateEnds(new PrimaryDatabase(reading.bench.dataSource), 'user_session').write(ids, 'admin', null),
     ],
   ];
-  it.each(SESSIONS)('are taken of the sessions in the order of their ids, by %s', async (_, dead, act) => {
-    const user = someone();
+  async function sessionsOf(user: string, dead: boolean): Promise<string[]> {
     const ids = descending();
     const sessions = one.bench.sessions({ maxSessions: COUNT });
     for (const id of ids) await sessions.login(user, { id });
     await sessions.keeper.close();
     if (dead) await one.logins()(person(user));
+    return ids;
+  }
+
+  it.each(SESSIONS)('are taken of the sessions in the order of their ids, by %s', async (_, dead, act) => {
+    const user = someone();
+    const ids = await sessionsOf(user, dead);
     await expectLowestFirst('user_session', 'id', ids, () => act(user, ids));
+  });
+
+  it.each(SESSIONS)('are taken of nothing that has ended during the wait, by %s', async (_, dead, act) => {
+    const user = someone();
+    const ids = await sessionsOf(user, dead);
+    const [first, ...others] = ids.toSorted();
+    const holder = other.bench.dataSource.createQueryRunner();
+    await holder.startTransaction();
+    const end = `UPDATE user_session SET ended_at = now(), end_reason = 'logout' WHERE id = $1`;
+    await holder.query(end, [first]);
+    const told = act(user, ids);
+    await waiting(other.bench, 1);
+    await holder.commitTransaction();
+    await holder.release();
+    const text = JSON.stringify(await told);
+    expect(ids.filter((id) => text.includes(id)).toSorted()).toEqual(others);
+    expect(await one.bench.row(first!)).toMatchObject({ end_reason: 'logout' });
   });
 });
 

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { EndTarget } from '../../src/session/session.js';
+import { LateEnds } from '../../src/typeorm/late-ends.js';
+import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { NOWHERE, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
@@ -319,7 +321,10 @@ describe('a row says', () => {
     const row = await bench.row(ids[0]!);
     await three.ends({ scope: 'user', userId: user }, 'admin', 'root');
     await bench.store.markUsers([user]);
+    await bench.store.markChecked({ id: ids[0]!, limit: 3 });
     await bench.store.sweep();
+    const late = new LateEnds(new PrimaryDatabase(bench.dataSource), 'user_session');
+    expect(await late.write(ids, 'admin', 'root')).toEqual([]);
     expect(await bench.row(ids[0]!)).toEqual(row);
   });
 
