@@ -124,15 +124,18 @@ class AdmissionText {
       ${known('k.limited')} AS limited${this.raises ? `, ${known('k.generation - k.limited')} AS unlimited` : ''})`;
   }
 
-  /** `first`: a row that was inserted has no xmax. The user never had a session before, so nothing can have been displaced. */
+  /**
+   * `first`: a row that was inserted has no xmax. The user never had a session before, so nothing can have been displaced.
+   * Nor does its `protected_generation` tell anybody anything: an order that does not see the row does not wait for it.
+   */
   private slot(): string {
     const { slots, cutoffs } = this.settings;
     const { entitled, replaces } = this.which;
     const conditions = this.conditions();
     return `slot AS (
-    INSERT INTO ${slots} AS u (user_id, generation, active, floor, limited, succession, protected_generation, cutoff, storm_since, storm_logins)
+    INSERT INTO ${slots} AS u (user_id, generation, active, floor, limited, succession, cutoff, storm_since, storm_logins)
     SELECT ${this.$('user')}::text, clock.g, CASE WHEN ruling.exempt THEN '{}' ELSE ${this.own} END, clock.g - 1,
-        (NOT ruling.exempt)::int, '{}', CASE WHEN ${this.$('protected')}::boolean THEN clock.g ELSE 0 END, COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), clock.now, (NOT ruling.exempt)::int
+        (NOT ruling.exempt)::int, '{}', COALESCE((SELECT max(c.id) FROM ${cutoffs} c), 0), clock.now, (NOT ruling.exempt)::int
       FROM (SELECT now, (extract(epoch FROM now) * 1000)::bigint AS g FROM clock_timestamp() AS now) clock, ruling
       ${entitled ? `WHERE EXISTS (SELECT FROM ${slots} k WHERE k.user_id = ${this.$('user')})` : ''}
     ON CONFLICT (user_id) DO UPDATE SET
@@ -141,7 +144,7 @@ class AdmissionText {
       limited = u.limited + EXCLUDED.limited,
       ${replaces ? `succession = ARRAY[${this.$('replaces')}::uuid, ${this.$('id')}],` : ''}
       active = ${this.active()},
-      protected_generation = CASE WHEN ${this.$('protected')} THEN u.generation + 1 ELSE u.protected_generation END,
+      protected_generation = CASE WHEN ${this.$('protected')}::boolean THEN u.generation + 1 ELSE u.protected_generation END,
       cutoff = GREATEST(u.cutoff, EXCLUDED.cutoff),
       ${this.storm()}
     ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}
