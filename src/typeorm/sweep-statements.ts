@@ -42,7 +42,7 @@ export function sweepStatements(settings: SweepSettings) {
     AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.ended_at IS NULL AND s.cutoff < c.id AND NOT ${spared})`;
   // Whom a role has spared may lose it, so a cut-off stays as long as a session that is older than it. A login that
   // has read an older one may not have committed yet; no statement takes ten minutes.
-  const dropCutOffs = `DELETE FROM ${cutoffs} c WHERE c.swept AND c.created_at < now() - interval '10 minutes'
+  const dropCutOffs = `DELETE FROM ${cutoffs} c WHERE c.created_at < now() - interval '10 minutes'
     AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.ended_at IS NULL AND s.cutoff < c.id)`;
   const dropExemptions = `DELETE FROM ${exemptions} x WHERE x.expires_at <= now()`;
   // An adopted session (its id is of UUID version 8) must stay known: its credential would be adopted again.
