@@ -75,12 +75,14 @@ it('row-level security that applies to the role stops the start: what it hides i
   withRole(async (role, settings) => {
     const { dataSource } = migrated;
     await dataSource.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
-    await dataSource.query('ALTER TABLE user_session ENABLE ROW LEVEL SECURITY');
-    const refused = await prepare(settings).catch(({ message }: Error) => message);
-    expect(refused).toMatch(new RegExp(`"user_session".* row-level security .*${role}`));
-    // Its owner sees all rows.
-    await prepare('');
-    await dataSource.query(/ALTER TABLE .* ROW LEVEL SECURITY/.exec(String(refused))![0]);
+    for (const { sql } of Object.values(tableNames(dataSource))) {
+      await dataSource.query(`ALTER TABLE ${sql} ENABLE ROW LEVEL SECURITY`);
+      const refused = await prepare(settings).catch(({ message }: Error) => message);
+      expect(refused).toMatch(new RegExp(`${sql}.* row-level security .*${role}`));
+      // Its owner sees all rows.
+      await prepare('');
+      await dataSource.query(/ALTER TABLE .* ROW LEVEL SECURITY/.exec(String(refused))![0]);
+    }
     await prepare(settings);
   }));
 
