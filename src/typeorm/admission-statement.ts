@@ -20,7 +20,7 @@ export interface Statement {
 interface Case {
   /** A login without room is refused. */
   reject: boolean;
-  /** Dead sessions must give up their places: where others than the new one stay live, and where a full row refuses the login. */
+  /** Dead sessions must give up their places, as others than the new one stay live. */
   prune: boolean;
   /** The browser carried a session, whose place becomes free first. */
   replaces: boolean;
@@ -43,7 +43,7 @@ export function admissionStatement(settings: AdmissionSettings): (admission: Adm
 
 const caseOf = ({ limit, onLimit, replaces, entitledBy }: Admission): Case => ({
   reject: onLimit === 'reject',
-  prune: onLimit === 'reject' || limit > 1,
+  prune: limit > 1,
   replaces: replaces !== null,
   entitled: entitledBy !== null,
 });
