@@ -190,6 +190,15 @@ describe.each(BOTH)('a login from a browser that carries a session of its own, w
     },
   );
 
+  it('leaves alone what took the place of another session in another browser [P3]', async () => {
+    const sessions = bench.sessions({ maxSessions: 2, onLimit });
+    const user = someone();
+    const [first, second] = await logins(sessions, user, 2);
+    const elsewhere = await sessions.login(user, { replaces: first });
+    const own = await sessions.login(user, { replaces: second });
+    expect(await sessions.liveOf([elsewhere, own])).toEqual([elsewhere, own]);
+  });
+
   it('displaces nobody when its second click comes after other logins of the user [lesson 4; P1]', async () => {
     const sessions = bench.sessions({ maxSessions: 3, onLimit });
     const user = someone();
