@@ -137,6 +137,55 @@ describe('what queues behind a lock of the user', () => {
     expect(await sessions.liveOf([first, await second!])).toEqual([]);
   });
 
+  it.each([
+    ['others', 'live', 'admin'],
+    ['everywhere', 'admin', 'logout-everywhere'],
+    ['user', 'admin', 'admin'],
+  ] as const)(
+    'in the order login, end of scope %s: the login is told with its reason, and is dead without that [P2]',
+    async (scope, ...states) => {
+      const sessions = one.sessions({ maxSessions: 2 });
+      const user = someone();
+      const own = await sessions.login(user);
+      let next: Promise<string>;
+      let ended: Promise<string[]>;
+      await whileHeld(user, async (queued) => {
+        next = sessions.login(user);
+        await queued(1);
+        ended = sessions.ends({ scope, sessionId: own, userId: user });
+        await queued(2);
+      });
+      const both = [own, await next!];
+      const dead = both.filter((_, place) => states[place] !== 'live');
+      expect(await ended!).toEqual(dead.toSorted());
+      expect(await sessions.states(both)).toEqual(states);
+      // Not by its mark alone, which a crash could lose.
+      expect(await one.activeOf(user)).toEqual(both.filter((id) => !dead.includes(id)));
+    },
+  );
+
+  it.each(['others', 'everywhere'] as const)(
+    'in the order exempt login, end of %s by an enforced session: the login is dead [P2]',
+    async (scope) => {
+      const user = someone();
+      const sessions = one.sessions();
+      const own = await sessions.login(user);
+      let next: Promise<string>;
+      let ended: Promise<string[]>;
+      await whileHeld(user, async (queued) => {
+        next = one.sessions({ exempt: { usernames: [user] } }).login(user);
+        await queued(1);
+        ended = sessions.ends({ scope, sessionId: own, userId: user });
+        await queued(2);
+      });
+      expect(await ended!).toEqual(scope === 'others' ? [] : [own]);
+      expect(await sessions.states([own, await next!])).toEqual([
+        scope === 'others' ? 'live' : 'admin',
+        'superseded',
+      ]);
+    },
+  );
+
   it('in the order end of one session, login with reject: there is room', async () => {
     const sessions = one.sessions({ onLimit: 'reject' });
     const user = someone();
