@@ -229,6 +229,20 @@ describe('the listening connection', () => {
     expect(most).toBeLessThanOrEqual(5);
   });
 
+  it('is proven as of the moment at which it was asked, however long the answer was on its way [P4]', async () => {
+    const dataSource = await dataSourceOf(link.url).initialize();
+    open.push({ stop: () => dataSource.destroy() });
+    const connection = new ListeningConnection(dataSource, () => undefined);
+    await connection.open(channelOf(dataSource), 5_000);
+    link.freezeListening();
+    const proof = connection.prove(5_000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const answeredAt = performance.now();
+    link.unfreeze();
+    expect(await proof).toBeLessThan(answeredAt);
+    await connection.close();
+  });
+
   // A process listens for weeks, and the shorter its lease, the more often it asks.
   it('keeps nothing of the proofs that it had', async () => {
     const { ear } = await startSignal(databaseUrl, { maxStalenessMs: 4 });
