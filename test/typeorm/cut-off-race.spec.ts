@@ -291,6 +291,17 @@ describe('ending a user unless administrator, against the login of an administra
     expect(await statesOf([id])).toEqual(['admin']);
   });
 
+  it('ends somebody whose session as an administrator has ended', async () => {
+    const someone = user();
+    const former = await one.logins()(asAdministrator(someone));
+    await one.endUsers({ sessionId: former, protect: false });
+    const id = await one.logins()(someone);
+    expect(await other.endUsers({ userIds: [someone.id] })).toMatchObject({
+      ended: [{ id }],
+      found: [{ protected: false, ended: true }],
+    });
+  });
+
   it('is told nothing by a session that has ended, whatever its user comes to be', async () => {
     const someone = user();
     const id = await one.logins()(someone);
@@ -334,6 +345,7 @@ describe('ending a user unless administrator, against the login of an administra
     });
     expect((await end!).ended.map(({ id }) => id)).toEqual([first]);
     expect(await statesOf([first, await login!])).toEqual(['admin', 'live']);
+    expect(await one.bench.activeOf(someone.id)).toEqual([await login!]);
   });
 
   it('ends an exempt session that is admitted while it waits, which it cannot see', async () => {

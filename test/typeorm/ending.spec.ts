@@ -114,6 +114,8 @@ describe('ending', () => {
     const ended = await three.ends({ scope: 'others', sessionId: kept, userId: user });
     expect(ended).toEqual([ids[0]!, exempt.ids[0]!, exempt.ids[2]!].toSorted());
     expect(await three.liveOf([...ids, ...exempt.ids])).toEqual([kept]);
+    // What is exempt takes no place.
+    expect(await bench.activeOf(user)).toEqual([]);
   });
 
   it('others with the session of another user changes nothing [P3]', async () => {
