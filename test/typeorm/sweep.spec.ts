@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import type { QueryRunner } from 'typeorm';
 import { interval } from '../../src/typeorm/sql-parts.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { readable, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
+import { NOWHERE, readable, someone, StoreBench, times, until, type TestSessions } from '../support/store.js';
 
 const DAY = 86_400_000;
 const MINUTE = 60_000;
@@ -96,6 +96,16 @@ describe('a sweep', () => {
       'live',
       'expired',
     ]);
+  });
+
+  it('leaves an adopted session, however long ago it ended: its credential would be adopted again [P2]', async () => {
+    const user = { id: someone(), username: 'adopted' };
+    const adopt = () => sessions.admissions.adopt(`cookie session of ${user.id}`, user, NOWHERE);
+    const { id } = await adopt();
+    await sessions.ends({ scope: 'session', sessionId: id }, 'logout');
+    await bench.age(id, 31 * DAY);
+    await bench.store.sweep();
+    expect(await adopt()).toMatchObject({ id, live: false, reason: 'logout' });
   });
 
   it('records what expired as ended at the moment at which it expired', async () => {
