@@ -196,6 +196,7 @@ describe('the counts of a cut-off', () => {
     for (const user of [person('gone'), person('late'), person('late')]) await one.logins()(user);
     await one.endUsers({ userIds: ['gone', 'late'] });
     await one.bench.store.markUsers(['late']);
+    await one.bench.age(await login(person('expired')), 15 * 24 * 60 * MINUTE);
     return ids;
   }
 
