@@ -22,6 +22,7 @@ import { currentSessionOf, isChecked, setChecked, stateOf } from './request-stat
 import type { SessionResponse } from './response.js';
 import { challengeBearer, toException } from './to-exception.js';
 import { Turn } from './turn.js';
+import { UnreadTokens } from './unread-tokens.js';
 
 const REMEDY_FOR_TOKENS =
   "put @SingleSessionLogin({ credential: 'token' }) on the route that issues the token (or call SingleSessionService.admit()), sign `sid: session.id` of its @CurrentSession() into it, " +
@@ -38,6 +39,7 @@ const REMEDY_FOR_FOREIGN_TOKENS =
 /** Decides whether a request may pass. The guard and the backstop ask it, and it asks the store once for both. */
 export class RequestCheck {
   private readonly hints = new ThrottledLogger();
+  private readonly unreadTokens = new UnreadTokens(this.hints);
   private readonly turn = new Turn();
 
   constructor(
@@ -50,7 +52,10 @@ export class RequestCheck {
 
   /** `true`, at once for an anonymous request and for one that was checked already; fails for a request that is refused. */
   check(request: SessionRequest, response: SessionResponse | undefined): true | Promise<true> {
-    if (isAnonymous(request)) return true;
+    if (isAnonymous(request)) {
+      this.unreadTokens.pass(request);
+      return true;
+    }
     const state = stateOf(request);
     if (isChecked(request, state)) return true;
     return this.sessions.remembers && !state.isAbsent
@@ -74,6 +79,7 @@ export class RequestCheck {
     const stamp = session?.singleSession;
     try {
       const [main, other] = claimsOf(request);
+      if (main?.credential === 'token') this.unreadTokens.read();
       if (other !== undefined && other.id !== stateOf(request).checked?.stamp)
         await this.confirm(other, undefined, request);
       if (main === undefined) setChecked(request, await this.adopt(user, request), user);

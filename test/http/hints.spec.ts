@@ -9,10 +9,14 @@ import {
   Post,
   Req,
   UseGuards,
+  UseInterceptors,
+  type CallHandler,
   type CanActivate,
   type ExecutionContext,
+  type NestInterceptor,
 } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
+import type { Observable } from 'rxjs';
 import { SingleSessionLogout } from '../../src/index.js';
 import type { CookieSession } from '../../src/http/request.js';
 import {
@@ -59,6 +63,46 @@ class TokenInCookieController {
   logout(): void {}
 }
 
+const userOf = (jwt: JwtService, request: { headers: { authorization?: string } }): object => {
+  const { sub, ...claims } = jwt.decode<{ sub: string }>(request.headers.authorization?.slice(7) ?? '') ?? {};
+  return { ...claims, id: sub };
+};
+
+/** Too late for any guard. */
+@Injectable()
+class UserInterceptor implements NestInterceptor {
+  constructor(private readonly jwt: JwtService) {}
+
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const request = context.switchToHttp().getRequest<{ headers: object; user: object }>();
+    request.user = userOf(this.jwt, request);
+    return next.handle();
+  }
+}
+
+/** Where nobody but the application looks for it. */
+@Injectable()
+class CurrentUserGuard implements CanActivate {
+  constructor(private readonly jwt: JwtService) {}
+
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<{ headers: object; currentUser: object }>();
+    request.currentUser = userOf(this.jwt, request);
+    return true;
+  }
+}
+
+@Controller('unread')
+class UnreadController {
+  @UseInterceptors(UserInterceptor)
+  @Get('interceptor')
+  late(): void {}
+
+  @UseGuards(CurrentUserGuard)
+  @Get('property')
+  elsewhere(): void {}
+}
+
 interface Regenerated extends CookieSession {
   regenerate(done: (error?: unknown) => void): unknown;
 }
@@ -87,7 +131,7 @@ beforeAll(async () => {
 const start = (options: object = {}, settings: TestApplicationSettings = {}): Promise<TestApplication> =>
   startApplication(databaseUrl, {
     users,
-    controllers: [ForgottenController, TokenInCookieController, PasswordController],
+    controllers: [ForgottenController, TokenInCookieController, PasswordController, UnreadController],
     options: { storm: { threshold: 1 }, ...options },
     ...settings,
   });
@@ -167,6 +211,46 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
       expect(answer.body).toMatchObject({ code: 'SESSION_ENDED', reason: 'unknown' });
     }
     expect(warnings()).toEqual([expect.stringMatching(/a login was refused.*`sid`.*another name/i)]);
+  });
+
+  describe.each([
+    ['an interceptor puts into the request', '/unread/interceptor'],
+    ['a guard puts elsewhere in the request', '/unread/property'],
+  ])('tokens whose user %s, so that nobody checks them', (_, path) => {
+    const MINUTE_MS = 60_000;
+
+    it('after a minute', async () => {
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(0);
+      const nobody = new Browser(application.url);
+      const client = new TokenClient(application.url);
+      await client.login(newUser({ users }).username);
+      expect((await nobody.get(path)).status).toBe(200);
+      clock.mockReturnValue(MINUTE_MS);
+      expect((await client.get(path)).status).toBe(200);
+      clock.mockReturnValue(2 * MINUTE_MS - 1);
+      expect((await client.get(path)).status).toBe(200);
+      expect(warnings()).toEqual([]);
+      clock.mockReturnValue(2 * MINUTE_MS);
+      expect((await nobody.get(path)).status).toBe(200);
+      expect(warnings()).toEqual([]);
+      for (let n = 0; n < 2; n++) expect((await client.get(path)).status).toBe(200);
+      expect(warnings()).toEqual([
+        expect.stringMatching(
+          /each request with a bearer token has passed as nobody's.*request\.user.*no interceptor/,
+        ),
+      ]);
+    });
+
+    it('and not where a guard reads the tokens of other routes: these may be public', async () => {
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(0);
+      const client = new TokenClient(application.url);
+      await client.login(newUser({ users }).username);
+      expect((await client.get(path)).status).toBe(200);
+      expect((await client.get()).status).toBe(200);
+      clock.mockReturnValue(2 * MINUTE_MS);
+      expect((await client.get(path)).status).toBe(200);
+      expect(warnings()).toEqual([]);
+    });
   });
 
   it('a logout with a token that no guard of its route reads, and which ends nothing', async () => {
