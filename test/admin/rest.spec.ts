@@ -260,6 +260,11 @@ describe('answers', () => {
     }
   });
 
+  it('from the page on, no other site is told where it stands', async () => {
+    const { headers } = await admin.get(`${ADMIN}/ui`);
+    expect(headers.get('referrer-policy')).toBe('no-referrer');
+  });
+
   it('GET / lists sessions with exactly the members of the contract, live and ended', async () => {
     const person = await someoneNew(application, ['user', 'editor'], 'token');
     const { id, username } = person.user;
