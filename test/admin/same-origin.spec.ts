@@ -42,6 +42,15 @@ describe('over HTTP/2, which has no Host', () => {
   });
 });
 
+describe('in a browser that says no more than an Origin', () => {
+  it.each<[string, Headers, number]>([
+    ['the own one is let in, however the host is written', { host: 'Example.ORG:8443' }, 200],
+    ['one of another port is not', { host: 'example.org' }, 403],
+  ])('%s', (_, host, status) => {
+    expect(answerTo({ origin: 'https://example.org:8443', ...host })).toBe(status);
+  });
+});
+
 describe('from another site', () => {
   const ELSEWHERE = { ...JSON_TYPE, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' };
 
