@@ -150,6 +150,21 @@ it('nobody gets 401, by every route, and nothing is ended', async () => {
   expect(await contentOf(application)).toBe(before);
 });
 
+it('whose account is deleted gets 401, by every route, and nothing is ended', async () => {
+  const gone = await someoneNew(application);
+  const second = await Client.signIn(application, gone.user);
+  users.delete(gone.user.username);
+  const before = await contentOf(application);
+  const answers = [
+    await gone.get(MINE),
+    await gone.get(`${MINE}/events`),
+    await gone.post(`${MINE}/logout-others`),
+    await gone.delete(`${MINE}/${second.sessionId}`),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([401, 401, 401, 401]);
+  expect(await contentOf(application)).toBe(before);
+});
+
 it('who ended it is written down', async () => {
   const own = await someoneNew(application);
   const second = await Client.signIn(application, own.user);
