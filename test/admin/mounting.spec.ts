@@ -184,8 +184,11 @@ describe('nothing is mounted', () => {
   });
 });
 
-it('superRoles alone name somebody: all is mounted', async () => {
-  await start({ admin: { superRoles: ['superadmin'] } });
+it.each([
+  ['superRoles', { superRoles: ['superadmin'] }],
+  ['logoutAdmins', { logoutAdmins: (user: TestUser) => user.roles.includes('superadmin') }],
+])('%s alone name somebody: all is mounted', async (_, admin) => {
+  await start({ admin });
   expect((await (await someoneNew(application!, ['superadmin'])).get(ADMIN)).status).toBe(200);
 });
 
@@ -221,6 +224,7 @@ describe('the start stops and says what to write for admin with', () => {
     ['path: an empty string', { roles: ['a'], path: '' }, /admin\.path must be a path/],
     ['path: a slash in front', { roles: ['a'], path: '/ops' }, /admin\.path must be a path/],
     ['path: a slash behind', { roles: ['a'], path: 'ops/' }, /admin\.path must be a path/],
+    ['path: two slashes', { roles: ['a'], path: 'ops//v1' }, /admin\.path must be a path/],
     ['path: a parameter', { roles: ['a'], path: 'ops/:tenant' }, /admin\.path must be a path/],
     ['path: an array', { roles: ['a'], path: ['ops'] }, /admin\.path must be a path/],
     ['guards: one guard', { roles: ['a'], guards: Passing }, /admin\.guards must be an array of guards/],

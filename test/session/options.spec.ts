@@ -65,6 +65,13 @@ describe('options that are right', () => {
       expect(Object.isFrozen(part)).toBe(true);
   });
 
+  it('have guards of their own: what becomes of the list before the start is nothing to them [S18]', () => {
+    const guards = [{ canActivate: () => false }];
+    const extras = resolveExtras({ admin: { roles: ['a'], guards }, selfService: { guards } });
+    guards.length = 0;
+    for (const mounted of [extras.admin, extras.selfService]) expect(mounted?.guards).toHaveLength(1);
+  });
+
   it('of the caller are never changed, deeply frozen or not [S18]', () => {
     const given = (): SingleSessionOptions => ({
       maxSessions: 2,
@@ -96,6 +103,7 @@ const WRONG: [string, unknown, RegExp][] = [
   ['an option of a later version', { refresh: {} }, /"refresh"/],
   ['a storm that is a number', { storm: 10 }, /storm must be an object/],
   ['a storm of nothing', { storm: { threshold: 0 } }, /storm\.threshold must be a whole number of logins/],
+  ['a storm that nobody lives to see', { storm: { threshold: 1_000_001 } }, /storm\.threshold must be/],
   ['a storm without end', { storm: { windowMs: Infinity } }, /storm\.windowMs must be/],
   ['an unknown member of storm', { storm: { window: 1 } }, /unknown option "storm\.window"/],
   ['another one', { admin: { roles: ['admin'] } }, /"admin"/],
@@ -267,8 +275,10 @@ describe('what shapes the module', () => {
     ['ops', 'OPS'],
     [undefined, 'admin/sessions'],
     ['sessions/mine', undefined],
-    ['ops', 'ops/summary'],
-    ['ops', 'ops/ui'],
+    ...['summary', 'policy', 'exemptions', 'actions', 'ui', 'ui/app.js', 'ui/app.css'].map((route) => [
+      'ops',
+      `ops/${route}`,
+    ]),
     ['account/events', 'account'],
   ])('may not have admin at %p and selfService at %p, where one hides routes of the other', (path, own) => {
     const given = {
