@@ -274,6 +274,7 @@ describe('endEveryone by the application', () => {
     [{ administrators: 'no' }, /except\.administrators must be true or false/],
     [{ me: null }, /except\.me must be true or false/],
     [{ admins: false }, /except\.admins is unknown/],
+    [{ constructor: ['alice'] }, /except\.constructor is unknown/],
     [new Set(['alice']), /except must be an object.*it was Set/],
     [new Map([['usernames', ['alice']]]), /except must be an object.*it was Map/],
     [[], /except must be an object.*it was \[\]/],
@@ -285,18 +286,21 @@ describe('endEveryone by the application', () => {
     expect((await browser.get('/me')).status).toBe(200);
   });
 
-  it.each([null, 'alice', [], [{ except: {} }], new Map([['dryRun', true]])])(
-    'ends nothing when the order itself is %p',
-    async (order) => {
-      const user = newUser(application);
-      const browser = new Browser(application.url);
-      await browser.login(user.username);
-      await expect(service.endEveryone(order as object)).rejects.toThrow(
-        /endEveryone\(\) takes an object.*except/,
-      );
-      expect((await browser.get('/me')).status).toBe(200);
-    },
-  );
+  it.each([
+    ...[null, 'alice', [], [{ except: {} }], new Map([['dryRun', true]])].map(
+      (order) => [order, /endEveryone\(\) takes an object.*except/] as const,
+    ),
+    [{ exempt: { usernames: ['alice'] } }, /endEveryone: exempt is unknown/],
+    [{ dryRun: 'yes' }, /dryRun must be true or false/],
+    [{ note: 7 }, /note must be a string/],
+    [{ by: { username: 'root' } }, /by must be a string/],
+  ])('ends nothing when the order itself is %p', async (order, message) => {
+    const user = newUser(application);
+    const browser = new Browser(application.url);
+    await browser.login(user.username);
+    await expect(service.endEveryone(order as object)).rejects.toThrow(message);
+    expect((await browser.get('/me')).status).toBe(200);
+  });
 });
 
 describe('list by the application', () => {
