@@ -58,6 +58,8 @@ function queried(path, query) {
  * @returns {Promise<Answer<T>>}
  */
 async function call(method, path, body) {
+  const isOrder = method !== 'GET' && !(body && 'dryRun' in body);
+  const doubt = isOrder ? ' It is not known whether it was done.' : '';
   try {
     const response = await fetch(base + path, {
       method,
@@ -78,11 +80,17 @@ async function call(method, path, body) {
     // Whoever may read nothing. What is ordered may be refused to an administrator, too.
     else if (response.status === 403 && method === 'GET') leave(NOT_ALLOWED);
     if (response.ok && typeof answer === 'object') return { ok: true, body: /** @type {T} */ (answer) };
-    return { ok: false, status: response.status, problem: problemOf(response.status, refusal) };
+    // Whoever stands between may say that it failed while it goes on.
+    const problem = problemOf(response.status, refusal) + (isRefused(response.status) ? '' : doubt);
+    return { ok: false, status: response.status, problem };
   } catch {
-    const what = method === 'GET' ? '' : ' It is not known whether it was done.';
-    return { ok: false, status: 0, problem: 'The server did not answer.' + what };
+    return { ok: false, status: 0, problem: 'The server did not answer.' + doubt };
   }
+}
+
+/** @param {number} status */
+function isRefused(status) {
+  return status >= 400 && status < 500;
 }
 
 /**
@@ -99,7 +107,7 @@ function isSignedOut({ status, type }) {
  */
 function problemOf(status, refusal) {
   const message = [refusal?.message ?? []].flat().join('; ');
-  const isForPeople = status >= 400 && status < 500 && message !== '' && !UNSAID.includes(message);
+  const isForPeople = isRefused(status) && message !== '' && !UNSAID.includes(message);
   return isForPeople
     ? sentence(message)
     : (PROBLEMS.get(status) ?? 'The server answered with an error (' + status + ').');
