@@ -295,3 +295,24 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
     ]);
   });
 });
+
+describe("that onLimit: 'reject' locks out whoever closes the browser is said at the start", () => {
+  const DAY = 86_400_000;
+
+  it.each([
+    ['and for how long', { onLimit: 'reject' }, [expect.stringMatching(/cannot sign in again for 14 days/)]],
+    [
+      'and so it is of a greater age',
+      { onLimit: 'reject', maxAge: 30 * DAY },
+      [expect.stringMatching(/30 days/)],
+    ],
+    ['unless disuse ends a session', { onLimit: 'reject', idleTimeout: DAY }, []],
+    ['unless its age was chosen', { onLimit: 'reject', maxAge: DAY }, []],
+    ['and of no other limit', {}, []],
+  ])('%s', async (_, options, said) => {
+    await application.close();
+    warn.mockClear();
+    application = await start(options);
+    expect(warnings()).toEqual(said);
+  });
+});
