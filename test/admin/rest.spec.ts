@@ -1,6 +1,8 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { ValidationPipe } from '@nestjs/common';
 import { DataSource } from 'typeorm';
+import { AdministrationStore } from '../../src/session/administration-store.js';
+import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import {
   ADMIN,
@@ -258,6 +260,14 @@ describe('answers', () => {
       expect(headers.get('x-content-type-options')).toBe('nosniff');
       expect(headers.get('content-type')).toMatch(/^application\/json/);
     }
+  });
+
+  it('say that the store is what failed, when it fails after the session was checked, and when to ask again', async () => {
+    const failure = new StoreUnavailableError('the store does not answer');
+    const store = jest.spyOn(application.app.get(AdministrationStore), 'list').mockRejectedValueOnce(failure);
+    const { status, body, headers } = await admin.get(ADMIN);
+    store.mockRestore();
+    expect([status, body.code, headers.get('retry-after')]).toEqual([503, 'SESSION_STORE_UNAVAILABLE', '1']);
   });
 
   it('from the page on, no other site is told where it stands', async () => {
