@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { Controller, Get, Req, Res, Sse, UseGuards, type MessageEvent } from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { MemoryStore } from 'express-session';
 import { concat, defer, finalize, interval, NEVER, of, takeUntil, type Observable } from 'rxjs';
 import { SingleSessionService, SkipSingleSession } from '../../src/index.js';
@@ -298,8 +298,11 @@ describe('an application that closes', () => {
     const place = await start(databaseUrl);
     const client = await someoneNew(place);
     const stream = await listen(client, EVENTS, place);
+    const cutOff = jest.spyOn(place.app.getHttpServer() as Server, 'closeAllConnections');
     const closing = place.close();
     await stream.ended;
+    // Of itself, and not because somebody has lost patience.
+    expect(cutOff).not.toHaveBeenCalled();
     // The client keeps its connection, and nobody waits here until it does not.
     (place.app.getHttpServer() as Server).closeAllConnections();
     await closing;
