@@ -670,7 +670,7 @@ inChromium(title, () => {
         answer === undefined ? route.abort() : route.fulfill(answer),
       );
       await logOut(page, 'user27');
-      await says(page, `It failed for 1 session. ${words} It is not known whether it was done.`);
+      await says(page, `For 1 session: ${words} It is not known whether it was done.`);
       await page.getByRole('button', { name: 'Count first' }).click();
       await says(page, words);
       await page.unrouteAll();

@@ -63,7 +63,7 @@ async function endSessions(chosen) {
     ended > 0 ? plural(ended, 'session') + ' ended.' : '',
     leftAlone(spared.map(({ session }) => session.username)),
     gone > 0 ? plural(gone, 'session') + ' had ended already.' : '',
-    failed.length > 0 ? 'It failed for ' + plural(failed.length, 'session') + '. ' + namesOf(failed) : '',
+    failed.length > 0 ? 'For ' + plural(failed.length, 'session') + ': ' + namesOf(failed) : '',
   ]);
 }
 
