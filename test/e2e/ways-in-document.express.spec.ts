@@ -1,6 +1,8 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { JwtService } from '@nestjs/jwt';
 import { Browser, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { startProvider, throughProvider, type OAuthProvider } from '../support/oauth-provider.js';
@@ -10,10 +12,19 @@ import { codeOf } from './readme/applications.js';
 
 // The application that docs/ways-in.md shows, as it stands there: each way in, and what the text says of it.
 
+const keyPair = () =>
+  generateKeyPairSync('rsa', {
+    modulusLength: 2_048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  });
+
 const { dir, remove } = temporaryDirectory();
 let databaseUrl: string;
 let provider: OAuthProvider;
 let url: string;
+/** Those of the provider. */
+const keys = keyPair();
 /** What it said. */
 let compiler: string;
 
@@ -26,7 +37,12 @@ beforeAll(async () => {
   compiler = await app.compile();
   if (compiler !== '') return;
   [databaseUrl, provider] = await Promise.all([freshDatabase(), startProvider()]);
-  const env = { DATABASE_URL: databaseUrl, OAUTH_URL: provider.url };
+  const env = {
+    DATABASE_URL: databaseUrl,
+    OAUTH_URL: provider.url,
+    OAUTH_CLIENT_ID: 'the application',
+    OAUTH_KEY: keys.publicKey,
+  };
   ({ url } = await startProcess({ program: 'dist/main.js', cwd: app.dir, env, port: await freePort() }));
 }, 60_000);
 
@@ -56,6 +72,20 @@ async function signedIn(signIn: (browser: Browser) => Promise<Answer>): Promise<
 
 const reasonOf = async (browser: Browser): Promise<string | undefined> =>
   (await browser.get('/me')).body.reason;
+
+const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
+
+/** The provider posts a logout token for alice. */
+async function signedOutAtProvider({
+  claims = { events: LOGOUT },
+  privateKey = keys.privateKey,
+  audience = 'the application',
+}: { claims?: object; privateKey?: string; audience?: string } = {}): Promise<number> {
+  const options = { privateKey, algorithm: 'RS256', issuer: provider.url, audience } as const;
+  const logout_token = new JwtService().sign({ sub: 'alice', ...claims }, options);
+  const body = new URLSearchParams({ logout_token });
+  return (await fetch(`${url}/oauth/back-channel`, { method: 'POST', body })).status;
+}
 
 describe('the application of docs/ways-in.md', () => {
   it('compiles', () => expect(compiler).toBe(''));
@@ -103,5 +133,29 @@ describe('the application of docs/ways-in.md', () => {
       expect((await anyone.post('/accounts/1/disable')).status).toBe(403);
     expect((await operator.post('/accounts/1/disable')).body).toEqual({ ended: 1 });
     expect(await reasonOf(browser)).toBe('admin');
+  });
+
+  it('ends the sessions of whom the provider signs out, and of nobody else', async () => {
+    const browser = await signedIn((one) => throughProvider(one, '/oauth', 'alice'));
+    const other = new Browser(url);
+    await other.login('bob');
+    expect(await signedOutAtProvider()).toBe(200);
+    expect(await reasonOf(browser)).toBe('logout');
+    expect((await other.get('/me')).status).toBe(200);
+  });
+
+  it.each([
+    ['no logout token, as an ID token is not', { claims: {} }],
+    [
+      'without a user, whose session it names alone',
+      { claims: { events: LOGOUT, sub: undefined, sid: '1' } },
+    ],
+    ['of an hour ago', { claims: { events: LOGOUT, iat: Math.floor(Date.now() / 1_000) - 3_600 } }],
+    ['for another application', { audience: 'another' }],
+    ['signed by somebody else', { privateKey: keyPair().privateKey }],
+  ])('ends nothing for a token that is %s', async (_, wrong) => {
+    const browser = await signedIn(byForm);
+    expect(await signedOutAtProvider(wrong)).toBe(400);
+    expect((await browser.get('/me')).status).toBe(200);
   });
 });
