@@ -77,9 +77,9 @@ export class RequestCheck {
     // Several may be checked at once, as the fields of a GraphQL query are, and their guards may set other users meanwhile.
     const { user, session } = request;
     const stamp = session?.singleSession;
+    if (user) this.unreadTokens.read(request);
     try {
       const [main, other] = claimsOf(request);
-      if (main?.credential === 'token') this.unreadTokens.read();
       if (other !== undefined && other.id !== stateOf(request).checked?.stamp)
         await this.confirm(other, undefined, request);
       if (main === undefined) setChecked(request, await this.adopt(user, request), user);

@@ -12,9 +12,9 @@ export class UnreadTokens {
 
   constructor(private readonly hints: ThrottledLogger) {}
 
-  /** A guard has put the user of a token into a request. */
-  read(): void {
-    this.isRead = true;
+  /** A request has a user. */
+  read(request: SessionRequest): void {
+    this.isRead ||= bearerTokenOf(request) !== undefined;
   }
 
   /** A request has no user yet. Guards of its route may still read its token, which may take long for the very first. */

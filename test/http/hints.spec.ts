@@ -213,12 +213,12 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
     expect(warnings()).toEqual([expect.stringMatching(/a login was refused.*`sid`.*another name/i)]);
   });
 
+  const MINUTE_MS = 60_000;
+
   describe.each([
     ['an interceptor puts into the request', '/unread/interceptor'],
     ['a guard puts elsewhere in the request', '/unread/property'],
   ])('tokens whose user %s, so that nobody checks them', (_, path) => {
-    const MINUTE_MS = 60_000;
-
     it('after a minute', async () => {
       const clock = jest.spyOn(performance, 'now').mockReturnValue(0);
       const nobody = new Browser(application.url);
@@ -251,6 +251,18 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
       expect((await client.get(path)).status).toBe(200);
       expect(warnings()).toEqual([]);
     });
+  });
+
+  it('but not a bearer token that a proxy adds to each request, where the users are in cookie sessions', async () => {
+    const clock = jest.spyOn(performance, 'now').mockReturnValue(0);
+    const added = { authorization: 'Bearer of-the-proxy' };
+    const browser = await loggedIn(application, newUser({ users }));
+    const nobody = new Browser(application.url);
+    expect((await nobody.get('/me', added)).status).toBe(200);
+    expect((await browser.get('/me', added)).status).toBe(200);
+    clock.mockReturnValue(2 * MINUTE_MS);
+    expect((await nobody.get('/me', added)).status).toBe(200);
+    expect(warnings()).toEqual([]);
   });
 
   it('a logout with a token that no guard of its route reads, and which ends nothing', async () => {
