@@ -4,7 +4,7 @@ import type { SessionRequest } from '../http/request.js';
 import { currentSessionOf } from '../http/request-state.js';
 import { ThrottledLogger } from '../session/throttled-logger.js';
 import type { CurrentSession } from '../session/session.js';
-import { refuseNobody } from './unread-token.js';
+import { refuseNobody } from './refuse-nobody.js';
 
 /** The session of a request that has passed {@link OwnSessionGuard}. */
 export const ownSessionOf = (request: SessionRequest): CurrentSession => currentSessionOf(request)!;

@@ -12,7 +12,7 @@ import type { Actor } from '../session/actor.js';
 import { ThrottledLogger } from '../session/throttled-logger.js';
 import { Permissions } from '../session/permissions.js';
 import { Policy } from '../session/policy.js';
-import { refuseNobody } from './unread-token.js';
+import { refuseNobody } from './refuse-nobody.js';
 
 const actors = new WeakMap<SessionRequest, Actor>();
 

@@ -137,7 +137,7 @@ export class Admissions {
     const ids = secrets.map((secret) => idOfLogin(secret, identity.id));
     const answer = this.store.share({ ids, loginId, userId: identity.id, limit });
     return answered(answer).catch((error: unknown) => {
-      for (const id of ids) void this.takeBackLater(id, loginId, answer);
+      void this.takeBackLater(ids, loginId, answer);
       throw error;
     });
   }
@@ -156,7 +156,7 @@ export class Admissions {
     });
     const result = await answered(answer).catch((error: unknown) => {
       // The credential of an adopted session was good before, comes again, and would find its session ended for good.
-      if (login.id === undefined) void this.takeBackLater(id, loginId, answer);
+      if (login.id === undefined) void this.takeBackLater([id], loginId, answer);
       throw error;
     });
     if (result.outcome === 'not-entitled') throw new NotEntitledError(entitledBy!);
@@ -167,12 +167,19 @@ export class Admissions {
 
   // A login that was answered with an error must not come to life, nor keep alive what another click was admitted for. Its
   // statement may still be on its way to the database after the connection is given up, so one look is not enough.
-  private async takeBackLater(id: string, loginId: string, answer: Promise<unknown>): Promise<void> {
+  private async takeBackLater(
+    ids: readonly string[],
+    loginId: string,
+    answer: Promise<unknown>,
+  ): Promise<void> {
     await answer.catch(() => undefined);
     for (const wait of TAKE_BACK_AFTER_MS) {
       await rest(wait);
-      const ended = await this.sessions.takeBack(id, loginId).catch(() => []);
-      if (ended.length > 0) return;
+      // One after the other: a database that has just come back is asked by all logins that it failed.
+      for (const id of ids) {
+        const ended = await this.sessions.takeBack(id, loginId).catch(() => []);
+        if (ended.length > 0) return;
+      }
     }
   }
 }
