@@ -175,6 +175,23 @@ describe('two cut-offs at the same moment', () => {
 });
 
 describe('ending a user unless administrator, against the login of an administrator [S6]', () => {
+  /** An order to end the sessions of a user that waits for the slots row behind `act`, which it cannot see. */
+  async function endedBehind<Result>(
+    { id }: Person,
+    act: () => Promise<Result>,
+    order: Parameters<Process['endUsers']>[0],
+  ): Promise<[Result, Awaited<ReturnType<Process['endUsers']>>]> {
+    let acting: Promise<Result>;
+    let end: ReturnType<Process['endUsers']>;
+    await whileSlotsAreHeld(one, [id], async (queued) => {
+      acting = act();
+      await queued(1);
+      end = other.endUsers(order);
+      await queued(2);
+    });
+    return [await acting!, await end!];
+  }
+
   const user = (): Person => person(someone());
   const asAdministrator = ({ id }: Person): Person => person(id, 'user', 'admin');
 
@@ -213,32 +230,23 @@ describe('ending a user unless administrator, against the login of an administra
         usernames: { usernames: [someone.id] },
         sessionId: { sessionId: first },
       };
-      let login: Promise<string>;
-      let end: ReturnType<Process['endUsers']>;
-      await whileSlotsAreHeld(one, [someone.id], async (queued) => {
-        login = one.logins({ maxSessions: 2 })(asAdministrator(someone));
-        await queued(1);
-        end = other.endUsers(whom[by]);
-        await queued(2);
-      });
-      expect(await end!).toMatchObject({ ended: [], found: [{ protected: true, ended: false }] });
-      expect(await statesOf([first, await login!])).toEqual(['live', 'live']);
+      const act = () => one.logins({ maxSessions: 2 })(asAdministrator(someone));
+      const [login, end] = await endedBehind(someone, act, whom[by]);
+      expect(end).toMatchObject({ ended: [], found: [{ protected: true, ended: false }] });
+      expect(await statesOf([first, login])).toEqual(['live', 'live']);
     },
   );
 
   it('leaves the session of an exempt administrator alone, too', async () => {
     const someone = user();
     const first = await one.logins()(someone);
-    let login: Promise<string>;
-    let end: ReturnType<Process['endUsers']>;
-    await whileSlotsAreHeld(one, [someone.id], async (queued) => {
-      login = one.logins({ exempt: { roles: ['admin'] } })(asAdministrator(someone));
-      await queued(1);
-      end = other.endUsers({ userIds: [someone.id] });
-      await queued(2);
-    });
-    expect((await end!).ended).toEqual([]);
-    expect(await statesOf([first, await login!])).toEqual(['live', 'live']);
+    const [login, end] = await endedBehind(
+      someone,
+      () => one.logins({ exempt: { roles: ['admin'] } })(asAdministrator(someone)),
+      { userIds: [someone.id] },
+    );
+    expect(end.ended).toEqual([]);
+    expect(await statesOf([first, login])).toEqual(['live', 'live']);
   });
 
   it.each(['userIds', 'usernames', 'sessionId'] as const)(
@@ -268,16 +276,10 @@ describe('ending a user unless administrator, against the login of an administra
     const someone = user();
     const login = one.logins({ maxSessions: 2 });
     const [first, second] = [await login(someone), await login(someone)];
-    let promotion: Promise<void>;
-    let end: ReturnType<Process['endUsers']>;
-    await whileSlotsAreHeld(one, [someone.id], async (queued) => {
-      promotion = one.become(second, ['user', 'admin']);
-      await queued(1);
-      end = other.endUsers({ userIds: [someone.id] });
-      await queued(2);
+    const [, end] = await endedBehind(someone, () => one.become(second, ['user', 'admin']), {
+      userIds: [someone.id],
     });
-    await promotion!;
-    expect(await end!).toMatchObject({ ended: [], found: [{ protected: true, ended: false }] });
+    expect(end).toMatchObject({ ended: [], found: [{ protected: true, ended: false }] });
     expect(await statesOf([first, second])).toEqual(['live', 'live']);
   });
 
@@ -316,17 +318,12 @@ describe('ending a user unless administrator, against the login of an administra
   it('ends a session that is admitted while it waits, when it is nobody of note', async () => {
     const someone = user();
     const first = await one.logins({ maxSessions: 2 })(someone);
-    let login: Promise<string>;
-    let end: ReturnType<Process['endUsers']>;
-    await whileSlotsAreHeld(one, [someone.id], async (queued) => {
-      login = one.logins({ maxSessions: 2 })(someone);
-      await queued(1);
-      end = other.endUsers({ userIds: [someone.id] });
-      await queued(2);
+    const [login, end] = await endedBehind(someone, () => one.logins({ maxSessions: 2 })(someone), {
+      userIds: [someone.id],
     });
-    const both = [first, await login!];
-    expect((await end!).ended.map(({ id }) => id).toSorted()).toEqual(both.toSorted());
-    expect((await end!).count).toBe(2);
+    const both = [first, login];
+    expect(end.ended.map(({ id }) => id).toSorted()).toEqual(both.toSorted());
+    expect(end.count).toBe(2);
     expect(await statesOf(both)).toEqual(['admin', 'admin']);
     // Not by its mark alone, which a crash could lose.
     expect(await one.bench.activeOf(someone.id)).toEqual([]);
@@ -335,33 +332,21 @@ describe('ending a user unless administrator, against the login of an administra
   it('ends one session alone, and not another that is admitted while it waits', async () => {
     const someone = user();
     const first = await one.logins({ maxSessions: 2 })(someone);
-    let login: Promise<string>;
-    let end: ReturnType<Process['endUsers']>;
-    await whileSlotsAreHeld(one, [someone.id], async (queued) => {
-      login = one.logins({ maxSessions: 2 })(someone);
-      await queued(1);
-      end = other.endUsers({ sessionId: first });
-      await queued(2);
+    const [login, end] = await endedBehind(someone, () => one.logins({ maxSessions: 2 })(someone), {
+      sessionId: first,
     });
-    expect((await end!).ended.map(({ id }) => id)).toEqual([first]);
-    expect(await statesOf([first, await login!])).toEqual(['admin', 'live']);
-    expect(await one.bench.activeOf(someone.id)).toEqual([await login!]);
+    expect(end.ended.map(({ id }) => id)).toEqual([first]);
+    expect(await statesOf([first, login])).toEqual(['admin', 'live']);
+    expect(await one.bench.activeOf(someone.id)).toEqual([login]);
   });
 
   it('ends an exempt session that is admitted while it waits, which it cannot see', async () => {
     const someone = user();
     const login = one.logins({ exempt: { usernames: [someone.id] } });
     const first = await login(someone);
-    let second: Promise<string>;
-    let end: ReturnType<Process['endUsers']>;
-    await whileSlotsAreHeld(one, [someone.id], async (queued) => {
-      second = login(someone);
-      await queued(1);
-      end = other.endUsers({ userIds: [someone.id] });
-      await queued(2);
-    });
-    expect((await end!).found).toMatchObject([{ ended: true, protected: false }]);
-    expect(await one.liveOf([first, await second!])).toEqual([]);
+    const [second, end] = await endedBehind(someone, () => login(someone), { userIds: [someone.id] });
+    expect(end.found).toMatchObject([{ ended: true, protected: false }]);
+    expect(await one.liveOf([first, second])).toEqual([]);
   });
 
   it('never touches a live administrator by any route or mix, with demotions, promotions, cut-offs and sweeps beside it', async () => {
