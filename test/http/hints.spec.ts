@@ -219,12 +219,14 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
     ['an interceptor puts into the request', '/unread/interceptor'],
     ['a guard puts elsewhere in the request', '/unread/property'],
   ])('tokens whose user %s, so that nobody checks them', (_, path) => {
-    it('after a minute', async () => {
+    it('after a minute, also where others have cookie sessions', async () => {
       const clock = jest.spyOn(performance, 'now').mockReturnValue(0);
       const nobody = new Browser(application.url);
       const client = new TokenClient(application.url);
       await client.login(newUser({ users }).username);
       expect((await nobody.get(path)).status).toBe(200);
+      const page = await loggedIn(application, newUser({ users }));
+      expect((await page.get('/me')).status).toBe(200);
       clock.mockReturnValue(MINUTE_MS);
       expect((await client.get(path)).status).toBe(200);
       clock.mockReturnValue(2 * MINUTE_MS - 1);
