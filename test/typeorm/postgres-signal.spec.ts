@@ -372,6 +372,16 @@ describe('the listening connection', () => {
     await starting;
     link.unfreeze();
   });
+
+  it('is stopped within a moment while it waits to be tried again', async () => {
+    const { signal, ear } = await startSignal(link.url);
+    await link.cut();
+    // The pause that follows is 1,600 ms at least.
+    await until(() => ear.events.filter((event) => event === 'deaf').length === 6);
+    const began = performance.now();
+    await signal.stop();
+    expect(performance.now() - began).toBeLessThan(1_000);
+  });
 });
 
 it('a database that stands still while a process starts is not taken for one that delivers nothing: it is tried again', async () => {
