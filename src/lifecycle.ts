@@ -4,6 +4,7 @@ import type { Bookkeeper } from './session/bookkeeper.js';
 import type { SingleSessionEvents } from './session/events.js';
 import type { Freshness } from './session/freshness.js';
 import type { SessionStore } from './session/session-store.js';
+import type { Sessions } from './session/sessions.js';
 import type { Sweeper } from './session/sweeper.js';
 import type { Watches } from './session/watches.js';
 import type { ResolvedExtras } from './single-session.extras.js';
@@ -21,6 +22,7 @@ export class Lifecycle {
     private readonly freshness: Freshness | undefined,
     private readonly sweeper: Sweeper,
     private readonly watches: Watches,
+    private readonly sessions: Sessions,
     private readonly bookkeeper: Bookkeeper,
     private readonly events: SingleSessionEvents,
   ) {}
@@ -64,6 +66,7 @@ export class Lifecycle {
    * is gone already, as it is where TypeOrmModule is imported after this module.
    */
   async afterLastAnswer(): Promise<void> {
+    this.sessions.close();
     await this.bookkeeper.close();
     this.events.close();
   }

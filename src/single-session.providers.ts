@@ -67,6 +67,7 @@ export const providersOf = (extras: ResolvedExtras): Provider[] => [
     Freshness,
     Sweeper,
     Watches,
+    Sessions,
     Bookkeeper,
     SingleSessionEvents,
   ),

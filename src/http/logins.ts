@@ -1,4 +1,3 @@
-import { Logger } from '@nestjs/common';
 import { randomUUID } from 'node:crypto';
 import { NotEntitledError, type Admissions } from '../session/admissions.js';
 import { ThrottledLogger } from '../session/throttled-logger.js';
@@ -34,7 +33,6 @@ const HINT_FOR_SIDS =
 
 /** Turns an authenticated request into a session: admit, stamp, save; or none of them. */
 export class Logins {
-  private readonly logger = new Logger('SingleSession');
   private readonly hints = new ThrottledLogger();
 
   constructor(
@@ -169,13 +167,7 @@ export class Logins {
     // Then the cookie session is of another login on the same request.
     const isReplaced = login !== undefined && login.session.id !== id;
     if (!isReplaced) forgetLogin(request);
-    await this.sessions
-      .takeBack(id, loginId)
-      .catch((error: Error) =>
-        this.logger.error(
-          `A login failed after it was admitted, and session ${id} could not be ended. ${error.message}`,
-        ),
-      );
+    await this.sessions.giveUpLogin(id, loginId);
     if (credential === 'cookie' && !isReplaced) await destroyCookieSession(request);
   }
 }

@@ -14,6 +14,7 @@ import {
 import { isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
 import { A_MINUTE_MS, ThrottledLogger } from './throttled-logger.js';
+import { UnfinishedEnds } from './unfinished-ends.js';
 
 export interface SessionsSettings {
   logoutEverywhere: boolean;
@@ -32,6 +33,7 @@ export class Sessions {
   private readonly checks: Checks;
   // Apart from `checks`, so that no request waits behind a round of looks at everything that is open.
   private readonly looks: Checks;
+  private readonly unfinished = new UnfinishedEnds();
   private readonly logger = new ThrottledLogger(A_MINUTE_MS);
 
   constructor(
@@ -51,14 +53,28 @@ export class Sessions {
     return this.end({ target: { scope: 'login', sessionId, loginId }, reason: 'logout', by: null });
   }
 
-  /** Ends a session whose browser has lost the only credential for it. Never fails: where it cannot be ended, it expires. */
-  async giveUp(sessionId: string, reason: 'superseded' | 'logout' = 'superseded'): Promise<void> {
-    await this.orWarn(this.end({ target: { scope: 'session', sessionId }, reason, by: null }));
+  /** As {@link takeBack}. Never fails: what the store cannot carry out now it is asked for again. */
+  giveUpLogin(sessionId: string, loginId: string): Promise<void> {
+    return this.nowOrLater(sessionId, () => this.takeBack(sessionId, loginId));
   }
 
-  /** As {@link logout}, of a session whose browser has lost the only credential for it. Never fails. */
-  async giveUpByLogout(sessionId: string, user: unknown): Promise<void> {
-    await this.orWarn(this.logout(sessionId, user, false));
+  /** Ends a session whose browser has lost the only credential for it. Never fails: what the store cannot carry out now it is asked for again. */
+  giveUp(sessionId: string, reason: 'superseded' | 'logout' = 'superseded'): Promise<void> {
+    return this.nowOrLater(sessionId, () => this.endAlone(sessionId, reason));
+  }
+
+  /** As {@link logout}, of a session whose browser has lost the only credential for it. Never fails, but later it ends no other session: that may have begun since. */
+  giveUpByLogout(sessionId: string, user: unknown): Promise<void> {
+    return this.nowOrLater(
+      sessionId,
+      () => this.endAlone(sessionId, 'logout'),
+      this.logout(sessionId, user, false),
+    );
+  }
+
+  /** Ends no more what could not be ended yet. */
+  close(): void {
+    this.unfinished.close();
   }
 
   /** Whether the options allow answers from memory. */
@@ -109,8 +125,9 @@ export class Sessions {
     return this.recorded(check, await this.looks.verify(check), this.looks, LARGEST_LIMIT);
   }
 
-  /** Whether the session is live, as far as can be told: the database is asked. */
+  /** Whether the session is live and stays so, as far as can be told: the database is asked. */
   async isStillLive(id: string, user: unknown): Promise<boolean> {
+    if (this.unfinished.has(id)) return false;
     try {
       return (await this.verify({ id, limit: await this.policy.limitAtCheck(user) })).live;
     } catch {
@@ -148,10 +165,22 @@ export class Sessions {
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
   }
 
-  private async orWarn(ending: Promise<unknown>): Promise<void> {
-    await ending.catch((error: Error) =>
-      this.logger.warn('not given up', `The session that a browser gave up was not ended. ${error.message}`),
-    );
+  private endAlone(sessionId: string, reason: 'superseded' | 'logout'): Promise<EndedSession[]> {
+    return this.end({ target: { scope: 'session', sessionId }, reason, by: null });
+  }
+
+  private async nowOrLater(
+    sessionId: string,
+    end: () => Promise<unknown>,
+    now: Promise<unknown> = end(),
+  ): Promise<void> {
+    await now.catch((error: Error) => {
+      this.unfinished.add({ sessionId, end });
+      this.logger.warn(
+        'unfinished',
+        `A session that nobody holds any more was not ended; that is tried again until the database does it. ${error.message}`,
+      );
+    });
   }
 
   private async use(check: Check): Promise<CheckResult> {

@@ -1,14 +1,26 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
+import type { Request } from 'express';
 import { firstValueFrom } from 'rxjs';
 import { DataSource } from 'typeorm';
-import { SessionStoreUnavailableException, SingleSessionService } from '../../src/index.js';
-import { startApplication, type TestApplication, type TestUser } from '../support/application.js';
+import {
+  SessionStoreUnavailableException,
+  SingleSessionLogin,
+  SingleSessionService,
+} from '../../src/index.js';
+import {
+  LocalLoginGuard,
+  startApplication,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { interceptQueries } from '../support/queries.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
+import { logOut } from '../support/ways-in.js';
 
 /** The limit is 5 s; a machine under load gets as much again. */
 const ANSWERED_WITHIN_MS = 10_000;
@@ -20,10 +32,32 @@ let user: TestUser;
 let browser: Browser;
 let token: TokenClient;
 
+/** Where the database goes when the session has been checked. */
+@Controller('gone')
+class GoneController {
+  @UseGuards(LocalLoginGuard)
+  @SingleSessionLogin()
+  @Post('login')
+  async login(): Promise<never> {
+    await watch.cut();
+    throw new Error('no menu without the database');
+  }
+
+  @Post('logout')
+  @HttpCode(204)
+  async logout(@Req() request: Request): Promise<void> {
+    await watch.cut();
+    await logOut(request);
+  }
+}
+
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
   watch = await watchStatements(databaseUrl);
-  application = await startApplication(watch.url, { options: { maxSessions: 2 } });
+  application = await startApplication(watch.url, {
+    options: { maxSessions: 2 },
+    controllers: [GoneController],
+  });
   user = newUser(application);
   browser = new Browser(application.url);
   token = new TokenClient(application.url);
@@ -103,6 +137,23 @@ describe('with the database gone', () => {
       password: 'no',
     });
     expect(answer.status).toBe(401);
+  });
+});
+
+describe('a session that nobody holds any more ends when the database is back: it would keep its place [P5]', () => {
+  it.each([
+    ['of a login that fails in its handler', '/gone/login', 500],
+    ['of a browser that Passport logs out', '/gone/logout', 204],
+  ])('%s', async (_case, path, status) => {
+    const other = newUser(application);
+    const client = new Browser(application.url);
+    if (path === '/gone/logout') await client.login(other.username);
+    expect((await client.login(other.username, path)).status).toBe(status);
+    await watch.restore();
+    await eventually(
+      () => liveSessionsOf(application, other),
+      (live) => live.length === 0,
+    );
   });
 });
 

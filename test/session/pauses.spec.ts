@@ -1,5 +1,7 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { Policy } from '../../src/session/policy.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import type { AdmissionResult, EndedSession, EndOrder } from '../../src/session/session.js';
@@ -23,7 +25,7 @@ const { ANSWER_WITHIN_MS } = await import('../../src/session/answered.js');
 const { Bookkeeper } = await import('../../src/session/bookkeeper.js');
 const { Sessions } = await import('../../src/session/sessions.js');
 const { Sweeper } = await import('../../src/session/sweeper.js');
-const { NOWHERE } = await import('../support/store.js');
+const { NOWHERE, times, until } = await import('../support/store.js');
 
 beforeEach(() => {
   rests = [];
@@ -99,6 +101,107 @@ describe('a login that was answered with an error', () => {
     await expect(admissionsOf(store).admit(login)).rejects.toThrow(StoreUnavailableError);
     await turn();
     expect(store.looks).toHaveLength(3);
+  });
+});
+
+describe('a session that nobody holds any more and that could not be ended', () => {
+  const options = resolveOptions({ logoutEverywhere: true });
+  const [id, other] = [randomUUID(), randomUUID()];
+  let store: FakeStore;
+  let ending: jest.SpiedFunction<FakeStore['end']>;
+  let sessions: InstanceType<typeof Sessions>;
+
+  const ended = (): unknown[] =>
+    (ending.mock.calls as unknown as [EndOrder][]).map(([{ target, reason }]) => ({ ...target, reason }));
+
+  beforeEach(() => {
+    jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+    store = new FakeStore();
+    ending = jest.spyOn(store, 'end');
+    sessions = new Sessions(store, new Policy(options), new Bookkeeper(store), options);
+  });
+
+  const failTimes = (count: number): void => {
+    for (let failure = 0; failure < count; failure++) ending.mockRejectedValueOnce(new Error('gone'));
+  };
+
+  it('ends when the store answers again, after pauses that grow up to half a minute', async () => {
+    failTimes(9);
+    await sessions.giveUp(id);
+    await turn();
+    expect(ended()).toEqual(times(10, () => ({ scope: 'session', sessionId: id, reason: 'superseded' })));
+    expect(rests).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+  });
+
+  it('ends also when the store has failed and answered before', async () => {
+    for (const one of [id, other]) {
+      failTimes(1);
+      await sessions.giveUp(one);
+      await turn();
+    }
+    expect(ended()).toMatchObject([id, id, other, other].map((sessionId) => ({ sessionId })));
+  });
+
+  it('is tried again in the context of no request, which is over by then', async () => {
+    const contexts = new AsyncLocalStorage<string>();
+    const seen: (string | undefined)[] = [];
+    ending.mockImplementation(async () => {
+      seen.push(contexts.getStore());
+      if (seen.length === 1) throw new Error('gone');
+      return [];
+    });
+    await contexts.run('of a request', () => sessions.giveUp(id));
+    await until(() => seen.length === 2);
+    expect(seen).toEqual(['of a request', undefined]);
+  });
+
+  it('is one of 10,000 at most: the memory that an outage takes is bounded', async () => {
+    const count = 10_001;
+    failTimes(count);
+    await Promise.all(times(count, () => sessions.giveUp(id)));
+    await turn();
+    expect(ending).toHaveBeenCalledTimes(count + 10_000);
+  });
+
+  it('is one of a login: it stays if another login carries it', async () => {
+    failTimes(1);
+    await sessions.giveUpLogin(id, other);
+    await turn();
+    expect(ended()).toEqual(
+      times(2, () => ({ scope: 'login', sessionId: id, loginId: other, reason: 'logout' })),
+    );
+  });
+
+  it('ends alone after a logout: those that have begun since are no part of it', async () => {
+    failTimes(1);
+    await sessions.giveUpByLogout(id, undefined);
+    await turn();
+    expect(ended()).toMatchObject([{ scope: 'everywhere' }, { scope: 'session', reason: 'logout' }]);
+  });
+
+  it('holds up no other, each of which is asked for after the one before', async () => {
+    failTimes(3);
+    ending.mockImplementation(async () => {
+      await turn();
+      return [];
+    });
+    await Promise.all([sessions.giveUp(id), sessions.giveUp(other)]);
+    await until(() => ending.mock.calls.length === 5);
+    const asked = (ended() as { sessionId: string }[]).map(({ sessionId }) => sessionId);
+    expect(asked).toEqual([id, other, id, other, id]);
+  });
+
+  it('is carried on by no other cookie session meanwhile', async () => {
+    const { promise, fail } = gate<EndedSession[]>();
+    ending.mockRejectedValueOnce(new Error('gone')).mockReturnValueOnce(promise);
+    expect(await sessions.isStillLive(id, { id: 1 })).toBe(true);
+    await sessions.giveUp(id);
+    expect(await sessions.isStillLive(id, { id: 1 })).toBe(false);
+    sessions.close();
+    fail(new Error('gone'));
+    await turn();
+    expect(ending).toHaveBeenCalledTimes(2);
+    expect(await sessions.isStillLive(id, { id: 1 })).toBe(true);
   });
 });
 

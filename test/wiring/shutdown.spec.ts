@@ -1,12 +1,14 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, Get, type BeforeApplicationShutdown } from '@nestjs/common';
 import { get } from 'node:http';
 import { DataSource } from 'typeorm';
 import { SingleSessionEvents, SingleSessionService } from '../../src/index.js';
 import { SessionStore } from '../../src/session/session-store.js';
+import { Sessions } from '../../src/session/sessions.js';
 import { startApplication } from '../support/application.js';
 import { TokenClient } from '../support/client.js';
-import { gate } from '../support/fake-store.js';
+import { gate, liveOf } from '../support/fake-store.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { newUser } from '../support/sessions.js';
 import { timers } from '../support/timers.js';
@@ -74,6 +76,18 @@ describe('a closed application', () => {
     const asked = [jest.spyOn(store, 'sweep'), jest.spyOn(store, 'seen')];
     await new Promise((resolve) => setTimeout(resolve, 1_700));
     for (const question of asked) expect(question).not.toHaveBeenCalled();
+    await dropDatabase(databaseUrl);
+  });
+
+  it('tries no more to end what it could not', async () => {
+    const { app, close } = await startApplication(databaseUrl);
+    const [store, sessions, id] = [app.get(SessionStore), app.get(Sessions), randomUUID()];
+    jest.spyOn(store, 'end').mockRejectedValue(new Error('gone'));
+    jest.spyOn(store, 'verify').mockResolvedValue([liveOf('1')]);
+    await sessions.giveUp(id);
+    expect(await sessions.isStillLive(id, undefined)).toBe(false);
+    await close();
+    expect(await sessions.isStillLive(id, undefined)).toBe(true);
     await dropDatabase(databaseUrl);
   });
 
