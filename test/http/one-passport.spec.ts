@@ -25,7 +25,7 @@ import { Browser } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { createApplication, useCookieSessions } from '../support/platform.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
-import { logIn, type Form, type UserRequest } from '../support/ways-in.js';
+import { logIn, logOut, type Form, type UserRequest } from '../support/ways-in.js';
 
 // Passport is one object per process, and what these tests share.
 
@@ -50,6 +50,12 @@ class HandlerController {
   async login(@Req() request: UserRequest) {
     await logIn(request, users.checked(request.body as Form));
     return { stamp: request.session.singleSession ?? null };
+  }
+
+  @Post('out-by-handler')
+  @HttpCode(204)
+  logout(@Req() request: UserRequest): Promise<void> {
+    return logOut(request);
   }
 
   @Get('who')
@@ -88,6 +94,13 @@ async function expectLoginWithoutUs(url: string, user: TestUser): Promise<void> 
     expect([status, body]).toEqual([200, { stamp: null }]);
   }
   for (const browser of browsers) expect((await browser.get('/who')).body.user?.username).toBe(user.username);
+}
+
+async function expectLogoutWithoutUs(url: string, user: TestUser): Promise<void> {
+  const browser = new Browser(url);
+  await browser.login(user.username, '/by-handler');
+  expect((await browser.post('/out-by-handler')).status).toBe(204);
+  expect((await browser.get('/who')).body.user).toBeNull();
 }
 
 describe('another application in the same process', () => {
@@ -147,7 +160,10 @@ describe('another application in the same process', () => {
 });
 
 describe('when the application closes', () => {
-  const prototype = Object.getPrototypeOf((passport as unknown as { _sm: object })._sm) as { logIn: unknown };
+  const prototype = Object.getPrototypeOf((passport as unknown as { _sm: object })._sm) as {
+    logIn: unknown;
+    logOut: unknown;
+  };
 
   it('Passport is as it was, once the last application has closed', async () => {
     const before = Object.getOwnPropertyDescriptors(prototype);
@@ -166,27 +182,40 @@ describe('when the application closes', () => {
     await expectLoginWithoutUs(stranger.url, user);
   });
 
-  it('what somebody else has put around Passport since stays there, and a login goes through it', async () => {
-    const before = Object.getOwnPropertyDescriptors(prototype);
-    const stranger = await startStranger();
-    const application = await startApplication(databaseUrl, { users });
-    const ours = prototype.logIn as (...parts: unknown[]) => unknown;
-    let calls = 0;
-    const theirs = function (this: unknown, ...parts: unknown[]): unknown {
-      calls++;
-      return ours.apply(this, parts);
-    };
-    prototype.logIn = theirs;
-    try {
-      await application.close();
-      expect(prototype.logIn).toBe(theirs);
-      await expectLoginWithoutUs(stranger.url, newUser({ users }));
-      expect(calls).toBeGreaterThan(0);
-    } finally {
-      for (const key of Reflect.ownKeys(prototype)) Reflect.deleteProperty(prototype, key);
-      Object.defineProperties(prototype, before);
-    }
+  it('another that goes on is still told of each login', async () => {
+    const [first, second] = [await started(), await started()];
+    await first.close();
+    const user = newUser({ users });
+    const { body } = await new Browser(second.url).login(user.username, '/by-handler');
+    expect(await liveSessionsOf(second, user)).toEqual([body.stamp]);
   });
+
+  it.each(['logIn', 'logOut'] as const)(
+    'what somebody else has put around %s() of Passport since stays there, and is called',
+    async (name) => {
+      const before = Object.getOwnPropertyDescriptors(prototype);
+      const stranger = await startStranger();
+      const application = await startApplication(databaseUrl, { users });
+      const ours = prototype[name] as (...parts: unknown[]) => unknown;
+      let calls = 0;
+      const theirs = function (this: unknown, ...parts: unknown[]): unknown {
+        calls++;
+        return ours.apply(this, parts);
+      };
+      prototype[name] = theirs;
+      try {
+        await application.close();
+        expect(prototype[name]).toBe(theirs);
+        const user = newUser({ users });
+        await expectLoginWithoutUs(stranger.url, user);
+        await expectLogoutWithoutUs(stranger.url, user);
+        expect(calls).toBeGreaterThan(0);
+      } finally {
+        for (const key of Reflect.ownKeys(prototype)) Reflect.deleteProperty(prototype, key);
+        Object.defineProperties(prototype, before);
+      }
+    },
+  );
 
   it('a login that arrives before it has stopped listening is admitted', async () => {
     const user = newUser({ users });
