@@ -306,6 +306,15 @@ describe('a login that fails after its admission ends its session and gives no u
     const next = await new TokenClient(application.url, token).get();
     expect(next.body).toMatchObject({ code: 'SESSION_ENDED', reason: 'logout' });
   });
+
+  it('when it is carried by a token in a browser where somebody else is signed in, who stays it', async () => {
+    const [settled, user] = [newUser({ users }), newUser({ users })];
+    const browser = new Browser(application.url);
+    await browser.login(settled.username);
+    expect((await browser.login(user.username, '/token/res')).status).toBe(500);
+    expect(await liveSessionsOf(application, user)).toEqual([]);
+    expect((await browser.get('/me')).body.user?.username).toBe(settled.username);
+  });
 });
 
 describe('a login that answers with a redirect of its own is no failure', () => {

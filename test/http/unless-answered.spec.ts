@@ -38,6 +38,8 @@ describe('a login is taken back', () => {
     ['not when its answer has reached the client', {}, 0],
     ['when the client was gone before', { writableFinished: false }, 1],
     ['when a time limit had answered 408 before it was admitted', { statusCode: 408 }, 1],
+    ['when its answer had the least status of a failure', { statusCode: 400 }, 1],
+    ['not when its answer had the highest of none', { statusCode: 399 }, 0],
     [
       'when a client of HTTP/2 cancels before the head has left',
       { headersSent: false, stream: { destroyed: false, aborted: true } },
@@ -95,6 +97,21 @@ describe('a login is taken back', () => {
     unlessAnswered(closing(state).response, undo);
     expect(undo).toHaveBeenCalledTimes(1);
   });
+});
+
+it.each([
+  [399, 'leaves at once'],
+  [400, 'leaves when the login is taken back'],
+])('an answer of %i %s', async (statusCode, how) => {
+  const end = jest.fn();
+  const { response } = closing({ statusCode, headersSent: false, end, getHeaders: () => ({}) });
+  let done!: () => void;
+  unlessAnswered(response, () => new Promise((resolve) => (done = resolve)));
+  response.end('the answer');
+  expect(end).toHaveBeenCalledTimes(how === 'leaves at once' ? 1 : 0);
+  done?.();
+  await new Promise(setImmediate);
+  expect(end).toHaveBeenCalledTimes(1);
 });
 
 describe('a login that stands as soon as the browser has its cookie is taken back', () => {
