@@ -245,7 +245,19 @@ describe('a login that is authenticated by a session of ours', () => {
     await loser.login(username);
     await winner.login(username);
     expect((await loser.post('/exchange/cookie')).status).toBe(401);
+    // The dead cookie session went with that answer.
+    expect((await loser.get('/me')).body).toEqual({ user: null, session: null });
     expect((await winner.get('/me')).body.user?.username).toBe(username);
+  });
+
+  it('is refused to an evicted token beside the cookie of another user, which stays', async () => {
+    const [cookieUser, tokenUser] = [newUser({ users }), newUser({ users })];
+    const [browser, loser] = [new Browser(application.url), new TokenClient(application.url)];
+    await browser.login(cookieUser.username);
+    await loser.login(tokenUser.username);
+    await new TokenClient(application.url).login(tokenUser.username);
+    expectEvicted(await browser.post('/exchange/token', {}, { authorization: `Bearer ${loser.token}` }));
+    expect((await browser.get('/me')).body.user?.username).toBe(cookieUser.username);
   });
 });
 
