@@ -74,6 +74,16 @@ class FailingStore extends MemoryStore {
   }
 }
 
+/** Tells when it has destroyed what it keeps. */
+class TellingStore extends MemoryStore {
+  override destroy(id: string, done?: (error?: unknown) => void): void {
+    super.destroy(id, (error) => {
+      done?.(error);
+      logouts.emit('destroyed');
+    });
+  }
+}
+
 function later(act: () => void, turns = 20): void {
   setImmediate(() => (turns > 0 ? later(act, turns - 1) : act()));
 }
@@ -89,6 +99,14 @@ class LogoutGuard implements CanActivate {
 class LogoutInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     return defer(() => logOut(requestOf(context))).pipe(mergeMap(() => next.handle()));
+  }
+}
+
+/** Stands for a time limit, which answers before the user is logged out. */
+class AnsweringGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    nodeResponseOf(context.switchToHttp().getResponse()).writeHead(202).end();
+    return true;
   }
 }
 
@@ -188,6 +206,11 @@ class OutController {
     request.session.cart = 'kept';
     request.logout({ keepSessionInfo: true }, () => void response.status(302).redirect('/me'));
   }
+
+  @UseGuards(AnsweringGuard)
+  @SingleSessionLogout()
+  @Post('answered')
+  answered(@Res() _response: PlatformResponse): void {}
 
   @Post('awaited')
   async awaited(@Req() request: UserRequest): Promise<void> {
@@ -423,6 +446,17 @@ it('a logout that Passport cannot complete in time is answered, and may be compl
     const left = once(logouts, 'over');
     store.speak();
     await left;
+    expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
+  });
+});
+
+it('a logout that was answered before it began destroys its cookie session all the same', async () => {
+  const store = new TellingStore();
+  await signedInOnce(store, async ({ application, user, browser }) => {
+    const destroyed = once(logouts, 'destroyed');
+    expect((await browser.post('/out/answered')).status).toBe(202);
+    await destroyed;
+    expect(await liveSessionsOf(application, user)).toEqual([]);
     expect(await browser.get('/me')).toMatchObject(ANONYMOUS);
   });
 });

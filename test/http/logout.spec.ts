@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
+import {
+  Controller,
+  HttpCode,
+  Post,
+  Req,
+  UseGuards,
+  type CanActivate,
+  type ExecutionContext,
+} from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
 import { SingleSessionLogout } from '../../src/index.js';
@@ -10,6 +18,14 @@ import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { logOut } from '../support/ways-in.js';
+
+/** What takes the user off a request, as Passport's own logout does. */
+class UserlessGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    context.switchToHttp().getRequest<{ user: unknown }>().user = null;
+    return true;
+  }
+}
 
 @Controller('logout')
 class LogoutController {
@@ -33,6 +49,12 @@ class LogoutController {
   throws(): void {
     throw new Error('after the logout');
   }
+
+  @UseGuards(UserlessGuard)
+  @SingleSessionLogout()
+  @Post('userless')
+  @HttpCode(204)
+  userless(): void {}
 
   @UseGuards(AuthGuard('jwt'))
   @SingleSessionLogout()
@@ -266,6 +288,14 @@ describe('the cookie session of a logout', () => {
     expect(await liveSessionsOf(single, user)).toEqual([]);
     expect((await browser.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'logout' });
   });
+});
+
+it('a logout of a request whose user is null ends all sessions of who is in its cookie session', async () => {
+  const user = newUser({ users });
+  const browser = await loggedIn(everywhere, user);
+  await loggedIn(everywhere, user);
+  expect((await browser.post('/logout/userless')).status).toBe(204);
+  expect(await liveSessionsOf(everywhere, user)).toEqual([]);
 });
 
 describe('a logout with a cookie and a token', () => {
