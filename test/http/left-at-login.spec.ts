@@ -40,6 +40,8 @@ import { Gate, GatedStore, ImpatientBrowser } from '../support/ways-in.js';
 const gate = new Gate();
 const logins = new EventEmitter();
 let latest: SessionRequest & { body: TestUser };
+/** How many logins have reached the handler of a marked route. */
+let handled = 0;
 
 @Injectable()
 class StandstillGuard implements CanActivate {
@@ -62,6 +64,7 @@ class SlowController {
   @Post('marked')
   @HttpCode(200)
   marked(): object {
+    handled++;
     return {};
   }
 
@@ -225,6 +228,18 @@ it.each(['marked', 'unmarked'])(
     expect(currentSessionOf(latest)).toBeUndefined();
   },
 );
+
+it('and on a marked route its handler is not called, for which there is no session', async () => {
+  const before = handled;
+  const user = newUser({ users });
+  await leave(new ImpatientBrowser(application.url), user, '/slow/marked', store.gate);
+  await eventually(
+    () => liveSessionsOf(application, user),
+    (live) => live.length === 0,
+  );
+  await goOn(store.gate);
+  expect(handled).toBe(before);
+});
 
 it('a cookie session that kept its id is held by the browser that left: its session stays', async () => {
   const user = newUser({ users });
