@@ -1,10 +1,25 @@
+import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
-import { Controller, Get, Req, Res, Sse, UseGuards, type MessageEvent } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Req,
+  Res,
+  Sse,
+  UseGuards,
+  type ExecutionContext,
+  type MessageEvent,
+} from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { MemoryStore } from 'express-session';
-import { concat, defer, finalize, interval, NEVER, of, takeUntil, type Observable } from 'rxjs';
+import { concat, defer, finalize, interval, NEVER, of, Subject, takeUntil, type Observable } from 'rxjs';
+import { SessionStoreUnavailableException } from '../../src/http/exceptions.js';
+import { reach, setChecked } from '../../src/http/request-state.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { STREAM_END } from '../../src/http/stream-end.js';
 import { SingleSessionService, SkipSingleSession } from '../../src/index.js';
+import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { BearerGuard, Client, someoneNew, sql, type Kind } from '../support/administration.js';
 import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { EventStream } from '../support/event-stream.js';
@@ -291,6 +306,26 @@ describe('whenEnded()', () => {
       { reason: 'unknown', endedAt: null },
     ]);
   });
+});
+
+it('a stream ends with the answer for it when its session cannot be verified any more', () => {
+  const watch = new Subject<never>();
+  const request: SessionRequest = { headers: {} };
+  reach(request, { guard: { canActivate: () => true, whenEnded: () => watch } });
+  setChecked(request, { id: randomUUID(), userId: 'ann' });
+  const context = {
+    getType: () => 'http',
+    getArgByIndex: () => request,
+    getHandler: () => firstOfMany,
+  } as unknown as ExecutionContext;
+  const before = open;
+  let failure: unknown;
+  const stream = STREAM_END.intercept(context, { handle: firstOfMany }) as Observable<MessageEvent>;
+  stream.subscribe({ error: (error) => (failure = error) });
+  expect(open).toBe(before + 1);
+  watch.error(new StoreUnavailableError('The database does not answer.'));
+  expect(failure).toBeInstanceOf(SessionStoreUnavailableException);
+  expect(open).toBe(before);
 });
 
 describe('an application that closes', () => {
