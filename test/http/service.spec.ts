@@ -303,6 +303,14 @@ describe('endEveryone by the application', () => {
   });
 });
 
+it('a user who is admitted by token twice on one request has one session', async () => {
+  const user = newUser(application);
+  const request = { headers: {} };
+  const first = await service.admit(user, request, { credential: 'token' });
+  expect(await service.admit(user, request, { credential: 'token' })).toEqual(first);
+  expect(await rowsOf(application, user)).toHaveLength(1);
+});
+
 describe('list by the application', () => {
   it('has its defaults for what is left out and for what is undefined alike', async () => {
     const whole = await service.list();
@@ -311,12 +319,17 @@ describe('list by the application', () => {
     expect(await service.list({ state: undefined, limit: undefined, ...nothing })).toEqual(whole);
   });
 
+  it('takes a limit as large as PostgreSQL can be asked for', async () => {
+    expect((await service.list({ limit: 2 ** 31 - 2 })).nextCursor).toBeNull();
+  });
+
   it.each([
     [{ limit: 0 }, /limit/],
     [{ limit: -1 }, /limit/],
     [{ limit: 1.5 }, /limit/],
     [{ limit: NaN }, /limit/],
     [{ limit: Infinity }, /limit/],
+    [{ limit: 2 ** 31 - 1 }, /limit/],
     [{ limit: 2 ** 31 }, /limit/],
     [{ limit: '50' }, /limit/],
     [{ limit: null }, /limit/],
