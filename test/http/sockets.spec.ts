@@ -848,6 +848,35 @@ describe('closeWhenEnded()', () => {
       expect([a, b].map(({ connected }) => connected)).toEqual([false, true]);
     });
 
+    it('closes the socket where a function of the options fails, and says so in the log alone: nobody waits for handleConnection()', async () => {
+      const outage = new Error('the policy is down');
+      let fails = false;
+      const maxSessions = (): number => {
+        if (fails) throw outage;
+        return 1;
+      };
+      const application = await start('ws', databaseUrl, { options: { maxSessions } });
+      const { user, sessionId: sid } = await someoneByToken(application);
+      fails = true;
+      const error = jest.spyOn(Logger.prototype, 'error').mockReturnValue();
+      const client = new FakeSocket();
+      const service = application.app.get(SingleSessionService);
+      const opened = await service.closeWhenEnded(client, { user: { ...user, sid } });
+      const errors = error.mock.calls.flat();
+      error.mockRestore();
+      expect(opened).toBeUndefined();
+      expect(client.closings).toEqual([[1013, 'SESSION_STORE_UNAVAILABLE']]);
+      expect(errors).toEqual([outage]);
+    });
+
+    it('does not watch a socket that its client has closed meanwhile, which would never say so again', async () => {
+      const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
+      const client = Object.assign(new FakeSocket(), { readyState: 3 });
+      expect(await sessions.closeWhenEnded(client, { user: { ...user, sid } })).toMatchObject({ id: sid });
+      await sessions.end(sid);
+      expect([client.listeners, client.closings]).toEqual([[], []]);
+    });
+
     it('closes the socket of who has signed out of it', async () => {
       const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
       const client = new FakeSocket();
