@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { Injectable, UseGuards, type CanActivate } from '@nestjs/common';
+import { Get, Injectable, UseGuards, type CanActivate } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { gatewayComplaint } from '../../src/http/gateways.check.js';
 import { SingleSessionGuard, SkipSingleSession } from '../../src/index.js';
@@ -39,6 +39,13 @@ class OwnGuardedGateway {
   message(): void {}
 }
 
+@UseGuards(Object.create(SingleSessionGuard.prototype) as SingleSessionGuard)
+@WebSocketGateway()
+class GuardedByInstanceGateway {
+  @SubscribeMessage('message')
+  message(): void {}
+}
+
 @SkipSingleSession()
 @WebSocketGateway()
 class SkippedGateway {
@@ -64,7 +71,22 @@ class Service {
   open(): void {}
 }
 
-const COVERED = [GuardedGateway, OwnGuardedGateway, SkippedGateway, GatewayOfGuardedHandlers, Service];
+/** Handlers for which Nest 11 runs global guards, in a class that is a provider, as a resolver is. */
+@Injectable()
+class Routes {
+  @Get('open')
+  open(): void {}
+}
+
+const COVERED = [
+  GuardedGateway,
+  OwnGuardedGateway,
+  GuardedByInstanceGateway,
+  SkippedGateway,
+  GatewayOfGuardedHandlers,
+  Service,
+  Routes,
+];
 
 describe('on Nest 11, which runs no global guards for messages, the start', () => {
   it.each([OpenGateway, Inheriting])(

@@ -365,4 +365,14 @@ describe('an application that is fit to hold the limit starts', () => {
     expect((await client.login('bob')).status).toBe(200);
     expect((await client.get()).status).toBe(200);
   });
+
+  // As an automatic mock is in place of a strategy.
+  it.each([undefined, {}, { _sm: {} }])(
+    'with a provider whose copy of Passport is %j, by which nobody signs in',
+    async (copy) => {
+      const useValue = { getPassportInstance: () => copy };
+      const { url } = await start({ providers: [{ provide: 'A_STRATEGY', useValue }] });
+      expect((await new Browser(url).login('bob')).status).toBe(200);
+    },
+  );
 });
