@@ -67,13 +67,14 @@ export function requireFreshCookieSession(request: SessionRequest): void {
       "This login is to be carried by a cookie session, but the request has none. Write app.use(session({ ... })) from 'express-session', on Fastify " +
         "await app.register(fastifySession, { ... }) from '@fastify/session', before app.listen(); or @SingleSessionLogin({ credential: 'token' }) where the handler answers with a JWT.",
     );
+  const id = sessionIdOf(request);
   // A save() may have been put on it for Passport's sake.
-  if (typeof request.session.save !== 'function' || sessionIdOf(request) === undefined)
+  if (typeof request.session.save !== 'function' || id === undefined)
     throw new Error(
       'This login is to be carried by a cookie session that the server keeps, but request.session is none: it has no save(), or no id. @fastify/secure-session and cookie-session keep ' +
         'everything in the cookie; use @fastify/session or express-session. With @fastify/session, the path of its cookie must cover this route.',
     );
-  if (!keptItsId(request)) return;
+  if (!keptItsId(request, id)) return;
   throw new Error(
     'This login did not give the cookie session a new id, so it is refused (session fixation, OWASP ASVS 7.2.4). Either nobody is logged in: ' +
       'the guard must `await super.logIn(request)`, and PassportModule.register({ session: false }) makes that do nothing. Or the id was kept: passport >= 0.6 ' +
@@ -107,9 +108,7 @@ export function requireHead(request: SessionRequest, response: SessionResponse |
 }
 
 // In a middleware nothing of ours may have seen the request before, and only the cookie says what it came with.
-function keptItsId(request: SessionRequest): boolean {
-  const id = sessionIdOf(request);
+function keptItsId(request: SessionRequest, id: string): boolean {
   const state = knownStateOf(request);
-  if (state === undefined) return id !== undefined && mayHaveSent(request, id);
-  return state.arrivedSessionId !== undefined && state.arrivedSessionId === id;
+  return state === undefined ? mayHaveSent(request, id) : state.arrivedSessionId === id;
 }
