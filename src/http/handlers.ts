@@ -5,11 +5,10 @@ import { PATH_METADATA } from '@nestjs/common/constants.js';
  * `constructor`, the class itself, where it is a controller: it may have handlers that only another library knows.
  */
 export function* handlersOf(prototype: unknown): Generator<object> {
-  const isOver = (level: unknown): boolean => level === null || level === Object.prototype;
   for (
     let level = prototype as object | null;
-    level && !isOver(level);
-    level = Object.getPrototypeOf(level) as object
+    level && level !== Object.prototype;
+    level = Object.getPrototypeOf(level) as object | null
   )
     for (const { value } of Object.values(Object.getOwnPropertyDescriptors(level)))
       if (typeof value === 'function' && isHandler(value as object)) yield value as object;

@@ -36,7 +36,7 @@ export class OpenSockets {
   async closeWhenEnded(client: unknown, given?: object): Promise<CurrentSession | undefined> {
     const socket = socketOf(client);
     // Not shown: it may be the token itself.
-    if (given !== undefined && given !== null && typeof given !== 'object')
+    if (given !== undefined && typeof given !== 'object')
       throw new TypeError(
         `closeWhenEnded() takes a request or { user } beside the client; it was given a ${typeof given}.`,
       );
