@@ -243,6 +243,13 @@ describe("a logout without a live session reaches the handler, whose 204 is the 
     },
   );
 
+  it('when its login is from the time before this module: what the handler has begun stays', async () => {
+    const browser = await loggedIn(single, newUser({ users }));
+    await restamp(browser, undefined);
+    expect((await browser.post('/logout/passport')).status).toBe(204);
+    expect((await browser.post('/logout/notice')).body).toEqual({ notice: 'You are signed out.' });
+  });
+
   function restamp(browser: Browser, singleSession: unknown): Promise<void> {
     const sid = decodeURIComponent(browser.cookie!)
       .replace(/^connect\.sid=s:/, '')
