@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, jest } from '@jest/globals';
 import { CarriedSessions } from '../../src/http/carried-sessions.js';
+import { timers } from '../support/timers.js';
 
 const carried = { id: 'session', user: { id: 1 }, givenUp: false };
 const browser = { secret: 'secret', perhaps: [] };
@@ -30,4 +31,11 @@ it('is what it carried last, when it logs in again meanwhile [lesson 4]', () => 
   sessions.remember('secret', carried);
   jest.advanceTimersByTime(9_900);
   expect(sessions.by(browser)).toEqual(carried);
+});
+
+it('keeps no process alive', () => {
+  jest.useRealTimers();
+  const before = timers();
+  new CarriedSessions().remember('secret', carried);
+  expect(timers()).toBe(before);
 });

@@ -37,6 +37,14 @@ it('a cookie session that was replaced holds nothing any more', async () => {
   expect(ended).toEqual(['one']);
 });
 
+it('a cookie session that is to carry it once more holds it still', async () => {
+  await carriers.join('one', 'first', 'before');
+  await carriers.join('one', 'first', 'first');
+  await carriers.join('one', 'second', 'before');
+  await carriers.leave('one', 'second');
+  expect(ended).toEqual([]);
+});
+
 it('one that was given up after another, which has waited long, ends it all the same: that may be lost since', async () => {
   jest.useFakeTimers();
   await carriers.join('one', 'first', 'before');
@@ -46,14 +54,14 @@ it('one that was given up after another, which has waited long, ends it all the 
   expect(ended).toEqual(['one']);
 });
 
-it('whoever comes while the session is being ended waits until that is done, and is not told before', async () => {
+it('whoever comes while the session is being ended waits until that is done, as does whoever leaves, and is not told before', async () => {
   ending = gate();
   await carriers.join('one', 'first', 'before');
-  const leaving = carriers.leave('one', 'first');
-  let hasJoined = false;
+  let [hasLeft, hasJoined] = [false, false];
+  const leaving = carriers.leave('one', 'first').then(() => (hasLeft = true));
   const joining = carriers.join('one', 'second', 'before').then(() => (hasJoined = true));
   await new Promise((resolve) => setImmediate(resolve));
-  expect(hasJoined).toBe(false);
+  expect([hasLeft, hasJoined]).toEqual([false, false]);
   ending.open();
   await Promise.all([leaving, joining]);
   expect(ended).toEqual(['one']);
