@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
-import { browserOf, learnCookieName } from '../../src/http/browser.js';
+import { browserOf, learnCookieName, mayHaveSent } from '../../src/http/browser.js';
 import type { SessionRequest } from '../../src/http/request.js';
 import { stateOf } from '../../src/http/request-state.js';
 import type { NodeResponse } from '../../src/http/response.js';
@@ -61,6 +61,57 @@ it.each(['null', 'undefined', 'j:null'])(
   },
 );
 
+it('a cookie that cannot be decoded fails no login', async () => {
+  const browser = await signIn(newUser(application).username, 'lang=%; theme=%E0%A4%A');
+  expect((await browser.get('/me')).status).toBe(200);
+});
+
+it.each([
+  ['express-session', (id: string) => encodeURIComponent(`s:${id}.signature/of+it=`)],
+  ['@fastify/session', (id: string) => encodeURIComponent(`${id}.signature/of+it=`)],
+  ['a middleware that encodes nothing', (id: string) => `s:${id}.signature/of+it=`],
+])('an id is read from the cookie as %s writes it, once an answer has shown its name', (writer, write) => {
+  const [learned, later] = ['1', '2'].map((end) => `an.id/of+one=${end}`.padStart(32, 'a')) as [
+    string,
+    string,
+  ];
+  const name = `sid of ${writer}`;
+  let sent: string[] | undefined;
+  const answer = Object.assign(new EventEmitter(), { getHeader: () => sent });
+  learnCookieName(answer as unknown as NodeResponse, learned);
+  sent = ['lang=en; Path=/', `${name}=${write(learned)}; Path=/; HttpOnly; Expires=Thu, 01 Jan 1970`];
+  answer.emit('close');
+  const request = {
+    headers: { cookie: `lang=en;  ${name} = ${write(later)} ; theme=dark` },
+    sessionID: 'f'.repeat(32),
+    session: {},
+  } as unknown as SessionRequest;
+  stateOf(request);
+  expect(browserOf(request)).toEqual({ secret: later, perhaps: [] });
+});
+
+it('a name is learned, too, where the cookie is the only one and is not signed', () => {
+  const [learned, later] = ['a', 'b'].map((letter) => letter.repeat(32)) as [string, string];
+  const answer = Object.assign(new EventEmitter(), { getHeader: () => `plain=${learned}; Path=/` });
+  learnCookieName(answer as unknown as NodeResponse, learned);
+  answer.emit('close');
+  const request = { headers: { cookie: `plain=${later}` }, sessionID: learned, session: {} };
+  stateOf(request as unknown as SessionRequest);
+  expect(browserOf(request as unknown as SessionRequest)).toEqual({ secret: later, perhaps: [] });
+});
+
+it.each([
+  ['as it is, and signed', 'an.id/of=one.signature', true],
+  ['encoded', 'an.id%2Fof%3Done', true],
+  ['encoded in another way, and signed', 's:an%2eid%2fof=one.signature', true],
+  ['another', 'an.id', false],
+  ['none', undefined, false],
+])('a request may have sent an id that is in its cookie: %s', (_, value, may) => {
+  const cookie = value === undefined ? undefined : `lang=en; sid=${value}`;
+  const request: SessionRequest = { headers: { cookie } };
+  expect(mayHaveSent(request, value === undefined ? 'undefined' : 'an.id/of=one')).toBe(may);
+});
+
 it('a cookie session that was found names the browser, whatever else that sends: another may send the same', () => {
   const [own, other] = ['c', 'd'].map((letter) => letter.repeat(32)) as [string, string];
   const request = {
@@ -70,6 +121,24 @@ it('a cookie session that was found names the browser, whatever else that sends:
   } as unknown as SessionRequest;
   stateOf(request);
   expect(browserOf(request)).toEqual({ secret: own, perhaps: [] });
+});
+
+it('one whose cookie session was not found may be any browser that holds one of its cookies, but for words, and not of hundreds', () => {
+  const ids = Array.from({ length: 17 }, (_, n) => `${n}`.padStart(32, 'e'));
+  const request = {
+    headers: { cookie: ['lang=en', ...ids.map((id, n) => `unheard-of-${n}=${id}`)].join('; ') },
+    sessionID: 'f'.repeat(32),
+    session: {},
+  } as unknown as SessionRequest;
+  stateOf(request);
+  expect(browserOf(request)).toEqual({ secret: 'f'.repeat(32), perhaps: ids.slice(0, 16) });
+});
+
+it('one that had no cookie session when it came is nobody in particular, whatever it sends', () => {
+  const request: SessionRequest = { headers: { cookie: `unheard-of=${'g'.repeat(32)}` } };
+  expect(browserOf(request)).toBeUndefined();
+  stateOf(request);
+  expect(browserOf(request)).toBeUndefined();
 });
 
 it('of two cookies with ids, that of the cookie session names the browser', () => {
