@@ -7,7 +7,7 @@ import { CurrentSession, SingleSessionLogin, SkipSingleSession } from '../../src
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
-import { newUser } from '../support/sessions.js';
+import { liveSessionsOf, newUser } from '../support/sessions.js';
 import { watchStatements, type StatementWatch } from '../support/statements.js';
 
 type Current = { id: string; userId: string };
@@ -201,6 +201,17 @@ describe('a request with a cookie and a token', () => {
     await token.login(tokenUser.username);
     await new TokenClient(application.url).login(cookieUser.username);
     expectEvicted(await send());
+  });
+
+  it('is the user of the token, and the other stays signed in, under a global AuthGuard that runs before ours too', async () => {
+    const [cookieUser, tokenUser] = [newUser({ users }), newUser({ users })];
+    const [beside, alive] = [new Browser(guarded.url), new TokenClient(guarded.url)];
+    await beside.login(cookieUser.username);
+    await alive.login(tokenUser.username);
+    const answer = await beside.get('/me', { authorization: `Bearer ${alive.token}` });
+    expect(answer.status).toBe(200);
+    expect(answer.body.session.userId).toBe(String(tokenUser.id));
+    expect(await liveSessionsOf(guarded, cookieUser)).toHaveLength(1);
   });
 
   it('is refused when the token names no session of its own but borrows the cookie of another user [S15]', async () => {
