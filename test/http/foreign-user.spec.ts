@@ -10,6 +10,7 @@ import {
   type ExecutionContext,
 } from '@nestjs/common';
 import type { Admissions } from '../../src/session/admissions.js';
+import type { Identity } from '../../src/session/identity.js';
 import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
 import type { Check, CheckResult } from '../../src/session/session.js';
 import type { Sessions } from '../../src/session/sessions.js';
@@ -130,6 +131,47 @@ it('a cookie session that says another user by itself, after a change of ids, is
   expect((await browser.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'unknown' });
   expect((await browser.get('/me')).body).toEqual({ user: null, session: null });
   expect(await liveSessionsOf(application, user)).toEqual([]);
+});
+
+describe('the cookie session of somebody else', () => {
+  const identify = ({ id, username }: TestUser): Identity => ({ id: `key-${id}`, username, roles: [] });
+
+  /** Whether a request of this user destroys the cookie session, and ends the session in it. */
+  async function isGone(user: object, passport: { user?: unknown } | undefined): Promise<boolean> {
+    const giveUp = jest.fn(() => Promise.resolve());
+    const destroy = jest.fn((done: () => void) => done());
+    const found = { userId: 'alice', unmarked: false, unseen: false, roles: '', administrator: false };
+    const verify = (): Promise<CheckResult> => Promise.resolve({ live: true, ...found });
+    const check = new RequestCheck(
+      { remembers: false, remembered: () => undefined, verify, giveUp } as unknown as Sessions,
+      {} as Admissions,
+      new Policy({ ...DEFAULT_POLICY, identify: identify as (user: unknown) => Identity }),
+      {} as Watches,
+      { unregistered: 'reject' },
+    );
+    const singleSession = '00000000-0000-4000-8000-000000000001';
+    const session = { singleSession, passport: passport!, save: () => undefined, destroy };
+    await expect(check.check({ headers: {}, user, session }, undefined)).rejects.toMatchObject({
+      status: 401,
+    });
+    expect(giveUp.mock.calls).toEqual(destroy.mock.calls.map(() => [singleSession]));
+    return destroy.mock.calls.length === 1;
+  }
+
+  it.each(['key-7', 7, '7', 7n, 'bob', 'bob@example.com', { id: 7 }])(
+    'is destroyed where Passport keeps that user in it: %p',
+    async (user) => {
+      const bob = { id: 7, username: 'bob', email: 'bob@example.com' };
+      expect(await isGone(bob, { user })).toBe(true);
+    },
+  );
+
+  it.each([undefined, {}, { user: null }, { user: {} }, { user: 'alice' }])(
+    'stays where it keeps another or nothing at all, as without Passport, also of a user who lacks a name: %p',
+    async (passport) => {
+      expect(await isGone({ id: 7, username: null }, passport)).toBe(false);
+    },
+  );
 });
 
 describe('what is checked at the same moment on the same request, as fields of GraphQL are, counts for what was checked', () => {
