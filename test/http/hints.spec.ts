@@ -249,6 +249,9 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
       await client.login(newUser({ users }).username);
       expect((await client.get(path)).status).toBe(200);
       expect((await client.get()).status).toBe(200);
+      // Who has come without a token since says nothing of tokens.
+      const page = await loggedIn(application, newUser({ users }));
+      expect((await page.get('/me')).status).toBe(200);
       clock.mockReturnValue(2 * MINUTE_MS);
       expect((await client.get(path)).status).toBe(200);
       expect(warnings()).toEqual([]);
