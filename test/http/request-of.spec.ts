@@ -1,7 +1,7 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import type { ExecutionContext } from '@nestjs/common';
 import { requestOf, responseOf } from '../../src/http/execution-context.js';
-import type { SessionRequest } from '../../src/http/request.js';
+import { bearerTokenOf, type SessionRequest } from '../../src/http/request.js';
 import { responseTo, stateOf } from '../../src/http/request-state.js';
 import type { NodeResponse, Reply } from '../../src/http/response.js';
 import { destroyCookieSession } from '../../src/http/cookie-session.js';
@@ -81,6 +81,17 @@ describe('the response of a request that has lost it, as that of a socket that p
     const destroy = jest.fn((done: () => void) => done());
     await destroyCookieSession({ ...polling, session: { save: () => undefined, destroy } });
     expect(destroy).toHaveBeenCalled();
+  });
+});
+
+describe('bearerTokenOf()', () => {
+  // RFC 9110, section 11.1: the name of a scheme is the same in capitals, and any number of spaces may follow.
+  it.each(['Bearer a.b.c', 'bearer a.b.c', 'BEARER   a.b.c '])('is the token of %j', (authorization) => {
+    expect(bearerTokenOf({ headers: { authorization } })).toBe('a.b.c');
+  });
+
+  it.each([undefined, 'a.b.c', 'Basic a.b.c', 'Bearera.b.c'])('is none of %j', (authorization) => {
+    expect(bearerTokenOf({ headers: { authorization } })).toBeUndefined();
   });
 });
 
