@@ -1,7 +1,10 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Controller, HttpCode, Post, Req } from '@nestjs/common';
 import type { Request } from 'express';
 import { CurrentSession, SingleSessionEvents, SingleSessionService } from '../../src/index.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { setChecked } from '../../src/http/request-state.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -196,6 +199,13 @@ describe('rebind()', () => {
   it('says what to write when nobody is signed in', async () => {
     const { body } = await new Browser(application.url).post('/password/rebind-unfit');
     expect(body.said).toMatch(/found no live session .* SingleSessionService\.admit\(\)/);
+  });
+
+  it('says what to write where no cookie session could carry the session, as of the user of a token', async () => {
+    const request: SessionRequest = { headers: {}, user: newUser(application) };
+    setChecked(request, { id: randomUUID(), userId: 'of a token' });
+    const rebound = application.app.get(SingleSessionService).rebind(request as never);
+    await expect(rebound).rejects.toThrow(/no cookie session to carry it/);
   });
 
   it('needs no user beside the session', async () => {
