@@ -1,0 +1,91 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import { RequestCheck } from '../../src/http/request-check.js';
+import type { CookieSession, SessionRequest } from '../../src/http/request.js';
+import type { Admissions } from '../../src/session/admissions.js';
+import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
+import type { CheckResult } from '../../src/session/session.js';
+import type { Sessions } from '../../src/session/sessions.js';
+import type { Watches } from '../../src/session/watches.js';
+
+const ID = '00000000-0000-4000-8000-000000000001';
+const rest = { userId: 'ann', unmarked: false, unseen: false, roles: '', administrator: false };
+const LIVE: CheckResult = { live: true, ...rest };
+const ENDED: CheckResult = { live: false, reason: 'cut-off', endedAt: null, ...rest };
+
+const ann = { id: 'ann', username: 'ann', roles: [] };
+
+/** A check to which the store answers this; and that, when it has been told that the user's roles are others now. */
+function checkWhere(answer: CheckResult, later: CheckResult = answer): RequestCheck {
+  const sessions = {
+    remembers: false,
+    remembered: () => undefined,
+    verify: () => Promise.resolve(answer),
+    keepCurrent: () => Promise.resolve(later),
+  };
+  return new RequestCheck(
+    sessions as unknown as Sessions,
+    {} as Admissions,
+    new Policy(DEFAULT_POLICY),
+    {} as Watches,
+    { unregistered: 'reject' },
+  );
+}
+
+let warn: jest.SpiedFunction<Logger['warn']>;
+
+beforeEach(() => {
+  warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const warnings = (): string[] => warn.mock.calls.map(([text]) => String(text));
+
+describe('a refusal waits until the cookie session is destroyed, so that the next request is anonymous', () => {
+  it.each([
+    ['of an ended session', checkWhere(ENDED), { singleSession: ID }, ann],
+    [
+      'of one that ends with a role',
+      checkWhere(LIVE, ENDED),
+      { singleSession: ID },
+      { ...ann, roles: ['staff'] },
+    ],
+    ['of one that was never recorded', checkWhere(ENDED), {}, ann],
+  ])('%s', async (_, check, content, user) => {
+    const destroyed = jest.fn<CookieSession['destroy']>();
+    const session = { ...content, save: () => undefined, destroy: destroyed };
+    const request: SessionRequest = { headers: {}, sessionID: 'a secret', user, session };
+    let isRefused = false;
+    const refusal = Promise.resolve(check.check(request, undefined)).catch((error: unknown) => {
+      isRefused = true;
+      return error;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isRefused).toBe(false);
+    expect(destroyed).toHaveBeenCalledTimes(1);
+    destroyed.mock.calls[0]![0]();
+    expect(await refusal).toMatchObject({ status: 401 });
+  });
+});
+
+it('a cookie session whose stamp is none of ours is refused without a word on tokens', async () => {
+  const session = { singleSession: 'not ours', save: () => undefined, destroy: (done: () => void) => done() };
+  const refusal = checkWhere(ENDED).check({ headers: {}, user: ann, session }, undefined);
+  await expect(refusal).rejects.toMatchObject({ status: 401 });
+  expect(warnings()).toEqual([]);
+});
+
+it('a token beside a cookie session without a user is no token that a guard has read', async () => {
+  const clock = jest.spyOn(performance, 'now').mockReturnValue(0);
+  const check = checkWhere(LIVE);
+  const headers = { authorization: 'Bearer of-a-proxy' };
+  expect(check.check({ headers }, undefined)).toBe(true);
+  const session = { singleSession: ID, save: () => undefined, destroy: () => undefined };
+  expect(await check.check({ headers, session }, undefined)).toBe(true);
+  clock.mockReturnValue(60_000);
+  expect(check.check({ headers }, undefined)).toBe(true);
+  expect(warnings()).toEqual([expect.stringContaining("has passed as nobody's")]);
+});
