@@ -24,7 +24,7 @@ import { startApplication, Users, type TestApplication, type TestUser } from '..
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, platform, type PlatformResponse } from '../support/platform.js';
-import { liveSessionsOf, newUser } from '../support/sessions.js';
+import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { logIn, logOut, type UserRequest } from '../support/ways-in.js';
 
 // Passport's `request.logout()` is at work for some turns of the event loop, and needs the cookie session until its end.
@@ -291,7 +291,8 @@ let applications: Record<string, TestApplication>;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
-  const settings = { users, controllers: CONTROLLERS, options: { maxSessions: 2 }, configure: takeTurns };
+  const options = { maxSessions: 2, exempt: { roles: ['service'] } };
+  const settings = { users, controllers: CONTROLLERS, options, configure: takeTurns };
   applications = {
     'in memory': await startApplication(databaseUrl, settings),
     distant: await startApplication(databaseUrl, { ...settings, session: { store: new DistantStore() } }),
@@ -367,6 +368,28 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
       expect(await liveSessionsOf(application, user)).toEqual([]);
     },
   );
+
+  it.each(['guard', 'interceptor'])(
+    'ends no other session there of a user who is exempt by now (%s)',
+    async (name) => {
+      const { application, user, browser } = await signedIn(store);
+      const elsewhere = new TokenClient(application.url);
+      expect((await elsewhere.login(user.username)).status).toBe(200);
+      user.roles = ['service'];
+      expect((await browser.post(`/early/${name}`)).status).toBe(302);
+      expect((await elsewhere.get()).status).toBe(200);
+      expect(await liveSessionsOf(application, user)).toHaveLength(1);
+    },
+  );
+
+  it('on a route without our decorator ends the session of its browser, by the name of a logout, and no other', async () => {
+    const { application, user, browser } = await signedIn(store);
+    const elsewhere = new TokenClient(application.url);
+    expect((await elsewhere.login(user.username)).status).toBe(200);
+    expect((await browser.post('/out/awaited')).status).toBe(201);
+    expect((await elsewhere.get()).status).toBe(200);
+    expect((await rowsOf(application, user)).map(({ endReason }) => endReason)).toEqual(['logout', null]);
+  });
 
   it('ends who has signed in after it in the same request and is logged out there, too, and no other session of theirs', async () => {
     const { application, browser } = await signedIn(store);
