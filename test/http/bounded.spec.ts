@@ -94,6 +94,19 @@ describe('bounded freshness', () => {
     expect((await browser.get('/me')).body.session?.userId).toBe(String(user.id));
   });
 
+  it('writes down that the user of a session that it remembers has other roles now [lesson 30]', async () => {
+    const application = await start(databaseUrl, { freshness: LONG });
+    const user = newUser(application, { roles: ['admin'] });
+    await signedIn(application, user.username);
+    const [session] = await rowsOf(application, user);
+    const later = new TokenClient(
+      application.url,
+      application.sign({ ...user, roles: ['user'] }, { sid: session!.id }),
+    );
+    expect((await later.get()).status).toBe(200);
+    expect((await rowsOf(application, user))[0]!.roles).toEqual(['user']);
+  });
+
   it('asks again when the verdict is too old, and only then', async () => {
     const application = await start(watch.url, { freshness: { maxStalenessMs: 300 } });
     const client = await signedIn(application, newUser(application).username);
