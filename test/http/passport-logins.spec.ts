@@ -408,6 +408,17 @@ describe('request.logIn()', () => {
     },
   );
 
+  it.each(['finish', 'close'])(
+    "after the answer (at its '%s') leaves nothing of the session that the browser came with: its cookie session is gone",
+    async (when) => {
+      const [user, other] = [newUser({ users }), newUser({ users })];
+      const browser = await loggedIn(one, user);
+      await post(browser, '/odd/late', other, { 'x-when': when });
+      await expect(lateLogin).rejects.toThrow('the answer has been sent');
+      expect(await liveSessionsOf(one, user)).toEqual([]);
+    },
+  );
+
   it('through a Passport of one’s own is admitted, on the same request and on the next', async () => {
     const user = newUser({ users });
     const settled = await loggedIn(one, user);
