@@ -3,7 +3,7 @@ import { AuthGuard } from '@nestjs/passport';
 import { DataSource } from 'typeorm';
 import { SingleSessionEvents, type SingleSessionEvent } from '../../src/index.js';
 import type { TestApplication, TestUser } from './application.js';
-import { Browser, type Answer } from './client.js';
+import { Browser, TokenClient, type Answer } from './client.js';
 import { newUser } from './sessions.js';
 import { until } from './store.js';
 
@@ -49,7 +49,7 @@ export class Client {
       throw new Error(`${user.username} could not sign in: ${answer.status} ${JSON.stringify(answer.body)}`);
     if (kind === 'cookie') return new Client(user, answer.body.session.id, kind, browser, {});
     const token: string = answer.body.accessToken;
-    const { sid } = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { sid: string };
+    const { sid } = new TokenClient(url, token);
     return new Client(user, sid, kind, browser, { authorization: `Bearer ${token}` });
   }
 

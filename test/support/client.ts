@@ -126,6 +126,12 @@ export class TokenClient {
     return new Browser(this.url).post(path, {}, this.bearer());
   }
 
+  /** The session that its token names. */
+  get sid(): string {
+    const [, payload] = this.token!.split('.');
+    return (JSON.parse(Buffer.from(payload!, 'base64url').toString()) as { sid: string }).sid;
+  }
+
   private bearer(): Record<string, string> {
     return this.token === undefined ? {} : { authorization: `Bearer ${this.token}` };
   }
