@@ -57,18 +57,22 @@ export class Rebinder {
   }
 
   private async join(request: SessionRequest, { id }: CurrentSession): Promise<void> {
+    const { login, arrivedSessionId } = stateOf(request);
+    if (login !== undefined) return;
     const secret = sessionIdOf(request)!;
-    const replaced = this.joined.get(request)?.secret ?? stateOf(request).arrivedSessionId;
+    const replaced = this.joined.get(request)?.secret ?? arrivedSessionId;
     this.joined.set(request, { id, secret });
     await this.carriers.join(id, secret, replaced);
   }
 
+  /** What was admitted for this very request is given up as a login: another click may share it, as the store knows. */
   private async carryOn(request: SessionRequest, current: CurrentSession, user: unknown): Promise<void> {
     const secret = sessionIdOf(request)!;
+    const { login, arrivedSessionId } = stateOf(request);
     // Once: when it is found out again, as when the store answers at last, it may be long since the other clicks came.
-    const giveUp = once(() => this.carriers.leave(current.id, secret));
+    const giveUp = login?.takeBack ?? once(() => this.carriers.leave(current.id, secret));
     // Otherwise the browser has the cookie already.
-    const response = stateOf(request).arrivedSessionId === secret ? undefined : responseTo(request);
+    const response = arrivedSessionId === secret ? undefined : responseTo(request);
     await carry(request, current, response, giveUp);
     setChecked(request, current, user);
     if (response) unlessCookieSent(response, () => carrierOf(request, current.id), giveUp);

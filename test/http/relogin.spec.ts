@@ -26,6 +26,28 @@ class PagesController {
     await logIn(request, users.checked(form));
   }
 
+  /** Signs in twice, as where somebody adds what the guard does already. */
+  @UseGuards(LocalLoginGuard)
+  @Post('slow-guard-and-handler')
+  slowGuardAndHandler(
+    @Req() request: UserRequest,
+    @Body() form: Form,
+    @Res() response: PlatformResponse,
+  ): Promise<void> {
+    return this.slowHandler(request, form, response);
+  }
+
+  /** Signs in twice, and once more in vain. */
+  @Post('failing-handler')
+  async failingHandler(@Req() request: UserRequest, @Body() form: Form): Promise<void> {
+    for (let time = 0; time < 2; time++) await logIn(request, users.checked(form));
+    const goOn = once(clicks, 'go on');
+    clicks.emit('signed in');
+    await goOn;
+    request.session.regenerate = (done) => (done(new Error('the store is away')), request.session);
+    await logIn(request, users.checked(form));
+  }
+
   @Post('slow-handler')
   async slowHandler(
     @Req() request: UserRequest,
@@ -77,6 +99,31 @@ async function loggedIn({ url }: TestApplication, username: string): Promise<Bro
   const browser = new Browser(url);
   expect((await browser.login(username)).status).toBe(200);
   return browser;
+}
+
+let givingUp: jest.SpiedFunction<Sessions['giveUp']>;
+beforeEach(() => {
+  givingUp = jest.spyOn(one.app.get(Sessions), 'giveUp');
+});
+afterEach(() => givingUp.mockRestore());
+
+/** A click in this browser that is signed in, and has no answer yet. Gives how its client leaves; then all is done that follows. */
+async function slowClick(
+  { cookie }: Browser,
+  username: string,
+  path = '/slow-handler',
+): Promise<() => Promise<void>> {
+  const browser = new ImpatientBrowser(one.url, cookie);
+  const signedIn = once(clicks, 'signed in');
+  const answer = browser.login(username, path).catch(() => 'gone');
+  await signedIn;
+  return async () => {
+    const left = once(clicks, 'left');
+    browser.leave();
+    await left;
+    expect(await answer).toBe('gone');
+    await Promise.all(givingUp.mock.results.map(({ value }) => value));
+  };
 }
 
 const databaseOf = ({ app }: TestApplication): DataSource => app.get(DataSource);
@@ -230,27 +277,6 @@ describe('a login by request.logIn() in a browser that is already logged in', ()
       for (const other of others) expect(await usernameOf(other)).toBe(user.username);
     },
   );
-
-  let givingUp: jest.SpiedFunction<Sessions['giveUp']>;
-  beforeEach(() => {
-    givingUp = jest.spyOn(one.app.get(Sessions), 'giveUp');
-  });
-  afterEach(() => givingUp.mockRestore());
-
-  /** A click in this browser that is signed in, and has no answer yet. Gives how its client leaves; then all is done that follows. */
-  async function slowClick({ cookie }: Browser, username: string): Promise<() => Promise<void>> {
-    const browser = new ImpatientBrowser(one.url, cookie);
-    const signedIn = once(clicks, 'signed in');
-    const answer = browser.login(username, '/slow-handler').catch(() => 'gone');
-    await signedIn;
-    return async () => {
-      const left = once(clicks, 'left');
-      browser.leave();
-      await left;
-      expect(await answer).toBe('gone');
-      await Promise.all(givingUp.mock.results.map(({ value }) => value));
-    };
-  }
 
   it.each(['first', 'second'])(
     'twice, when the browser gives up the %s click, keeps the session for the other [lesson 4]',
@@ -460,5 +486,31 @@ describe('a double click on "Log in" in a browser that has the cookie of the log
     clicks[1]!.destroy();
     await eventually(carried, (logins) => logins === 0);
     expect(await liveSessionsOf(one, user)).toEqual([]);
+  });
+
+  it('leaves the session to the other click when that which the browser gives up has signed in twice [lesson 4]', async () => {
+    const user = newUser({ users });
+    const browser = await visitor(one);
+    const leave = await slowClick(browser, user.username, '/slow-guard-and-handler');
+    expect((await browser.login(user.username, '/handler')).status).toBe(201);
+    await leave();
+    await eventually(
+      () => rowsOf(one, user),
+      ([row]) => row!.logins.length === 1,
+    );
+    expect(await usernameOf(browser)).toBe(user.username);
+  });
+
+  it('leaves the session to the other click when the first has signed in twice and cannot do so again [lesson 4]', async () => {
+    const user = newUser({ users });
+    const browser = await visitor(one);
+    const signedIn = once(clicks, 'signed in');
+    const answer = browser.copy().login(user.username, '/failing-handler');
+    await signedIn;
+    expect((await browser.login(user.username, '/handler')).status).toBe(201);
+    clicks.emit('go on');
+    expect((await answer).status).toBe(500);
+    await Promise.all(givingUp.mock.results.map(({ value }) => value));
+    expect(await usernameOf(browser)).toBe(user.username);
   });
 });
