@@ -80,13 +80,14 @@ describe('a closed application', () => {
   });
 
   it('tries no more to end what it could not', async () => {
-    const { app, close } = await startApplication(databaseUrl);
+    const application = await startApplication(databaseUrl);
+    const { app } = application;
     const [store, sessions, id] = [app.get(SessionStore), app.get(Sessions), randomUUID()];
     jest.spyOn(store, 'end').mockRejectedValue(new Error('gone'));
     jest.spyOn(store, 'verify').mockResolvedValue([liveOf('1')]);
     await sessions.giveUp(id);
     expect(await sessions.isStillLive(id, undefined)).toBe(false);
-    await close();
+    await application.close();
     expect(await sessions.isStillLive(id, undefined)).toBe(true);
     await dropDatabase(databaseUrl);
   });
