@@ -191,6 +191,13 @@ class BrokenController {
     await this.sessions.rebind(request);
     goOn(request, response);
   }
+
+  /** As a handler does that rebinds in any case, also where nothing has given the cookie session a new id. */
+  @Post('rebind/kept')
+  async rebindKept(@Req() request: Visit, @Res() response: PlatformResponse): Promise<void> {
+    await this.sessions.rebind(request);
+    goOn(request, response);
+  }
 }
 
 @Injectable()
@@ -312,6 +319,17 @@ describe('a login whose browser has left', () => {
       expect((await new Browser(application.url).login(user.username)).status).toBe(200);
     },
   );
+
+  it('leaves the session alone that its cookie session has kept: the browser holds that cookie still', async () => {
+    const user = newUser({ users });
+    const browser = new ImpatientBrowser(application.url);
+    expect((await browser.login(user.username)).status).toBe(200);
+    const stayed = browser.copy();
+    const handler = await leaveAt(browser, '/broken/rebind/kept');
+    handler();
+    expect((await stayed.get('/me')).body.user).toMatchObject({ id: user.id });
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
+  });
 
   it.each(['step-up', 'rebind'])('carries the session on when it has not left (%s)', async (name) => {
     const user = newUser({ users });
