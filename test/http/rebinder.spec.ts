@@ -1,0 +1,52 @@
+import { EventEmitter } from 'node:events';
+import { afterEach, expect, it, jest } from '@jest/globals';
+import { Rebinder } from '../../src/http/rebinder.js';
+import type { CookieSession, SessionRequest } from '../../src/http/request.js';
+import { reach, setChecked } from '../../src/http/request-state.js';
+import type { SessionResponse } from '../../src/http/response.js';
+import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
+import type { Sessions } from '../../src/session/sessions.js';
+
+const ID = '00000000-0000-4000-8000-000000000001';
+const ann = { id: 'ann', username: 'ann', roles: [] };
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+/** The request of one click, whose handler has begun a new cookie session with this secret. */
+function click(secret: string, save: CookieSession['save']) {
+  const head = { headersSent: false, writableFinished: false, destroyed: false, end: () => undefined };
+  const response = Object.assign(new EventEmitter(), head);
+  const destroy: CookieSession['destroy'] = (done) => done();
+  const before = { singleSession: ID, save, destroy };
+  const request: SessionRequest = { headers: {}, user: ann, sessionID: 'before', session: before };
+  reach(request, { response: response as unknown as SessionResponse });
+  setChecked(request, { id: ID, userId: 'ann' });
+  Object.assign(request, { sessionID: secret, session: { save, destroy } });
+  return {
+    request,
+    leave() {
+      response.destroyed = true;
+      response.emit('close');
+    },
+  };
+}
+
+it('a click whose browser has left gives the session up once: not when its store answers at last, long after another click', async () => {
+  jest.useFakeTimers();
+  const giveUp = jest.fn<Sessions['giveUp']>().mockResolvedValue();
+  const rebinder = new Rebinder({ giveUp } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const save = jest.fn<CookieSession['save']>();
+  const first = click('first', save);
+  const rebinding = rebinder.rebind(first.request);
+  await jest.advanceTimersByTimeAsync(0);
+  expect(save).toHaveBeenCalledTimes(1);
+  await rebinder.rebind(click('second', (done) => done()).request);
+  first.leave();
+  await jest.advanceTimersByTimeAsync(60_000);
+  save.mock.calls[0]![0]();
+  await rebinding;
+  await jest.advanceTimersByTimeAsync(0);
+  expect(giveUp).not.toHaveBeenCalled();
+});
