@@ -16,7 +16,11 @@ const ENDED: CheckResult = { live: false, reason: 'cut-off', endedAt: null, ...r
 const ann = { id: 'ann', username: 'ann', roles: [] };
 
 /** A check to which the store answers this; and that, when it has been told that the user's roles are others now. */
-function checkWhere(answer: CheckResult, later: CheckResult = answer): RequestCheck {
+function checkWhere(
+  answer: CheckResult,
+  later: CheckResult = answer,
+  unregistered: 'reject' | 'adopt' = 'reject',
+): RequestCheck {
   const sessions = {
     remembers: false,
     remembered: () => undefined,
@@ -25,10 +29,10 @@ function checkWhere(answer: CheckResult, later: CheckResult = answer): RequestCh
   };
   return new RequestCheck(
     sessions as unknown as Sessions,
-    {} as Admissions,
+    { adopt: () => Promise.resolve({ ...answer, id: ID }) } as unknown as Admissions,
     new Policy(DEFAULT_POLICY),
     {} as Watches,
-    { unregistered: 'reject' },
+    { unregistered },
   );
 }
 
@@ -68,6 +72,40 @@ describe('a refusal waits until the cookie session is destroyed, so that the nex
     expect(destroyed).toHaveBeenCalledTimes(1);
     destroyed.mock.calls[0]![0]();
     expect(await refusal).toMatchObject({ status: 401 });
+  });
+});
+
+it('a request whose cookie session is adopted waits until that says so: the answer is never ahead of its store', async () => {
+  const save = jest.fn<CookieSession['save']>();
+  const session = { passport: { user: 'ann' }, save, destroy: () => undefined };
+  const request: SessionRequest = {
+    headers: { cookie: 'sid=secret' },
+    sessionID: 'secret',
+    user: ann,
+    session,
+  };
+  let hasPassed = false;
+  const check = checkWhere(LIVE, LIVE, 'adopt').check(request, undefined);
+  const passing = Promise.resolve(check).then(() => (hasPassed = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(hasPassed).toBe(false);
+  expect(save).toHaveBeenCalledTimes(1);
+  save.mock.calls[0]![0]();
+  expect(await passing).toBe(true);
+  expect(session).toMatchObject({ singleSession: ID });
+});
+
+describe('a request that cannot tell by what its user came is refused, and adopted by nobody', () => {
+  const session = { passport: { user: 'ann' }, save: () => undefined, destroy: (done: () => void) => done() };
+  it.each<[string, Partial<SessionRequest>]>([
+    [
+      'whose cookie session has been destroyed: the request keeps its id',
+      { headers: {}, sessionID: 'a secret' },
+    ],
+    ['which was given in place of one and has no headers', { sessionID: 'a secret', session }],
+  ])('one %s', async (_, given) => {
+    const check = checkWhere(LIVE, LIVE, 'adopt').check({ ...given, user: ann } as SessionRequest, undefined);
+    await expect(check).rejects.toMatchObject({ status: 401, response: { code: 'SESSION_UNKNOWN' } });
   });
 });
 
