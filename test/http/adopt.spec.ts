@@ -69,6 +69,7 @@ describe("with unregistered: 'adopt'", () => {
     const browser = await loggedInBefore(application, user);
     const answers = await Promise.all(Array.from({ length: 6 }, () => browser.copy().get('/me')));
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200]);
+    for (const { body } of answers) expect(body.session.userId).toBe(String(user.id));
     const ids = new Set(answers.map(({ body }) => body.session.id));
     expect(ids.size).toBe(1);
     expect(await rowsOf(application, user)).toHaveLength(1);

@@ -72,11 +72,13 @@ async function listeners({ app }: TestApplication): Promise<number> {
 describe('bounded freshness', () => {
   it('asks the database nothing for a session that it remembers', async () => {
     const application = await start(watch.url, { freshness: LONG });
-    const client = await signedIn(application, newUser(application).username);
+    const user = newUser(application);
+    const client = await signedIn(application, user.username);
     // The last-seen time of a new session is not due, and nobody was evicted.
     await eventually(asked, (texts) => texts.some((text) => CHECK.test(text)));
     watch.clear();
-    for (let n = 0; n < 20; n++) expect((await client.get()).status).toBe(200);
+    for (let n = 0; n < 20; n++)
+      expect((await client.get()).body.session).toMatchObject({ userId: String(user.id) });
     expect(asked()).toEqual([]);
   });
 
