@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import {
+  type CanActivate,
   Controller,
   type ExecutionContext,
   Get,
@@ -26,6 +27,7 @@ import {
 import { singleSessionMigrations } from '../../migrations/index.js';
 import {
   LocalGuard,
+  LocalLoginGuard,
   startApplication,
   Users,
   type TestApplication,
@@ -38,8 +40,22 @@ import { liveSessionsOf, newUser } from '../support/sessions.js';
 
 type Current = { id: string };
 
+/** As one that asks for a second factor does. */
+class Refusing implements CanActivate {
+  canActivate(): boolean {
+    return false;
+  }
+}
+
 @Controller('guarded')
 class GuardedController {
+  @UseGuards(LocalLoginGuard, Refusing)
+  @SingleSessionLogin()
+  @Post('login')
+  login(): object {
+    return {};
+  }
+
   @UseGuards(SingleSessionGuard)
   @Get('cookie')
   cookie(@Req() request: { user?: TestUser }): object {
@@ -205,6 +221,16 @@ describe('with enforceGlobally: false', () => {
     for (const each of [browser, other])
       expect((await each.get('/guarded/cookie')).body.user.username).toBe(user.username);
     expect(await liveSessionsOf(two, user)).toHaveLength(2);
+  });
+
+  it('a login that a guard refuses after Passport has established it signs in nobody, and displaces nobody', async () => {
+    const user = newUser({ users });
+    const [other, browser] = [new Browser(application.url), new Browser(application.url)];
+    await other.login(user.username);
+    expect((await browser.login(user.username, '/guarded/login')).status).toBe(403);
+    expect((await browser.get('/guarded/cookie')).body).toEqual({ user: null });
+    expect((await other.get('/guarded/cookie')).body.user.username).toBe(user.username);
+    expect(await liveSessionsOf(application, user)).toHaveLength(1);
   });
 
   it('a logout ends the session', async () => {
