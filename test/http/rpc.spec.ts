@@ -24,7 +24,7 @@ import {
 } from '../../src/index.js';
 import type { SessionRequest } from '../../src/index.js';
 import { someoneNew } from '../support/administration.js';
-import { startApplication, type TestApplication } from '../support/application.js';
+import { startApplication, Users, type TestApplication } from '../support/application.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { freePort } from '../support/processes.js';
 
@@ -74,33 +74,46 @@ class OrderController {
   }
 }
 
+const users = new Users();
 let databaseUrl: string;
 let application: TestApplication;
+/** Where our guard stands on the handlers alone that name it. */
+let unguarded: TestApplication;
 let client: ClientProxy;
+let clientOfUnguarded: ClientProxy;
 
 beforeAll(async () => {
   databaseUrl = await freshDatabase();
+  [application, client] = await start({});
+  [unguarded, clientOfUnguarded] = await start({ enforceGlobally: false });
+});
+
+afterAll(async () => {
+  client?.close();
+  clientOfUnguarded?.close();
+  await application?.close();
+  await unguarded?.close();
+  await dropDatabase(databaseUrl);
+});
+
+async function start(options: { enforceGlobally?: boolean }): Promise<[TestApplication, ClientProxy]> {
   const port = await freePort();
   const transport = { transport: Transport.TCP, options: { host: '127.0.0.1', port } } as const;
-  application = await startApplication(databaseUrl, {
+  const started = await startApplication(databaseUrl, {
+    users,
+    options,
     controllers: [OrderController],
     configure: (app: INestApplication) => {
       app.connectMicroservice(transport, { inheritAppConfig: true });
       return app.startAllMicroservices();
     },
   });
-  client = ClientProxyFactory.create(transport);
-});
+  return [started, ClientProxyFactory.create(transport)];
+}
 
-afterAll(async () => {
-  client?.close();
-  await application?.close();
-  await dropDatabase(databaseUrl);
-});
-
-const send = (pattern: string, order: Order): Promise<unknown> =>
+const send = (pattern: string, order: Order, by = client): Promise<unknown> =>
   firstValueFrom(
-    client
+    by
       .send<unknown>(pattern, order)
       .pipe(catchError((error: unknown) => throwError(() => new Error(JSON.stringify(error))))),
   );
@@ -123,6 +136,10 @@ it("a message that names another's session is refused", async () => {
 it('a message that says nothing of a session passes, by the global guard and by one that is told of nobody', async () => {
   expect(await send('open', {})).toEqual({ session: null });
   expect(await send('guarded', {})).toEqual({ done: 'nobody' });
+});
+
+it('a message passes, too, where the guard is not global', async () => {
+  expect(await send('open', {}, clientOfUnguarded)).toEqual({ session: null });
 });
 
 it('a logout by message, which would end nothing, is refused', async () => {
