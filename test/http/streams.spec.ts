@@ -7,13 +7,16 @@ import {
   Res,
   Sse,
   UseGuards,
+  UseInterceptors,
+  type CallHandler,
   type ExecutionContext,
   type MessageEvent,
+  type NestInterceptor,
 } from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { MemoryStore } from 'express-session';
-import { concat, defer, finalize, interval, NEVER, of, Subject, takeUntil, type Observable } from 'rxjs';
+import { concat, defer, finalize, interval, map, NEVER, of, Subject, takeUntil, type Observable } from 'rxjs';
 import { SessionStoreUnavailableException } from '../../src/http/exceptions.js';
 import { reach, setChecked } from '../../src/http/request-state.js';
 import type { SessionRequest } from '../../src/http/request.js';
@@ -46,6 +49,13 @@ const counted = <Value>(source: Observable<Value>): Observable<Value> =>
 
 const firstOfMany = (): Observable<MessageEvent> => counted(concat(of({ data: 'first' }), NEVER));
 
+/** Knows the events of its route, and no others. */
+class Translating implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler<{ data: string }>): Observable<MessageEvent> {
+    return next.handle().pipe(map(({ data }) => ({ data: data.toUpperCase() })));
+  }
+}
+
 /** Streams as an application has them. */
 @Controller('streams')
 class StreamController {
@@ -66,6 +76,12 @@ class StreamController {
   @Sse('short')
   short(): Observable<MessageEvent> {
     return counted(of({ data: 'first' }));
+  }
+
+  @UseInterceptors(Translating)
+  @Sse('translated')
+  translated(): Observable<MessageEvent> {
+    return firstOfMany();
   }
 
   @SkipSingleSession()
@@ -269,6 +285,15 @@ describe("an application's own server-sent events", () => {
     await stream.ended;
     expect(stream.events).toEqual([{ type: 'message', data: 'first' }]);
     await eventually(silence, (isSilent) => isSilent, 8_000);
+  });
+
+  it('are told their end past the interceptors of the route, through which its own events go', async () => {
+    const client = await someoneNew(here);
+    const stream = await listen(client, '/streams/translated');
+    expect(await stream.next('message')).toBe('FIRST');
+    await endAt(here, client);
+    expect(await stream.next('session-ended')).toEqual({ reason: 'admin', endedAt: ISO });
+    await stream.ended;
   });
 
   it('are left alone where nobody is signed in, and where a route is skipped', async () => {
