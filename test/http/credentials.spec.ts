@@ -4,7 +4,13 @@ import { APP_GUARD } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
 import { CurrentSession, SingleSessionLogin, SkipSingleSession } from '../../src/index.js';
-import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
+import {
+  LocalGuard,
+  startApplication,
+  Users,
+  type TestApplication,
+  type TestUser,
+} from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
@@ -50,6 +56,13 @@ class SkippedController {
   @Get('cookie')
   cookie(@Req() request: { user?: TestUser }): object {
     return { user: request.user ?? null };
+  }
+
+  @UseGuards(LocalGuard)
+  @SingleSessionLogin({ credential: 'token' })
+  @Post('login')
+  login(@CurrentSession() session: Current): object {
+    return { session };
   }
 }
 
@@ -311,5 +324,15 @@ describe('@SkipSingleSession()', () => {
     await new Browser(application.url).login(username);
     expect((await browser.get('/all-skipped/cookie')).body.user.username).toBe(username);
     expect((await token.get('/all-skipped/token')).body.user.username).toBe(username);
+  });
+
+  it('on a whole controller says nothing of a method that has a decorator of its own', async () => {
+    const user = newUser({ users });
+    const { status, body, headers } = await new Browser(application.url).login(
+      user.username,
+      '/all-skipped/login',
+    );
+    expect([status, headers.getSetCookie()]).toEqual([201, []]);
+    expect(await liveSessionsOf(application, user)).toEqual([body.session.id]);
   });
 });
