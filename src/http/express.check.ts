@@ -2,7 +2,7 @@
 interface Layer {
   handle?: (...parameters: never[]) => unknown;
   /** Set where the layer is a route. */
-  route?: { methods?: { _all?: boolean } };
+  route?: { methods: Record<string, boolean> };
 }
 
 // In the source of the function that Nest's own adapter puts first.
@@ -51,7 +51,11 @@ function expressStackOf(instance: unknown): Layer[] | undefined {
 
 /** What runs before the first route: functions of `app.use()`, and of MiddlewareConsumer for all methods of a path. */
 function middlewaresOf(stack: Layer[]): Layer[] {
-  const firstRoute = stack.findIndex(({ route }) => route !== undefined && !route.methods?._all);
+  const firstRoute = stack.findIndex(isOfOneMethod);
   const before = firstRoute === -1 ? stack : stack.slice(0, firstRoute);
   return before.filter(({ handle }) => !String(handle).includes(HOOK_OF_NEST));
 }
+
+// `app.all()` names every method, and Nest takes it for a middleware of all methods and, beside `use()`, of a prefix.
+const isOfOneMethod = ({ route }: Layer): boolean =>
+  route !== undefined && !route.methods['_all'] && Object.keys(route.methods).length === 1;

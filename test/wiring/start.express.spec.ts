@@ -1,5 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Logger, Module, type MiddlewareConsumer, type NestModule, type Type } from '@nestjs/common';
+import {
+  Logger,
+  Module,
+  RequestMethod,
+  type MiddlewareConsumer,
+  type NestModule,
+  type Type,
+} from '@nestjs/common';
 import cookieSession from 'cookie-session';
 import type { Request, Response } from 'express';
 import session from 'express-session';
@@ -103,6 +110,15 @@ describe('on Express, an application with the session middleware starts, and its
     }
   }
 
+  @Module({ imports: [SingleSessionModule.forRoot()] })
+  class ForAllMethods implements NestModule {
+    configure(consumer: MiddlewareConsumer): void {
+      consumer
+        .apply(sessions, passport.initialize(), login)
+        .forRoutes({ path: '{*path}', method: RequestMethod.ALL });
+    }
+  }
+
   const authentication = (request: never, response: never, next: Next): void => {
     sessions(request, response, (error?: unknown) => (error ? next(error) : login(request, response, next)));
   };
@@ -110,6 +126,7 @@ describe('on Express, an application with the session middleware starts, and its
   const WAYS: [string, TestApplicationSettings][] = [
     ['through app.use', { configure: (app) => app.use(sessions, login) }],
     ['through MiddlewareConsumer', { module: ThroughConsumer as Type }],
+    ['through MiddlewareConsumer for all methods', { module: ForAllMethods as Type }],
     [
       'wrapped in an arrow function',
       {
@@ -121,6 +138,12 @@ describe('on Express, an application with the session middleware starts, and its
     ],
     ['wrapped in a function of any name', { configure: (app) => app.use(authentication) }],
   ];
+
+  it('when it comes through MiddlewareConsumer and all paths have a prefix', async () => {
+    const configure: TestApplicationSettings['configure'] = (app) => app.setGlobalPrefix('api');
+    const { url } = await start({ module: ThroughConsumer as Type, configure });
+    expect((await new Browser(`${url}/api`).login('alice')).status).toBe(200);
+  });
 
   it.each(WAYS)('when it comes %s [lesson 32]', async (_, settings) => {
     const { url } = await start(settings);
