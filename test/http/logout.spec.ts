@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import {
   Controller,
   HttpCode,
@@ -11,7 +11,13 @@ import {
 } from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
 import type { Request } from 'express';
-import { SingleSessionLogout } from '../../src/index.js';
+import { firstValueFrom, of } from 'rxjs';
+import type { CookieSession } from '../../src/http/request.js';
+import {
+  SingleSessionLogout,
+  SingleSessionLogoutInterceptor,
+  SingleSessionService,
+} from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, loggedIn, TokenClient, usernameOf } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
@@ -315,4 +321,22 @@ describe('a logout with a cookie and a token', () => {
     expect(await liveSessionsOf(single, cookieUser)).toEqual([]);
     expect(await liveSessionsOf(single, tokenUser)).toEqual([]);
   });
+});
+
+it('a logout without a response, as by GraphQL on a WebSocket, ends the session and destroys its cookie session before it is answered', async () => {
+  const user = newUser({ users });
+  const destroy = jest.fn<CookieSession['destroy']>((done) => done());
+  const session: CookieSession = { save: (done) => done(), destroy };
+  const req = { headers: {}, user, session, sessionID: 'a new secret' };
+  const { id } = await single.app.get(SingleSessionService).admit(user, req);
+  const context = {
+    getType: () => 'graphql',
+    getArgByIndex: (index: number) => [{}, {}, { req }][index],
+  } as unknown as ExecutionContext;
+  const interceptor = single.app.get(SingleSessionLogoutInterceptor);
+  const answer = await interceptor.intercept(context, { handle: () => of('signed out') });
+  expect(destroy).not.toHaveBeenCalled();
+  expect(await firstValueFrom(answer)).toBe('signed out');
+  expect(destroy).toHaveBeenCalledTimes(1);
+  expect(await single.app.get(SingleSessionService).verify(id)).toMatchObject({ live: false });
 });
