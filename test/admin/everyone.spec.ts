@@ -139,6 +139,21 @@ describe('who is spared', () => {
     expect(action).toMatchObject({ by: 'nightly job', note: 'closing time', ended: 1, ip: null });
     expect(await service.endEveryone({ except: { administrators: false } })).toMatchObject({ ended: 2 });
   });
+
+  it('endEveryone() of the service spares by role, by username and by user id; what is undefined is as if left out', async () => {
+    const service = application.app.get(SingleSessionService);
+    const [byName, byId, neither] = await crowd();
+    const byRole = await someoneNew(application, ['editor']);
+    const except = {
+      administrators: undefined,
+      roles: ['editor'],
+      usernames: [byName!.user.username],
+      userIds: [String(byId!.user.id)],
+    };
+    const order = { by: undefined, note: undefined, dryRun: undefined, except };
+    expect(await service.endEveryone(order)).toMatchObject({ ended: 2, spared: 5 });
+    expect(await statesOf([byRole, byName!, byId!, neither!])).toEqual(['live', 'live', 'live', 'cut-off']);
+  });
 });
 
 describe('a dry run', () => {

@@ -271,6 +271,7 @@ describe('endEveryone by the application', () => {
     [{ userIds: '12' }, /except\.userIds must be an array of strings/],
     [{ usernames: 'alice' }, /except\.usernames must be an array of strings/],
     [{ roles: [7] }, /except\.roles must be an array of strings/],
+    [{ roles: ['service', 7] }, /except\.roles must be an array of strings/],
     [{ administrators: 'no' }, /except\.administrators must be true or false/],
     [{ me: null }, /except\.me must be true or false/],
     [{ admins: false }, /except\.admins is unknown/],
