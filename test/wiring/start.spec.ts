@@ -328,6 +328,18 @@ describe('an application that is fit to hold the limit starts', () => {
     await context.close();
   });
 
+  it('in an application context, as of a job, which has no cookie sessions to keep its users in', async () => {
+    const migrations = { migrations: singleSessionMigrations, migrationsRun: true };
+    const database = { type: 'postgres', url: databaseUrl, autoLoadEntities: true, ...migrations } as const;
+    const useValue = { serializeUser: () => undefined, deserializeUser: () => undefined };
+    const context = await Test.createTestingModule({
+      imports: [TypeOrmModule.forRoot(database), SingleSessionModule.forRoot()],
+      providers: [{ provide: 'A_SERIALIZER', useValue }],
+    }).compile();
+    await context.init();
+    await context.close();
+  });
+
   it('with a provider that is a Proxy and does not tell its prototype', async () => {
     const getPrototypeOf = (): never => {
       throw new Error('not resolved');
