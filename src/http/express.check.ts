@@ -41,13 +41,9 @@ export function expressComplaint(instance: unknown): string | undefined {
   return `A PassportSerializer is provided, so users are kept in cookie sessions, but there is no session middleware. ${REMEDY}`;
 }
 
-function expressStackOf(instance: unknown): Layer[] | undefined {
-  const { router, _router } = (instance ?? {}) as {
-    router?: { stack?: Layer[] };
-    _router?: { stack?: Layer[] };
-  };
-  return router?.stack ?? _router?.stack;
-}
+/** `undefined` where nothing is served, as in an application context. */
+const expressStackOf = (instance: unknown): Layer[] | undefined =>
+  (instance as { router?: { stack?: Layer[] } } | undefined)?.router?.stack;
 
 /** What runs before the first route: functions of `app.use()`, and of MiddlewareConsumer for all methods of a path. */
 function middlewaresOf(stack: Layer[]): Layer[] {
