@@ -1,8 +1,11 @@
 import { EventEmitter } from 'node:events';
+import { ServerResponse, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { PassThrough } from 'node:stream';
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { onceClosed } from '../../src/http/once-closed.js';
 import type { Connection, NodeResponse } from '../../src/http/response.js';
-import { unlessAnswered, unlessCookieSent } from '../../src/http/unless-answered.js';
+import { beforeAnswer, unlessAnswered, unlessCookieSent } from '../../src/http/unless-answered.js';
 
 /** Node's response as it is when its connection closes. */
 function closing(state: Partial<NodeResponse>): {
@@ -74,6 +77,16 @@ describe('a login is taken back', () => {
     expect(undo).not.toHaveBeenCalled();
   });
 
+  // HTTP/2 has given up the connection by then, and what stands for it has no count.
+  it('not when the connection does not say any more what it has taken', () => {
+    const socket: { bytesWritten?: number } = { bytesWritten: 7 };
+    const { response, say } = closing({ socket });
+    unlessAnswered(response, undo);
+    delete socket.bytesWritten;
+    say('close');
+    expect(undo).not.toHaveBeenCalled();
+  });
+
   it('not when an answer without a socket is finished, which never says that all is written', () => {
     const { response, say } = closing({ writableFinished: false });
     unlessAnswered(response, undo);
@@ -114,6 +127,23 @@ it.each([
   expect(end).toHaveBeenCalledTimes(1);
 });
 
+it('an answer that was held back leaves with its status, and with the names of its headers as they were written', async () => {
+  const request = { method: 'POST', httpVersionMajor: 1, httpVersionMinor: 1 };
+  const response = new ServerResponse(request as IncomingMessage);
+  const connection = new PassThrough();
+  response.assignSocket(connection as unknown as Socket);
+  let done!: () => void;
+  beforeAnswer(response as unknown as NodeResponse, () => new Promise((resolve) => (done = resolve)));
+  response.statusCode = 201;
+  response.setHeader('Content-Type', 'text/plain');
+  expect(response.end('the answer')).toBe(response);
+  // As Nest does when all guards have passed, also where one of them has answered.
+  response.statusCode = 200;
+  done();
+  await new Promise(setImmediate);
+  expect(String(connection.read())).toMatch(/^HTTP\/1\.1 201 Created\r\nContent-Type: text\/plain\r\n/);
+});
+
 describe('a login that stands as soon as the browser has its cookie is taken back', () => {
   const cookie = (value: string): Partial<NodeResponse> => ({ getHeader: () => `sid=${value}; Path=/` });
 
@@ -127,6 +157,13 @@ describe('a login that stands as soon as the browser has its cookie is taken bac
     unlessCookieSent(response, () => 'its-id', undo);
     say('close');
     expect(undo).toHaveBeenCalledTimes(times);
+  });
+
+  it('when the client has gone after a head without any cookie, and no cookie session carries the login any more', () => {
+    const { response, say } = closing({ getHeader: () => undefined, writableFinished: false });
+    unlessCookieSent(response, () => undefined, undo);
+    say('close');
+    expect(undo).toHaveBeenCalledTimes(1);
   });
 });
 
