@@ -10,6 +10,7 @@ import {
   UseGuards,
 } from '@nestjs/common';
 import type { Request } from 'express';
+import { firstValueFrom } from 'rxjs';
 import {
   CurrentSession,
   SessionLimitReachedException,
@@ -90,6 +91,8 @@ class ByHandController {
 let databaseUrl: string;
 let application: TestApplication;
 let rejecting: TestApplication;
+/** Three sessions for who has a role, one for others. */
+let byRole: TestApplication;
 let service: SingleSessionService;
 let user: TestUser;
 
@@ -98,6 +101,8 @@ beforeAll(async () => {
   const shared = { users, controllers: [ByHandController] };
   application = await startApplication(databaseUrl, { ...shared, options: { maxSessions: 3 } });
   rejecting = await startApplication(databaseUrl, { ...shared, options: { onLimit: 'reject' } });
+  const maxSessions = ({ roles }: TestUser): Promise<number> => Promise.resolve(roles.length > 0 ? 3 : 1);
+  byRole = await startApplication(databaseUrl, { ...shared, options: { maxSessions } });
   service = application.app.get(SingleSessionService);
 });
 
@@ -106,6 +111,7 @@ beforeEach(() => {
 });
 
 afterAll(async () => {
+  await byRole?.close();
   await rejecting?.close();
   await application?.close();
   await dropDatabase(databaseUrl);
@@ -212,6 +218,21 @@ describe('SingleSessionService', () => {
       userId: String(user.id),
     });
   });
+
+  it.each<[string, (one: SingleSessionService, id: string, who: TestUser) => Promise<unknown>]>([
+    ['verify', (one, id, who) => one.verify(id, who)],
+    ['whenEnded', (one, id, who) => firstValueFrom(one.whenEnded(id, who))],
+  ])(
+    '.%s() of an id asks for the limit of the user that it is given, who has lost a role since the login',
+    async (_, ask) => {
+      const one = byRole.app.get(SingleSessionService);
+      const before = { ...user, roles: ['partner'] };
+      const { id } = await one.admit(before, { headers: {} });
+      await one.admit(before, { headers: {} });
+      expect(await one.verify(id, before)).toMatchObject({ live: true });
+      expect(await ask(one, id, { ...user, roles: [] })).toMatchObject({ reason: 'superseded' });
+    },
+  );
 
   it.each(['5f2c1c9e-6a53-4b0b-9e6f-2f7a0b5a7c11', 'garbage', '', '\0', undefined, 7, {}])(
     '.verify(%j) and .end() of it know nothing and fail nothing',
