@@ -131,6 +131,15 @@ describe('on Fastify, an application that is fit to hold the limit starts', () =
     await limitHolds(started);
   });
 
+  it('with a session plugin of another name, which may keep what it decorates the request with', async () => {
+    await start((app) =>
+      app
+        .getHttpAdapter()
+        .getInstance()
+        .decorateRequest('session', null as never),
+    );
+  });
+
   it('with JWTs only, whatever cookies it has beside them', async () => {
     const { url } = await start((app) => app.register(fastifySecureSession, { key: Buffer.alloc(32) }), {
       serializer: false,

@@ -1,5 +1,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Inject, Injectable, Module, Scope, type ModuleMetadata, type OnModuleInit } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  Module,
+  Scope,
+  type ModuleMetadata,
+  type OnModuleInit,
+  type Type,
+} from '@nestjs/common';
 import { LazyModuleLoader, REQUEST } from '@nestjs/core';
 import { Query, Resolver } from '@nestjs/graphql';
 import { AuthModuleOptions, PassportModule } from '@nestjs/passport';
@@ -338,6 +346,24 @@ describe('an application that is fit to hold the limit starts', () => {
     }).compile();
     await context.init();
     await context.close();
+  });
+
+  it('with options of another module that has register(), which have a `property` and nothing to do with Passport', async () => {
+    class EstateOptions {
+      readonly property = 'a house';
+    }
+    @Module({ providers: [EstateOptions] })
+    class EstateModule {
+      static register(): Type {
+        return EstateModule;
+      }
+
+      static registerAsync(): Type {
+        return EstateModule;
+      }
+    }
+    const { url } = await start({ imports: [EstateModule.register()] });
+    expect((await new Browser(url).login('bob')).status).toBe(200);
   });
 
   it('with a provider that is a Proxy and does not tell its prototype', async () => {
