@@ -593,7 +593,10 @@ describe('@nestjs/event-emitter', () => {
 
   it('where the application has none, nothing happens', async () => {
     place = await startApplication(databaseUrl, { users, options, providers: [Listener] });
+    const errors = jest.spyOn(Logger.prototype, 'error').mockReturnValue();
     await Client.signIn(place, newUser(place));
     expect(heard).toEqual([]);
+    expect(errors).not.toHaveBeenCalled();
+    errors.mockRestore();
   });
 });

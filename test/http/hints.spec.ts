@@ -313,6 +313,13 @@ describe('what the client cannot mend is said in the log, once [lesson 32]', () 
   });
 });
 
+it('an `admin` that names somebody is nothing to warn of at the start', async () => {
+  await application.close();
+  warn.mockClear();
+  application = await start({ admin: { roles: ['admin'] } });
+  expect(warnings()).toEqual([]);
+});
+
 describe("that onLimit: 'reject' locks out whoever closes the browser is said at the start", () => {
   const DAY = 86_400_000;
 
