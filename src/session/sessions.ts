@@ -178,7 +178,7 @@ export class Sessions {
       this.unfinished.add({ sessionId, end });
       this.logger.warn(
         'unfinished',
-        `A session that nobody holds any more was not ended; that is tried again until the database does it. ${error.message}`,
+        `A session that nobody holds any more was not ended; that is tried again until the database does it, for 10,000 at most. ${error.message}`,
       );
     });
   }

@@ -20,8 +20,10 @@ interface UnfinishedEnd {
 export class UnfinishedEnds {
   private readonly waiting = new Set<UnfinishedEnd>();
   private isWorking = false;
+  private isClosed = false;
 
   add(unfinished: UnfinishedEnd): void {
+    if (this.isClosed) return;
     if (this.waiting.size < MOST) this.waiting.add(unfinished);
     if (!this.isWorking) void apart(() => this.work());
   }
@@ -30,8 +32,9 @@ export class UnfinishedEnds {
     return [...this.waiting].some((unfinished) => unfinished.sessionId === sessionId);
   }
 
-  /** What waits expires. */
+  /** What waits, and what comes later, expires: the data source is gone. */
   close(): void {
+    this.isClosed = true;
     this.waiting.clear();
   }
 

@@ -193,6 +193,14 @@ describe('a session that nobody holds any more and that could not be ended', () 
     expect(asked).toEqual([id, other, id, other, id]);
   });
 
+  it('is not tried again when the application has closed', async () => {
+    sessions.close();
+    failTimes(1);
+    await sessions.giveUp(id);
+    await turn();
+    expect(ending).toHaveBeenCalledTimes(1);
+  });
+
   it('is carried on by no other cookie session meanwhile', async () => {
     const { promise, fail } = gate<EndedSession[]>();
     ending.mockRejectedValueOnce(new Error('gone')).mockReturnValueOnce(promise);
