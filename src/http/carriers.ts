@@ -25,11 +25,15 @@ export class Carriers {
     await this.ending.get(sessionId);
   }
 
-  /** No browser holds the cookie of this cookie session: the session ends unless another carries it. */
-  async leave(sessionId: string, secret: string): Promise<void> {
+  /** No browser holds the cookie of this cookie session: the session ends unless another carries it. `end`: in another way than others. */
+  async leave(
+    sessionId: string,
+    secret: string,
+    end: (sessionId: string) => Promise<void> = this.end,
+  ): Promise<void> {
     this.forget(sessionId, secret);
     if (this.known.has(sessionId)) return;
-    const ending = this.end(sessionId).finally(() => {
+    const ending = end(sessionId).finally(() => {
       // A click may be given up twice: the latter end is under way for longer.
       if (this.ending.get(sessionId) === ending) this.ending.delete(sessionId);
     });

@@ -1,7 +1,7 @@
 import type { CurrentSession } from '../session/session.js';
 import type { Policy } from '../session/policy.js';
 import type { Sessions } from '../session/sessions.js';
-import { arrivedSessionOf } from './arrived-session.js';
+import { arrivedSessionOf, arrivedUnadopted } from './arrived-session.js';
 import { browserOf } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import {
@@ -14,6 +14,7 @@ import {
 } from './cookie-session.js';
 import type { Logins } from './logins.js';
 import { onceClosed } from './once-closed.js';
+import { originOf } from './origin.js';
 import type { Rebinder } from './rebinder.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import {
@@ -83,8 +84,10 @@ export class EstablishedLogins {
   beginLogout(request: SessionRequest): () => Promise<void> {
     const stamp = stampOf(request);
     const end = beginLogout(request);
+    const before = arrivedUnadopted(request);
     return async () => {
       if (stamp !== undefined) await this.leave(request, stamp);
+      else if (before !== undefined) await this.sessions.giveUpUnadopted(before, originOf(request), 'logout');
       end();
     };
   }

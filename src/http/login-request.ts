@@ -1,7 +1,7 @@
 import { HttpException } from '@nestjs/common';
 import type { Login, Replaced } from '../session/admissions.js';
 import { isSessionId } from '../session/session-id.js';
-import { arrivedSessionOf } from './arrived-session.js';
+import { arrivedSessionOf, arrivedUnadopted } from './arrived-session.js';
 import { browserOf, mayHaveSent } from './browser.js';
 import type { CarriedSessions } from './carried-sessions.js';
 import { stampOf } from './cookie-session.js';
@@ -29,6 +29,7 @@ export function loginOf(
     browser,
     origin: originOf(request),
     replaces: credential === 'cookie' ? (givenUp(request) ?? carried.by(browser)) : exchanged(user),
+    before: credential === 'cookie' ? arrivedUnadopted(request) : undefined,
     entitledBy: takenForPassword(user, request, credential),
   };
 }

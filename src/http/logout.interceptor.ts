@@ -9,10 +9,12 @@ import { concatMap, tap, type Observable } from 'rxjs';
 import { answered } from '../session/answered.js';
 import { ThrottledLogger } from '../session/throttled-logger.js';
 import { Sessions } from '../session/sessions.js';
+import { arrivedUnadopted } from './arrived-session.js';
 import { claimsOf } from './claims.js';
 import { isOfSomebody, stampOf, takeOutCookieSession } from './cookie-session.js';
 import { once } from './once.js';
 import { requestOf, responseOf } from './execution-context.js';
+import { originOf } from './origin.js';
 import { isByToken, type SessionRequest } from './request.js';
 import { setEnded, stateOf } from './request-state.js';
 import { nodeResponseOf, type SessionResponse } from './response.js';
@@ -75,6 +77,8 @@ export class SingleSessionLogoutInterceptor implements NestInterceptor {
       const claims = claimsOf(request);
       // The client believes to be signed out.
       if (claims.length === 0 && isByToken(request)) this.hints.warn('nothing ended', HINT_FOR_TOKENS);
+      const before = claims.length === 0 ? arrivedUnadopted(request) : undefined;
+      if (before !== undefined) await this.sessions.logoutUnadopted(before, originOf(request));
       for (const { id, credential } of claims)
         await this.sessions.logout(id, request.user || undefined, credential === 'token');
     } catch (error) {

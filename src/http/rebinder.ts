@@ -1,10 +1,11 @@
 import type { Policy } from '../session/policy.js';
 import type { CurrentSession } from '../session/session.js';
 import type { Sessions } from '../session/sessions.js';
-import { arrivedSessionOf } from './arrived-session.js';
+import { arrivedSessionOf, arrivedUnadopted } from './arrived-session.js';
 import { Carriers } from './carriers.js';
 import { carrierOf, carry } from './cookie-session.js';
 import { once } from './once.js';
+import { originOf } from './origin.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import { currentSessionOf, knownStateOf, responseTo, setChecked, stateOf } from './request-state.js';
 import { unlessCookieSent } from './unless-answered.js';
@@ -49,8 +50,9 @@ export class Rebinder {
   /** Nobody holds a credential any more for the session that the request came with, but for another click that carries it. */
   async leaveArrived(request: SessionRequest): Promise<void> {
     const secret = knownStateOf(request)?.arrivedSessionId;
-    const arrived = arrivedSessionOf(request);
-    if (secret !== undefined && arrived !== undefined) await this.carriers.leave(arrived.id, secret);
+    const [arrived, before] = [arrivedSessionOf(request), arrivedUnadopted(request)];
+    const end = before && (() => this.sessions.giveUpUnadopted(before, originOf(request)));
+    if (secret !== undefined && arrived !== undefined) await this.carriers.leave(arrived.id, secret, end);
     // Its own cookie session, which was to carry it on and does not, is no other click's.
     const joined = this.joined.get(request);
     if (joined !== undefined) await this.carriers.leave(joined.id, joined.secret);

@@ -5,7 +5,7 @@ import type { Policy } from './policy.js';
 import type { AdmissionResult, CheckResult, CurrentSession, Origin, Ruling } from './session.js';
 import { idOfCredential, idOfLogin, isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
-import type { Sessions } from './sessions.js';
+import type { Sessions, Unadopted } from './sessions.js';
 import { rest } from './time-limit.js';
 
 /** A login, as the outside tells it. */
@@ -14,6 +14,8 @@ export interface Login {
   origin: Origin;
   /** The session that the same client carried, if any. */
   replaces?: Replaced | undefined;
+  /** What the cookie session would be adopted as in whose place the login comes. */
+  before?: Unadopted | undefined;
   /** The live session that was taken in place of a password. */
   entitledBy?: string | undefined;
   /** By which it can be taken back: a UUID of its own. Default: made here. */
@@ -79,8 +81,9 @@ export class Admissions {
    * @throws NoRoomError, NotEntitledError, StoreUnavailableError, and what the application's policy functions throw; then nothing was admitted
    */
   async admit(login: Login): Promise<CurrentSession> {
-    const { user, replaces } = login;
+    const { user, replaces, before } = login;
     const ruling = await this.policy.rule(user);
+    if (before !== undefined) await this.sessions.endUnadopted(before, login.origin, 'superseded');
     const userId = ruling.identity.id;
     const { id, result } = await this.admitOrShare(ruling, { loginId: randomUUID(), ...login });
     if (result === undefined) {

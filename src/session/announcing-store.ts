@@ -6,6 +6,7 @@ import type {
   Check,
   CheckResult,
   EndedSession,
+  EndedUnknown,
   EndOrder,
   RefreshOrder,
   ShareOrder,
@@ -65,6 +66,11 @@ export class AnnouncingStore extends SessionStore {
 
   end(order: EndOrder): Promise<EndedSession[]> {
     return this.announceEnded(this.store.end(order));
+  }
+
+  /** Nobody was told that it began. */
+  recordEnded(session: EndedUnknown): Promise<boolean> {
+    return this.store.recordEnded(session);
   }
 
   markUsers(userIds: readonly string[]): Promise<EndedSession[]> {

@@ -87,6 +87,15 @@ export class Policy {
     }
   }
 
+  /** `undefined` for somebody who cannot be identified. */
+  knownIdentityOf(user: unknown): Identity | undefined {
+    try {
+      return this.identityOf(user);
+    } catch {
+      return undefined;
+    }
+  }
+
   /**
    * `foreign`: the live session is not that of the user. `same`: it is, and what it says of the user's roles is true now.
    * `changed`: it is not, or a permission function would have to be asked; see {@link changeOf}.

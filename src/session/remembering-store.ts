@@ -6,6 +6,7 @@ import type {
   Check,
   CheckResult,
   EndedSession,
+  EndedUnknown,
   EndOrder,
   RefreshOrder,
   ShareOrder,
@@ -63,6 +64,11 @@ export class RememberingStore extends SessionStore {
     } finally {
       this.freshness.changed(new Set(users));
     }
+  }
+
+  /** Nobody remembers what nobody knew. */
+  recordEnded(session: EndedUnknown): Promise<boolean> {
+    return this.store.recordEnded(session);
   }
 
   /** What an admission displaced was told when it was admitted. */

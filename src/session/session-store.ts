@@ -4,6 +4,7 @@ import type {
   Check,
   CheckResult,
   EndedSession,
+  EndedUnknown,
   EndOrder,
   RefreshOrder,
   ShareOrder,
@@ -28,6 +29,9 @@ export abstract class SessionStore {
 
   /** Ends what the target says and is live, atomically. */
   abstract end(order: EndOrder): Promise<EndedSession[]>;
+
+  /** Records a session as one that has ended, unless there is one of this id. Resolves to whether it did. */
+  abstract recordEnded(session: EndedUnknown): Promise<boolean>;
 
   /** Writes reason and time on the rows of these users' dead sessions that do not say so yet. Idempotent; tells what it marked. */
   abstract markUsers(userIds: readonly string[]): Promise<EndedSession[]>;

@@ -141,6 +141,14 @@ export interface ShareOrder {
   limit: number;
 }
 
+/** A session that nobody knows, to be known as ended. */
+export interface EndedUnknown {
+  id: string;
+  identity: Identity;
+  origin: Origin;
+  reason: EndReason;
+}
+
 /** What a session's user is now. */
 export interface RefreshOrder {
   id: string;

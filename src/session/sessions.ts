@@ -10,6 +10,7 @@ import {
   type EndedSession,
   type EndOrder,
   type LiveResult,
+  type Origin,
 } from './session.js';
 import { isSessionId } from './session-id.js';
 import type { SessionStore } from './session-store.js';
@@ -18,6 +19,13 @@ import { UnfinishedEnds } from './unfinished-ends.js';
 
 export interface SessionsSettings {
   logoutEverywhere: boolean;
+  unregistered: 'reject' | 'adopt';
+}
+
+/** A credential that was issued before this module watched, by the session that it would be adopted as, or was a moment ago. */
+export interface Unadopted {
+  id: string;
+  user: unknown;
 }
 
 /** For looks at the sessions of open streams and sockets: they come all at the same moment, and may wait. */
@@ -163,6 +171,35 @@ export class Sessions {
     const userId = own ? this.policy.userIdOf(user) : undefined;
     const scope = everywhere ? 'everywhere' : 'session';
     return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
+  }
+
+  /** As {@link logout}, of a credential from before. One that never became a session ends no others. */
+  async logoutUnadopted(before: Unadopted, origin: Origin): Promise<void> {
+    if (!(await this.endUnadopted(before, origin, 'logout')))
+      await this.logout(before.id, before.user, false);
+  }
+
+  /** As {@link giveUp}, of a credential from before. */
+  giveUpUnadopted(
+    before: Unadopted,
+    origin: Origin,
+    reason: 'superseded' | 'logout' = 'superseded',
+  ): Promise<void> {
+    return this.nowOrLater(before.id, async () => {
+      if (!(await this.endUnadopted(before, origin, reason))) await this.endAlone(before.id, reason);
+    });
+  }
+
+  /** Lets a credential from before become no session any more: another request may be on its way with it. False where one was made of it already. */
+  async endUnadopted(
+    { id, user }: Unadopted,
+    origin: Origin,
+    reason: 'superseded' | 'logout',
+  ): Promise<boolean> {
+    const identity = this.settings.unregistered === 'adopt' && this.policy.knownIdentityOf(user);
+    // Nor is it adopted then.
+    if (!identity) return true;
+    return answered(this.store.recordEnded({ id, identity, origin, reason }));
   }
 
   private endAlone(sessionId: string, reason: 'superseded' | 'logout'): Promise<EndedSession[]> {

@@ -2,7 +2,7 @@ import { A_MOMENT_MS, type EndTarget } from '../session/session.js';
 import { endDue } from './ended-row.js';
 import { exemptNow } from './exemption-statements.js';
 import { liveness, type StatementSettings } from './liveness.js';
-import { inTime, ms } from './sql-parts.js';
+import { inTime, ipv4IfMapped, ms } from './sql-parts.js';
 
 /** What an end makes of the slots row `old`, all as SQL. */
 interface Ending {
@@ -99,5 +99,11 @@ export function endingStatements(settings: StatementSettings) {
   ${finish({ due: 'true', late: 'true' })}`,
   };
 
-  return { share, end };
+  /** $1 session, $2 user, $3 username, $4 roles, $5 ip, $6 user agent, $7 reason. Generation 0: no admission made it. */
+  const recordEnded = `INSERT INTO ${sessions}
+    (id, user_id, username, roles, generation, exempt, created_at, last_seen_at, expires_at, ip, user_agent, ended_at, end_reason)
+  VALUES ($1, $2, $3, $4, 0, false, now(), now(), now(), ${ipv4IfMapped('$5::inet')}, $6, now(), $7)
+  ON CONFLICT (id) DO NOTHING RETURNING id`;
+
+  return { share, end, recordEnded };
 }

@@ -6,6 +6,7 @@ import {
   type Check,
   type CheckResult,
   type EndedSession,
+  type EndedUnknown,
   type EndOrder,
   type RefreshOrder,
   type Refused,
@@ -110,6 +111,12 @@ export class TypeOrmSessionStore extends SessionStore {
     const late = rows.filter((row) => row.late).map(({ id }) => id);
     const lateReason = target.scope === 'everywhere' ? 'logout-everywhere' : reason;
     return [...ended, ...(await this.lateEnds.write(late, lateReason, by))].map(toEndedSession);
+  }
+
+  async recordEnded({ id, identity, origin, reason }: EndedUnknown): Promise<boolean> {
+    const { id: userId, username, roles } = identity;
+    const parameters = [id, userId, username, roles, origin.ip, origin.userAgent, reason];
+    return (await this.database.run(this.sql.recordEnded, parameters)).length > 0;
   }
 
   async markUsers(userIds: readonly string[]): Promise<EndedSession[]> {

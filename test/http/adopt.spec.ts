@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Body, Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
+import { Body, type CanActivate, Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
 import type { Request } from 'express';
-import { SkipSingleSession, SingleSessionService } from '../../src/index.js';
+import { SingleSessionLogin, SkipSingleSession, SingleSessionService } from '../../src/index.js';
 import {
   LocalGuard,
+  LocalLoginGuard,
   startApplication,
   Users,
   type TestApplication,
@@ -13,7 +14,15 @@ import {
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { runBefore } from '../support/platform.js';
+import { logOut, type UserRequest } from '../support/ways-in.js';
 import { countRows, eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
+
+/** As one that asks for a second factor. */
+class Refusing implements CanActivate {
+  canActivate(): boolean {
+    return false;
+  }
+}
 
 @Controller('before')
 class BeforeController {
@@ -27,6 +36,18 @@ class BeforeController {
       request.session.regenerate((error) => (error ? reject(error as Error) : resolve())),
     );
     Object.assign(request.session, { passport: { user: request.user.username } });
+  }
+
+  @UseGuards(LocalLoginGuard, Refusing)
+  @SingleSessionLogin()
+  @Post('refused')
+  refused(): void {}
+
+  @SkipSingleSession()
+  @Post('logout')
+  @HttpCode(204)
+  logout(@Req() request: UserRequest): Promise<void> {
+    return logOut(request);
   }
 
   @Post('visit')
@@ -98,7 +119,62 @@ describe("with unregistered: 'adopt'", () => {
     expect((await browser.post('/logout')).status).toBe(204);
     for (const one of [browser, copy])
       expect((await one.get('/me')).body).toEqual({ user: null, session: null });
-    expect(await rowsOf(application, user)).toEqual([]);
+    expect(await rowsOf(application, user)).toMatchObject([{ endReason: 'logout' }]);
+  });
+
+  it.each(['/logout', '/before/logout'])(
+    'a cookie session of before that begins with a logout by %s is not adopted later, by a request that had read it or that saves it as it was [P2]',
+    async (path) => {
+      const browser = await loggedInBefore(application, user);
+      const [copy, asItWas] = [browser.copy(), await cookieSessionOf(application, browser)];
+      expect((await browser.post(path)).status).toBe(204);
+      await putCookieSession(application, copy, asItWas);
+      expect((await copy.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'logout' });
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+    },
+  );
+
+  it.each(['/logout', '/before/logout'])(
+    'a logout by %s with a cookie session of before ends what that was adopted as meanwhile',
+    async (path) => {
+      const browser = await loggedInBefore(application, user);
+      const asItWas = await cookieSessionOf(application, browser);
+      await browser.copy().get('/me');
+      // What the logout finds when it has come before the stamp is saved.
+      await putCookieSession(application, browser, asItWas);
+      expect((await browser.post(path)).status).toBe(204);
+      expect(await rowsOf(application, user)).toMatchObject([{ endReason: 'logout' }]);
+      expect(await liveSessionsOf(application, user)).toEqual([]);
+    },
+  );
+
+  it('a logout by a cookie session of before ends no other session: it has never been one itself [P3]', async () => {
+    const winner = new Browser(application.url);
+    await winner.login(user.username);
+    const browser = await loggedInBefore(application, user);
+    expect((await browser.post('/logout')).status).toBe(204);
+    expect((await winner.get('/me')).body.user?.username).toBe(user.username);
+  });
+
+  it('a login keeps its place when another request of its browser is adopted by the cookie session of before, which it read in time [P1, P2]', async () => {
+    const browser = await loggedInBefore(application, user);
+    const [slow, asItWas] = [browser.copy(), await cookieSessionOf(application, browser)];
+    expect((await browser.login(user.username)).status).toBe(200);
+    await putCookieSession(application, slow, asItWas);
+    expect((await slow.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+    expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+  });
+
+  it('a cookie session of before is not adopted later where a login has taken it away and was then refused', async () => {
+    const browser = await loggedInBefore(application, user);
+    const [slow, asItWas] = [browser.copy(), await cookieSessionOf(application, browser)];
+    expect((await browser.login(user.username, '/before/refused')).status).toBe(403);
+    await eventually(
+      () => rowsOf(application, user),
+      ({ length }) => length === 1,
+    );
+    await putCookieSession(application, slow, asItWas);
+    expect((await slow.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
   });
 
   it('an adopted session that was ended is not adopted again, even when a slow request saves it as it was [P2]', async () => {
@@ -293,6 +369,8 @@ describe("without it, as 'reject' is the default", () => {
       expect((await browser.get('/me')).body.code).toBe('SESSION_UNKNOWN');
       const token = new TokenClient(rejecting.url, rejecting.sign(user, {}));
       expect((await token.get()).body.code).toBe('SESSION_UNKNOWN');
+      for (const path of ['/logout', '/before/logout'])
+        expect((await (await loggedInBefore(rejecting, user)).post(path)).status).toBe(204);
       expect(await rowsOf(rejecting, user)).toEqual([]);
     } finally {
       await rejecting.close();

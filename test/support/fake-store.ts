@@ -38,6 +38,10 @@ export class FakeStore extends SessionStore {
     return [];
   }
 
+  async recordEnded(): Promise<boolean> {
+    return true;
+  }
+
   async markUsers(_userIds: readonly string[]): Promise<EndedSession[]> {
     return [];
   }

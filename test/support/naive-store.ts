@@ -56,6 +56,10 @@ export class NaiveStore extends SessionStore {
     return [];
   }
 
+  async recordEnded(): Promise<boolean> {
+    return false;
+  }
+
   async markUsers(): Promise<[]> {
     return [];
   }
