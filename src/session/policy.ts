@@ -54,14 +54,13 @@ export class Policy {
     const [limit, exemption, administrator] = await Promise.all([
       this.limitOf(user),
       this.exemptBy(user, identity),
-      this.permissions.byFunction(user),
+      this.isAdministrator(user, identity.roles),
     ]);
     return {
       identity,
       limit: Math.min(limit, LARGEST_LIMIT),
       exempt: exemption !== undefined || limit === Infinity,
       administrator,
-      protected: administrator || this.permissions.hasAdministratorRole(identity.roles),
     };
   }
 
@@ -98,7 +97,7 @@ export class Policy {
 
   /**
    * `foreign`: the live session is not that of the user. `same`: it is, and what it says of the user's roles is true now.
-   * `changed`: it is not, or a permission function would have to be asked; see {@link changeOf}.
+   * `changed`: it is not, or it says that the user is an administrator, which has to be asked again; see {@link changeOf}.
    */
   compare(verdict: LiveResult, user: unknown): 'same' | 'changed' | 'foreign' {
     const { userId, roles } = this.subjectOf(user);
@@ -110,7 +109,7 @@ export class Policy {
   /** What the session is to say of its user from now on; `undefined` where it says that already. */
   async changeOf(verdict: LiveResult, user: unknown): Promise<Omit<RefreshOrder, 'id'> | undefined> {
     const roles = this.subjectOf(user).roles ?? rolesIn(verdict.roles);
-    const administrator = verdict.administrator && (await this.permissions.byFunction(user));
+    const administrator = verdict.administrator && (await this.isAdministrator(user, roles));
     if (administrator === verdict.administrator && sameRoles(rolesKey(roles), verdict.roles))
       return undefined;
     return { roles, administrator, protected: this.permissions.hasAdministratorRole(roles) };
@@ -154,6 +153,11 @@ export class Policy {
       ...[...this.usernames].map((value) => ({ kind: 'username' as const, value })),
       ...[...this.roles].map((value) => ({ kind: 'role' as const, value })),
     ];
+  }
+
+  /** By a role or by a function: it may be the one today and the other tomorrow. */
+  private async isAdministrator(user: unknown, roles: readonly string[]): Promise<boolean> {
+    return this.permissions.hasAdministratorRole(roles) || (await this.permissions.byFunction(user));
   }
 
   /** Whose request it is at a check. `roles` is `undefined` for a user that does not tell, whose id is still good. */

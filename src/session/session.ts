@@ -48,10 +48,8 @@ export interface Ruling {
   limit: number;
   /** Recorded, never evicted, never evicting. */
   exempt: boolean;
-  /** A permission function says that the user is an administrator. */
+  /** By a function or by a role. */
   administrator: boolean;
-  /** The user counts as an administrator, by a function or by a role. */
-  protected: boolean;
 }
 
 /** A login, with everything that decides its admission. */
@@ -108,7 +106,7 @@ export type CheckResult = Verdict & {
   unseen: boolean;
   /** As the session's row has them: {@link rolesKey}. */
   roles: string;
-  /** A permission function said at the login, and ever since, that the user is an administrator. */
+  /** The user was an administrator at the login and ever since, by a function or by a role. */
   administrator: boolean;
 };
 
@@ -153,7 +151,7 @@ export interface EndedUnknown {
 export interface RefreshOrder {
   id: string;
   roles: readonly string[];
-  /** A permission function says that the user is an administrator. */
+  /** By a function or by a role. */
   administrator: boolean;
   /** One of the roles makes an administrator. */
   protected: boolean;

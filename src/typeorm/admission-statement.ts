@@ -58,7 +58,6 @@ const valuesOf = ({ identity, origin, ...admission }: Admission) => ({
   roles: identity.roles,
   exempt: admission.exempt,
   administrator: admission.administrator,
-  protected: admission.protected,
   limit: admission.limit,
   replaces: admission.replaces,
   entitledBy: admission.entitledBy,
@@ -144,7 +143,7 @@ class AdmissionText {
       limited = u.limited + EXCLUDED.limited,
       ${replaces ? `succession = ARRAY[${this.$('replaces')}::uuid, ${this.$('id')}],` : ''}
       active = ${this.active()},
-      protected_generation = CASE WHEN ${this.$('protected')}::boolean THEN u.generation + 1 ELSE u.protected_generation END,
+      protected_generation = CASE WHEN ${this.$('administrator')}::boolean THEN u.generation + 1 ELSE u.protected_generation END,
       cutoff = GREATEST(u.cutoff, EXCLUDED.cutoff),
       ${this.storm()}
     ${conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`}

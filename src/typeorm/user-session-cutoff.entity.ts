@@ -17,7 +17,7 @@ export class UserSessionCutoff {
   @Column('text', { name: 'created_by', nullable: true })
   createdBy: string | null;
 
-  /** Spares sessions of which the permission functions said that they are an administrator's. */
+  /** Spares sessions whose users have been administrators since their admission. */
   @Column('boolean')
   administrators: boolean;
 

@@ -35,7 +35,7 @@ export class UserSession {
   @Column('text', { name: 'held_roles', array: true, nullable: true })
   heldRoles: string[] | null;
 
-  /** A permission function said so at the login and ever since. Administrators by role are told by their roles. */
+  /** At the login and ever since, by a function or by a role. What was recorded by older versions says it of functions only. */
   @Column('boolean', { default: false })
   administrator: boolean;
 

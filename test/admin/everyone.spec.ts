@@ -229,6 +229,19 @@ describe('a role that changes', () => {
     expect(await statesOf([promoted, newer])).toEqual(['cut-off', 'live']);
   });
 
+  it('an administrator whose role becomes another that makes one is spared, before and after the next request [lesson 27]', async () => {
+    const [asked, silent] = [
+      await someoneNew(application, ['admin']),
+      await someoneNew(application, ['admin']),
+    ];
+    for (const { user } of [asked, silent]) user.roles = ['superadmin'];
+    expect((await asked.get(ADMIN)).status).toBe(200);
+    expect((await admin.post(EVERYONE)).body).toMatchObject({ ended: 0, spared: 4 });
+    expect(await statesOf([asked, silent])).toEqual(['live', 'live']);
+    for (const { user } of [asked, silent]) user.roles = ['user'];
+    expect(await statesOf([asked, silent])).toEqual(['cut-off', 'cut-off']);
+  });
+
   it('a role that was lost and given back does not spare: it was not held all the time', async () => {
     const wavering = await someoneNew(application, ['editor']);
     wavering.user.roles = [];

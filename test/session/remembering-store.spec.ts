@@ -68,7 +68,6 @@ const admission = (more: Partial<Admission> = {}): Admission => ({
   limit: 1,
   exempt: false,
   administrator: false,
-  protected: false,
   entitledBy: null,
   onLimit: 'evict',
   replaces: null,

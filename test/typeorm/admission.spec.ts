@@ -77,7 +77,6 @@ describe('a limit that is lowered', () => {
         limit,
         exempt: false,
         administrator: false,
-        protected: false,
         entitledBy: null,
         onLimit: 'evict',
         replaces: null,

@@ -148,7 +148,6 @@ describe('ending', () => {
           limit: 2,
           exempt: false,
           administrator: false,
-          protected: false,
           entitledBy: null,
           onLimit: 'evict',
           replaces: null,

@@ -65,7 +65,6 @@ async function useAll(dataSource: DataSource): Promise<void> {
         limit: 3,
         exempt: false,
         administrator: false,
-        protected: false,
         entitledBy: null,
         onLimit,
         replaces: null,
