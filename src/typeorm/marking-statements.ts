@@ -16,13 +16,13 @@ export function marking(settings: StatementSettings) {
   const { diedAt, ofCutOff } = liveness(settings);
 
   return (asked: string, reason: string, wait = ''): string => `WITH due AS (
-    SELECT s.id, ${reason} AS reason, u.active[1] AS newest
+    SELECT s.id, ${reason} AS reason, CASE WHEN u.succession[1] = s.id THEN u.succession[2] ELSE u.active[1] END AS successor
     FROM ${asked} AND s.ended_at IS NULL LEFT JOIN ${slots} u ON u.user_id = s.user_id
     WHERE ${reason} IS NOT NULL
     ORDER BY s.id FOR NO KEY UPDATE OF s ${wait})
   UPDATE ${sessions} s SET end_reason = due.reason, ended_at = ${diedAt('due.reason')},
     ended_by = CASE due.reason WHEN 'cut-off' THEN ${ofCutOff('created_by')} END,
-    replaced_by = CASE due.reason WHEN 'superseded' THEN due.newest END
+    replaced_by = CASE due.reason WHEN 'superseded' THEN due.successor END
   FROM due WHERE s.id = due.id
   RETURNING ${endedOf('s')}`;
 }

@@ -55,6 +55,15 @@ describe('an exempt user', () => {
     expect((await bench.row(before))?.end_reason).toBe('superseded');
   });
 
+  it('whose browser carried a session of the time before has that replaced by the new one, not by an older one of the user', async () => {
+    const worker = someone('worker');
+    const enforced = bench.sessions({ maxSessions: 2 });
+    const [, before] = [await enforced.login(worker), await enforced.login(worker)];
+    const next = await exempting(worker).login(worker, { replaces: before });
+    await bench.settled();
+    expect(await bench.row(before)).toMatchObject({ end_reason: 'superseded', replaced_by: next });
+  });
+
   it('is not enforced with a limit of Infinity, as a number or from a function', async () => {
     for (const maxSessions of [Infinity, () => Infinity, async () => Infinity]) {
       const user = someone();
