@@ -48,6 +48,10 @@ export function endingStatements(settings: StatementSettings) {
     UPDATE ${slots} u SET active = ${active}, floor = ${floor} FROM old WHERE u.user_id = old.user_id),
   ${finish(ending)}`;
 
+  // What was admitted as exempt is in no slot: the wait for the slots row does not tell that it has ended meanwhile. Its own
+  // row does, once that is locked.
+  const notEnded = `EXISTS (SELECT FROM (
+    SELECT FROM ${sessions} s WHERE s.id = $1::uuid AND s.ended_at IS NULL FOR NO KEY UPDATE OF s) own_row)`;
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
 
@@ -90,7 +94,7 @@ export function endingStatements(settings: StatementSettings) {
       floor: floorUnless('old.own_exempt'),
       due: 's.id <> old.own_id',
       late: 'true',
-      condition: inTime('$6'),
+      condition: `${inTime('$6')} AND (NOT locked.own_exempt OR ${notEnded})`,
     }),
     user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
   old AS (SELECT locked.* FROM locked WHERE ${inTime('$4')}),

@@ -73,6 +73,24 @@ async function whileHeld(
 }
 
 describe('what queues behind a lock of the user', () => {
+  it.each(['enforced', 'exempt'] as const)(
+    'two %s sessions that end all others of their user: one ends the other, which ends nothing any more [P3]',
+    async (kind) => {
+      const user = someone();
+      const options = kind === 'exempt' ? { exempt: { usernames: [user] } } : { maxSessions: 2 };
+      const sessions = one.sessions(options);
+      const ids = [await sessions.login(user), await sessions.login(user)];
+      const ending: Promise<string[]>[] = [];
+      await whileHeld(user, async (queued) => {
+        for (const sessionId of ids) ending.push(sessions.ends({ scope: 'others', sessionId, userId: user }));
+        await queued(2);
+      });
+      const ended = (await Promise.all(ending)).flat();
+      expect(ended).toHaveLength(1);
+      expect(await sessions.liveOf(ids)).toEqual(ids.filter((id) => id !== ended[0]));
+    },
+  );
+
   it('in the order login of the winner, logout everywhere of the loser: the winner lives [P3]', async () => {
     const sessions = one.sessions();
     const user = someone();
