@@ -532,7 +532,7 @@ beforeAll(async () => {
 afterAll(() => dropDatabase(databaseUrl));
 
 describe.each([
-  { onLimit: 'evict', logoutEverywhere: true, seeds: [1, 2] },
+  { onLimit: 'evict', logoutEverywhere: true, seeds: [5, 10] },
   { onLimit: 'reject', logoutEverywhere: true, seeds: [16, 64] },
   { onLimit: 'evict', logoutEverywhere: false, seeds: [3] },
   { onLimit: 'reject', logoutEverywhere: false, seeds: [14] },
