@@ -48,10 +48,10 @@ export function endingStatements(settings: StatementSettings) {
     UPDATE ${slots} u SET active = ${active}, floor = ${floor} FROM old WHERE u.user_id = old.user_id),
   ${finish(ending)}`;
 
-  // What was admitted as exempt is in no slot: the wait for the slots row does not tell that it has ended meanwhile. Its own
-  // row does, once that is locked.
-  const notEnded = `EXISTS (SELECT FROM (
-    SELECT FROM ${sessions} s WHERE s.id = $1::uuid AND s.ended_at IS NULL FOR NO KEY UPDATE OF s) own_row)`;
+  // What was admitted as exempt is in no slot, so the locked slots row does not tell that it has ended during the wait. Its own
+  // row does, once that is locked: in its turn, with all that may end.
+  const ownStillLive = `locked.own_id = ANY (ARRAY(
+    SELECT s.id FROM ${sessions} s WHERE s.user_id = locked.user_id AND ${live('locked')} ORDER BY s.id FOR NO KEY UPDATE OF s))`;
   const floorUnless = (alone: string): string => `CASE WHEN ${alone} THEN old.floor ELSE old.generation END`;
   const withoutOwn = 'array_remove(old.active, old.own_id)';
 
@@ -94,7 +94,7 @@ export function endingStatements(settings: StatementSettings) {
       floor: floorUnless('old.own_exempt'),
       due: 's.id <> old.own_id',
       late: 'true',
-      condition: `${inTime('$6')} AND (NOT locked.own_exempt OR ${notEnded})`,
+      condition: `${inTime('$6')} AND ${ownStillLive}`,
     }),
     user: `WITH locked AS MATERIALIZED (SELECT u.* FROM ${slots} u WHERE u.user_id = $1 FOR NO KEY UPDATE OF u),
   old AS (SELECT locked.* FROM locked WHERE ${inTime('$4')}),

@@ -53,6 +53,8 @@ describe('200 races of a logout everywhere', () => {
   });
 });
 
+const WAITING = `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+
 /** Holds the slots row of a user, so that everything else that decides about the user queues behind it. */
 async function whileHeld(
   user: string,
@@ -61,9 +63,8 @@ async function whileHeld(
   const runner = one.dataSource.createQueryRunner();
   await runner.startTransaction();
   await runner.query('SELECT FROM user_session_slots WHERE user_id = $1 FOR UPDATE', [user]);
-  const waiting = `SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
   const queued = (count: number): Promise<void> =>
-    until(async () => (await other.query<{ count: number }>(waiting))[0]!.count >= count);
+    until(async () => (await other.query<{ count: number }>(WAITING))[0]!.count >= count);
   try {
     await act(queued);
   } finally {
@@ -90,6 +91,22 @@ describe('what queues behind a lock of the user', () => {
       expect(await sessions.liveOf(ids)).toEqual(ids.filter((id) => id !== ended[0]));
     },
   );
+
+  it('a session that ends all others locks no row before its turn, so that nothing that goes through them waits for it in a circle', async () => {
+    const user = someone();
+    const sessions = one.sessions({ exempt: { usernames: [user] } });
+    const ids = [await sessions.login(user), await sessions.login(user)].toSorted() as [string, string];
+    const row = 'SELECT FROM user_session WHERE id = $1 FOR UPDATE';
+    const runner = other.dataSource.createQueryRunner();
+    await runner.startTransaction();
+    await runner.query(row, [ids[0]]);
+    const ending = sessions.ends({ scope: 'others', sessionId: ids[1], userId: user });
+    await until(async () => (await other.query<{ count: number }>(WAITING))[0]!.count === 1);
+    await runner.query(`${row} NOWAIT`, [ids[1]]);
+    await runner.rollbackTransaction();
+    await runner.release();
+    expect(await ending).toEqual([ids[0]]);
+  });
 
   it('in the order login of the winner, logout everywhere of the loser: the winner lives [P3]', async () => {
     const sessions = one.sessions();
