@@ -188,6 +188,6 @@ export interface EndedSession {
   endedAt: Date;
   /** A username; `null` when nobody in particular ended it. */
   by: string | null;
-  /** The user's newest live session when this one was superseded. */
+  /** Of one that was superseded: the login of the same browser that took its place, else the user's newest live session then. */
   replacedBy: string | null;
 }

@@ -82,7 +82,7 @@ export class UserSession {
   @Column('text', { name: 'ended_by', nullable: true })
   endedBy: string | null;
 
-  /** The user's newest live session when this one was marked as superseded. */
+  /** Of one that was superseded: the login of the same browser that took its place, else the user's newest live session when that was written down. */
   @Column('uuid', { name: 'replaced_by', nullable: true })
   replacedBy: string | null;
 }
