@@ -22,6 +22,7 @@ import { reach, setChecked } from '../../src/http/request-state.js';
 import type { SessionRequest } from '../../src/http/request.js';
 import { STREAM_END } from '../../src/http/stream-end.js';
 import { SingleSessionService, SkipSingleSession } from '../../src/index.js';
+import { Sessions } from '../../src/session/sessions.js';
 import { StoreUnavailableError } from '../../src/session/session-store.js';
 import { BearerGuard, Client, someoneNew, sql, type Kind } from '../support/administration.js';
 import { startApplication, Users, type TestApplication } from '../support/application.js';
@@ -387,3 +388,34 @@ describe('with bounded freshness', () => {
     }
   });
 });
+
+it.each([
+  ['each second in strong mode', 'strong', 1_000],
+  [
+    'while a quarter of the staleness is left for the answer in bounded mode',
+    { maxStalenessMs: 60_000 },
+    45_000,
+  ],
+] as const)('what is open is looked after %s, whatever is told [P4]', async (_, freshness, everyMs) => {
+  const place = await start(databaseUrl, { freshness });
+  try {
+    const { sessionId } = await someoneNew(place);
+    const look = jest.spyOn(place.app.get(Sessions), 'look');
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate'] });
+    const watch = place.app.get(SingleSessionService).whenEnded(sessionId).subscribe();
+    await turn();
+    await look.mock.results[0]!.value;
+    jest.advanceTimersByTime(everyMs - 1);
+    await turn();
+    expect(look).toHaveBeenCalledTimes(1);
+    jest.advanceTimersByTime(1);
+    await turn();
+    expect(look).toHaveBeenCalledTimes(2);
+    watch.unsubscribe();
+  } finally {
+    jest.useRealTimers();
+    await place.close();
+  }
+});
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
