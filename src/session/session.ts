@@ -175,7 +175,7 @@ export interface EndOrder {
   reason: EndReason;
   /** Who ended it, for the record: a username, not a credential. */
   by: string | null;
-  /** How many of the user's sessions are live: what is beyond is dead, and ends nothing. */
+  /** How many of the user's sessions are live: what is beyond is dead, and ends no others. */
   limit: number;
 }
 

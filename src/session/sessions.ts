@@ -9,6 +9,7 @@ import {
   type CheckResult,
   type EndedSession,
   type EndOrder,
+  type EndTarget,
   type LiveResult,
   type Origin,
 } from './session.js';
@@ -154,11 +155,14 @@ export class Sessions {
     return this.verify(check);
   }
 
-  /** Ends what the target says and is live. `user` is whose limit says what is live, where somebody asks in person. */
+  /**
+   * Ends what the target says and is live. `user` is whose limit says whether a session may end others. Itself it may always:
+   * beyond a limit that was lowered it is dead, but nothing says so yet, and it would come back when the limit is raised.
+   */
   async end(order: Omit<EndOrder, 'limit'>, user?: unknown): Promise<EndedSession[]> {
     const { target } = order;
     if (target.scope !== 'user' && !isSessionId(target.sessionId)) return [];
-    const limit = await this.limitToEnd(user);
+    const limit = endsItself(target) ? LARGEST_LIMIT : await this.limitToEnd(user);
     return answered(this.store.end({ ...order, limit }));
   }
 
@@ -169,8 +173,10 @@ export class Sessions {
   async logout(sessionId: string, user: unknown, own: boolean): Promise<EndedSession[]> {
     const everywhere = this.settings.logoutEverywhere && !(await this.isExempt(user));
     const userId = own ? this.policy.userIdOf(user) : undefined;
-    const scope = everywhere ? 'everywhere' : 'session';
-    return this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
+    const endAs = (scope: 'everywhere' | 'session'): Promise<EndedSession[]> =>
+      this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
+    const ended = everywhere ? await endAs('everywhere') : [];
+    return ended.length > 0 ? ended : endAs('session');
   }
 
   /** As {@link logout}, of a credential from before. One that never became a session ends no others. */
@@ -256,3 +262,5 @@ export class Sessions {
     );
   }
 }
+
+const endsItself = ({ scope }: EndTarget): boolean => scope === 'session' || scope === 'login';

@@ -222,9 +222,12 @@ export class Oracle {
   /** The limit is applied again at each check. */
   check(session: Session, limit: number): string {
     if (session.isGone) return 'unknown';
-    if (session.hasPlace && !session.end && this.places(session.userId).indexOf(session) >= limit)
-      this.supersede(session, undefined);
+    if (!session.end && this.isBeyond(session, limit)) this.supersede(session, undefined);
     return session.end?.reason ?? 'live';
+  }
+
+  private isBeyond(session: Session, limit: number): boolean {
+    return session.hasPlace && this.places(session.userId).indexOf(session) >= limit;
   }
 
   /** A request with the session's credential, its user having the roles of now. */
@@ -257,10 +260,11 @@ export class Oracle {
     return sessions.length;
   }
 
-  /** A logout of the session's own. */
+  /** A logout of the session's own. Beyond the limit it ends none but itself. */
   logout(session: Session): void {
     const person = this.userOf(session);
-    if (this.check(session, person.limit) !== 'live') return;
+    if (session.end || session.isGone) return;
+    if (this.isBeyond(session, person.limit)) return void this.endAll([session], 'logout', null);
     const others = this.liveOf(session.userId).filter((one) => one !== session);
     this.endAll([session], 'logout', null);
     const isAlone = session.isExempt || this.isExempt(person);

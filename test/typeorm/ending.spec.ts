@@ -227,12 +227,25 @@ describe('what is dead', () => {
     expect(await three.liveOf([...ids, ...exempt.ids])).toEqual([ids[0], exempt.ids[1]]);
   });
 
-  it('because the limit was lowered ends nothing, although nobody has checked it yet [lessons 8, 16; P3]', async () => {
-    const { user, ids } = await loggedIn(2);
-    const lowered = bench.sessions({ maxSessions: 1 });
-    const [surplus, winner] = ids as [string, string];
-    await lowered.logsOut(surplus, { id: user, username: user });
-    expect(await lowered.states([winner, surplus])).toEqual(['live', 'superseded']);
+  it.each([true, false])(
+    'because the limit was lowered ends no other by its logout, and itself for good, although nobody has checked it yet: logoutEverywhere %s [lessons 8, 16; P2, P3]',
+    async (logoutEverywhere) => {
+      const { user, ids } = await loggedIn(2);
+      const lowered = bench.sessions({ maxSessions: 1, logoutEverywhere });
+      const [surplus, winner] = ids as [string, string];
+      await lowered.logsOut(surplus, { id: user, username: user });
+      expect(await lowered.states([winner, surplus])).toEqual(['live', 'logout']);
+      expect(await three.states([winner, surplus])).toEqual(['live', 'logout']);
+    },
+  );
+
+  it('because the limit was lowered is ended for good by an order, too [P2]', async () => {
+    const { ids } = await loggedIn(2);
+    const sessionId = ids[0]!;
+    expect(await bench.sessions({ maxSessions: 1 }).ends({ scope: 'session', sessionId })).toEqual([
+      sessionId,
+    ]);
+    expect(await three.state(sessionId)).toBe('admin');
   });
 
   it.each([
