@@ -78,6 +78,14 @@ export class Recorder {
     }
   }
 
+  /** When the last of the requests was sent that were accepted. */
+  lastAcceptance({ name }: ClientSession): number {
+    const sent = this.history.map((one) =>
+      one.kind === 'request' && one.session === name && one.outcome === 'accepted' ? one.sentAt : -Infinity,
+    );
+    return sent.reduce((latest, sentAt) => Math.max(latest, sentAt), -Infinity);
+  }
+
   close(): void {
     this.client.close();
   }
