@@ -14,6 +14,7 @@ import { Sweeper } from '../../src/session/sweeper.js';
 import { ADMIN, ADMIN_OPTIONS, sql } from '../support/administration.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
+import { Dice } from '../support/dice.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { eventually } from '../support/sessions.js';
 import {
@@ -47,30 +48,6 @@ const ROLES = [['user'], ['user', 'editor'], ['admin'], ['superadmin'], ['admin'
 
 const users = new Users();
 const limits = new Map<string, Person>();
-
-/** Chance that can be had again: mulberry32. */
-class Dice {
-  constructor(private state: number) {}
-
-  below(count: number): number {
-    this.state = (this.state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % count;
-  }
-
-  of<Item>(items: readonly Item[]): Item {
-    return items[this.below(items.length)]!;
-  }
-
-  some<Item>(items: readonly Item[]): Item[] {
-    return items.filter(() => this.chance(50));
-  }
-
-  chance(percent: number): boolean {
-    return this.below(100) < percent;
-  }
-}
 
 /** Two applications with the same database and the same cookie sessions. */
 class World {
