@@ -196,15 +196,15 @@ export class Sessions {
     });
   }
 
-  /** Lets a credential from before become no session any more: another request may be on its way with it. False where one was made of it already. */
+  /** Lets a credential from before become no session any more: another request may be on its way with it. False where one may have been made of it already. */
   async endUnadopted(
     { id, user }: Unadopted,
     origin: Origin,
     reason: 'superseded' | 'logout',
   ): Promise<boolean> {
     const identity = this.settings.unregistered === 'adopt' && this.policy.knownIdentityOf(user);
-    // Nor is it adopted then.
-    if (!identity) return true;
+    // Then nobody adopts it here; but a process that is older than a change of the options may have.
+    if (!identity) return false;
     return answered(this.store.recordEnded({ id, identity, origin, reason }));
   }
 

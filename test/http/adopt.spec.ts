@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import { Body, type CanActivate, Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
 import type { Request } from 'express';
 import { SingleSessionLogin, SkipSingleSession, SingleSessionService } from '../../src/index.js';
+import { Admissions } from '../../src/session/admissions.js';
 import {
   LocalGuard,
   LocalLoginGuard,
@@ -362,6 +363,26 @@ describe("with unregistered: 'adopt' and onLimit: 'reject'", () => {
 });
 
 describe("without it, as 'reject' is the default", () => {
+  it.each(['/logout', '/before/logout', '/before/refused'])(
+    'a cookie session that a process with it has just adopted takes that session with it, at %s',
+    async (path) => {
+      const rejecting = await startApplication(databaseUrl, shared);
+      try {
+        const browser = await loggedInBefore(rejecting, user);
+        const origin = { ip: null, userAgent: null };
+        await rejecting.app.get(Admissions).adopt(sidOf(browser), user, origin);
+        expect(await liveSessionsOf(rejecting, user)).toHaveLength(1);
+        await browser.login(user.username, path);
+        await eventually(
+          () => liveSessionsOf(rejecting, user),
+          ({ length }) => length === 0,
+        );
+      } finally {
+        await rejecting.close();
+      }
+    },
+  );
+
   it('a cookie session and a token of before are refused as unknown, and nothing is recorded', async () => {
     const rejecting = await startApplication(databaseUrl, shared);
     try {

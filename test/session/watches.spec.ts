@@ -1,4 +1,4 @@
-import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Subject } from 'rxjs';
 import { SingleSessionEvents } from '../../src/session/events.js';
@@ -290,11 +290,15 @@ describe('what others change', () => {
     expect(told).toEqual(ended('admin'));
   });
 
-  it('of many users at once finds each session whose user is not known yet once, and not once for each of them', () => {
-    const watched = new WatchedSessions();
-    const context = new AsyncResource('test');
-    const unknown = times(3, (n) => watched.add({ id: `s${n}`, user: undefined, context, topic: undefined }));
-    expect(watched.of(times(TOPICS, (n) => n))).toEqual(unknown);
+  it('of all users at once finds each session whose user is not known yet once, and not once for each of them', async () => {
+    sessions.held = gate();
+    times(3_000, (n) => watch(`s${n}`));
+    await turn();
+    const finding = jest.spyOn(WatchedSessions.prototype, 'of');
+    changes.next(new Set(times(TOPICS, (n) => n)));
+    const found = finding.mock.results.flatMap(({ value }) => value as unknown[]);
+    finding.mockRestore();
+    expect(found).toHaveLength(3_000);
   });
 
   it('is noticed by the look of every so often when no notification comes [P4]', async () => {
