@@ -163,8 +163,11 @@ export type EndTarget =
   | { scope: 'session'; sessionId: string; userId?: string }
   /** This one, unless another login carries it, too; nothing when this login does not. */
   | { scope: 'login'; sessionId: string; loginId: string; userId?: string }
-  /** This one and, when it was not admitted as exempt, all others of its user; nothing when it is dead already. */
-  | { scope: 'everywhere'; sessionId: string; userId?: string }
+  /**
+   * This one and, when it was not admitted as exempt and its user is not now, all others of its user; nothing when it is dead
+   * already. `roles`: what the user has now. Default: what the session says.
+   */
+  | { scope: 'everywhere'; sessionId: string; userId?: string; roles?: readonly string[] }
   /** All others of its user; nothing when it is dead already. */
   | { scope: 'others'; sessionId: string; userId: string }
   /** All of a user. */

@@ -171,12 +171,13 @@ export class Sessions {
    * already, or not of the user when `own`: the loser harms nobody.
    */
   async logout(sessionId: string, user: unknown, own: boolean): Promise<EndedSession[]> {
-    const everywhere = this.settings.logoutEverywhere && !(await this.isExempt(user));
+    const { exempt, roles } = await this.atLogout(user);
+    const everywhere = this.settings.logoutEverywhere && !exempt;
     const userId = own ? this.policy.userIdOf(user) : undefined;
-    const endAs = (scope: 'everywhere' | 'session'): Promise<EndedSession[]> =>
-      this.end({ target: { scope, sessionId, userId }, reason: 'logout', by: null }, user);
-    const ended = everywhere ? await endAs('everywhere') : [];
-    return ended.length > 0 ? ended : endAs('session');
+    const endAs = (target: EndTarget): Promise<EndedSession[]> =>
+      this.end({ target, reason: 'logout', by: null }, user);
+    const ended = everywhere ? await endAs({ scope: 'everywhere', sessionId, userId, roles }) : [];
+    return ended.length > 0 ? ended : endAs({ scope: 'session', sessionId, userId });
   }
 
   /** As {@link logout}, of a credential from before. One that never became a session ends no others. */
@@ -254,11 +255,11 @@ export class Sessions {
   }
 
   // Who cannot be judged logs out alone: the session ends either way.
-  private async isExempt(user: unknown): Promise<boolean> {
-    if (user === undefined) return false;
+  private async atLogout(user: unknown): Promise<{ exempt: boolean; roles?: readonly string[] }> {
+    if (user === undefined) return { exempt: false };
     return this.policy.rule(user).then(
-      ({ exempt }) => exempt,
-      () => true,
+      ({ exempt, identity }) => ({ exempt, roles: identity.roles }),
+      () => ({ exempt: true }),
     );
   }
 }

@@ -16,6 +16,8 @@ interface Ending {
   reason?: string;
   /** What must hold besides, once the row is locked, for anything to happen. */
   condition?: string;
+  /** Whether the session `s` ends no others. Default: it does not. */
+  alone?: string;
 }
 
 /** What ends sessions, and what makes two logins of one browser one session. */
@@ -36,12 +38,18 @@ export function endingStatements(settings: StatementSettings) {
     WHERE ${late} AND NOT EXISTS (SELECT FROM ${sessions} s WHERE s.id = slot.id)`;
 
   /** $1 session, $2 reason, $3 by, $4 its user or NULL, $5 limit. Begins with the slots row of a session that is live, locked; without one nothing happens. */
-  const endBySession = ({ active, floor, condition = 'true', ...ending }: Ending): string => `WITH own AS (
+  const endBySession = ({
+    active,
+    floor,
+    condition = 'true',
+    alone = 'true',
+    ...ending
+  }: Ending): string => `WITH own AS (
     SELECT s.* FROM ${sessions} s
     WHERE s.id = $1::uuid AND ($4::text IS NULL OR s.user_id = $4) AND s.ended_at IS NULL AND NOT ${isOver}),
   locked AS MATERIALIZED (
     SELECT u.*, s.id AS own_id, s.exempt AS own_exempt,
-      s.exempt OR ${exemptNow(exemptions, 's.username', 's.roles')} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
+      ${alone} AS own_alone FROM ${slots} u JOIN own s ON s.user_id = u.user_id
     WHERE ${held('u', '$5::int')} FOR NO KEY UPDATE OF u),
   old AS (SELECT locked.* FROM locked WHERE ${condition}),
   slot AS (
@@ -72,7 +80,7 @@ export function endingStatements(settings: StatementSettings) {
     UPDATE ${slots} u SET active = ${withoutOwn} FROM old WHERE u.user_id = old.user_id AND old.others = '{}'),
   ${finish({ due: "s.id = old.own_id AND old.others = '{}'", late: 'false' })}`;
 
-  /** By the scope of the target. What ends others than the session itself has $6, the time left; that of a user, $4. */
+  /** By the scope of the target. What ends others than the session itself has $6, the time left; that of a user, $4. For `everywhere`, $7 roles or NULL. */
   const end: Record<EndTarget['scope'], string> = {
     session: endBySession({
       active: withoutOwn,
@@ -88,6 +96,7 @@ export function endingStatements(settings: StatementSettings) {
       late: 'NOT old.own_alone',
       reason: `CASE WHEN s.id = $1 THEN $2 ELSE 'logout-everywhere' END`,
       condition: inTime('$6'),
+      alone: `s.exempt OR ${exemptNow(exemptions, 's.username', 'COALESCE($7::text[], s.roles)')}`,
     }),
     others: endBySession({
       active: `CASE WHEN old.own_exempt THEN '{}' ELSE ARRAY[old.own_id] END`,

@@ -145,5 +145,6 @@ function parametersOf({ target, reason, by, limit }: EndOrder): unknown[] {
   if (target.scope === 'user') return [target.userId, reason, by, TIME_LEFT];
   const own = [target.sessionId, reason, by, target.userId ?? null, limit];
   if (target.scope === 'session') return own;
-  return [...own, target.scope === 'login' ? target.loginId : TIME_LEFT];
+  if (target.scope === 'login') return [...own, target.loginId];
+  return target.scope === 'others' ? [...own, TIME_LEFT] : [...own, TIME_LEFT, target.roles ?? null];
 }

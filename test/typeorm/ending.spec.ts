@@ -82,6 +82,24 @@ describe('ending', () => {
     expect(await three.states(ids)).toEqual(['logout', 'live', 'live']);
   });
 
+  it.each([
+    ['has by now', true, ['logout', 'live', 'live']],
+    ['has no more', false, ['logout', 'logout-everywhere', 'logout-everywhere']],
+  ])(
+    'by a logout goes by an exemption at run time for a role that the user %s, whatever the session says [lesson 12]',
+    async (_, has, states) => {
+      const [user, role] = [someone(), someone('role')];
+      const userWith = (roles: string[]) => ({ id: user, username: user, roles });
+      const ids = await Promise.all(times(3, () => three.login(userWith(has ? [] : [role]))));
+      await bench.query(
+        `INSERT INTO user_session_exemption (kind, value, added_at) VALUES ('role', $1, now())`,
+        [role],
+      );
+      await three.logsOut(ids[0]!, userWith(has ? [role] : []));
+      expect(await three.states(ids)).toEqual(states);
+    },
+  );
+
   it('by a logout ends only its own where the user cannot be judged, and all where the user is not at hand', async () => {
     const { user, ids } = await loggedIn(3);
     const maxSessions = (): never => {
