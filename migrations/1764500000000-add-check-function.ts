@@ -14,14 +14,22 @@ export class AddCheckFunction1764500000000 implements MigrationInterface {
     await runner.query("SELECT pg_advisory_xact_lock(hashtext('nestjs-single-session:migrate'))");
     // What empties a schema may leave its functions behind, as TypeORM's dropSchema does.
     await this.down(runner);
-    await runner.query(
-      `CREATE FUNCTION ${signature(runner)} RETURNS text LANGUAGE plpgsql STABLE SET enable_seqscan = off AS '${body(runner).replaceAll("'", "''")}'`,
-    );
+    await writeCheckFunction(runner, 'STABLE');
   }
 
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`DROP FUNCTION IF EXISTS ${await schemaOf(runner)}${signature(runner)}`);
   }
+}
+
+/** Makes the function, or makes it anew with the rights that roles have on it. */
+export async function writeCheckFunction(
+  runner: QueryRunner,
+  volatility: 'STABLE' | 'VOLATILE',
+): Promise<void> {
+  await runner.query(
+    `CREATE OR REPLACE FUNCTION ${signature(runner)} RETURNS text LANGUAGE plpgsql ${volatility} SET enable_seqscan = off AS '${body(runner).replaceAll("'", "''")}'`,
+  );
 }
 
 /** Where a name without a schema is created: by name alone, DROP finds that of another application along the search path. */

@@ -6,6 +6,7 @@ import { AddLogins1764000000000 } from './1764000000000-add-logins.js';
 import { LeaveRoomInPages1764100000000 } from './1764100000000-leave-room-in-pages.js';
 import { AddCheckFunction1764500000000 } from './1764500000000-add-check-function.js';
 import { AddLimited1764600000000 } from './1764600000000-add-limited.js';
+import { LookAfterWaiting1764700000000 } from './1764700000000-look-after-waiting.js';
 
 /** Spread into the `migrations` of your data source. */
 export const singleSessionMigrations = [
@@ -15,6 +16,7 @@ export const singleSessionMigrations = [
   LeaveRoomInPages1764100000000,
   AddCheckFunction1764500000000,
   AddLimited1764600000000,
+  LookAfterWaiting1764700000000,
 ];
 
 const LOCK = "hashtext('nestjs-single-session:run-migrations')";
