@@ -25,8 +25,11 @@ interface Answer {
 /** What PostgreSQL answers when a function is not there, or must not be called by this role. */
 const NOT_CALLABLE = new Set<unknown>(['42883', '42501']);
 
-const isNotCallable = (error: unknown): error is Error =>
-  NOT_CALLABLE.has((error as { code?: unknown } | undefined)?.code);
+/** The function itself: what fails inside of it, for want of a right on a table for example, says where that was. */
+function isNotCallable(error: unknown): error is Error {
+  const { code, where } = (error ?? {}) as { code?: unknown; where?: string };
+  return NOT_CALLABLE.has(code) && where === undefined;
+}
 
 /** Who is live: one statement for many checks. */
 export class Checking {
@@ -62,13 +65,18 @@ export class Checking {
   private async ask(ids: readonly string[]): Promise<unknown[]> {
     const { statement } = this;
     try {
-      const answers = await this.database.run<Answer>(statement, [ids, ...this.timing]);
-      return rowsOf(answers, ids.length);
+      return await this.run(statement, ids);
     } catch (error) {
       if (statement === this.plain || !isNotCallable(error)) throw error;
+      const rows = await this.run(this.plain, ids);
+      // Not before: where the tables are not found either, the function is not at fault.
       this.doWithout(error);
-      return this.ask(ids);
+      return rows;
     }
+  }
+
+  private async run(statement: string, ids: readonly string[]): Promise<unknown[]> {
+    return rowsOf(await this.database.run<Answer>(statement, [ids, ...this.timing]), ids.length);
   }
 
   private doWithout({ message }: Error): void {

@@ -189,24 +189,47 @@ describe('without the function', () => {
     await expectPlain(bench, /user_session_check_1.*does not exist.*Run the migrations.*GRANT EXECUTE/s);
   });
 
-  it('for a role that may not call it, the statement is plain and decides the same, with a warning', async () => {
-    const owner = await connected({ migrationsRun: true });
+  /** `work` of another process, whose role has the rights on the tables that it needs. */
+  async function withRole(
+    owner: DataSource,
+    work: (bench: StoreBench, role: string) => Promise<void>,
+  ): Promise<void> {
     const role = `role_${randomUUID().slice(0, 8)}`;
-    await owner.query('REVOKE EXECUTE ON FUNCTION user_session_check_1 FROM PUBLIC');
     await owner.query(`CREATE ROLE ${role} LOGIN PASSWORD 'for tests only'`);
+    await owner.query(`GRANT USAGE ON SCHEMA public TO ${role}`);
     await owner.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${role}`);
     try {
-      const bench = await started({
-        migrationsRun: false,
-        migrations: [],
-        extra: { options: `-c role=${role}` },
-      });
-      await expectPlain(bench, /permission denied for function.*GRANT EXECUTE/s);
+      const extra = { options: `-c role=${role}` };
+      await work(await started({ migrationsRun: false, migrations: [], extra }), role);
       await open.pop()!();
     } finally {
       await owner.query(`DROP OWNED BY ${role}`);
       await owner.query(`DROP ROLE ${role}`);
     }
+  }
+
+  it('for a role that may not call it, the statement is plain and decides the same, with a warning', async () => {
+    const owner = await connected({ migrationsRun: true });
+    await owner.query('REVOKE EXECUTE ON FUNCTION user_session_check_1 FROM PUBLIC');
+    await withRole(owner, (bench) => expectPlain(bench, /permission denied for function.*GRANT EXECUTE/s));
+  });
+
+  it.each([
+    ['table', 'SELECT ON user_session_cutoff', 'permission denied for table user_session_cutoff'],
+    ['schema', 'USAGE ON SCHEMA public', 'relation "user_session" does not exist'],
+  ])('for want of a right on its %s, it is called again when that is there', async (_, right, message) => {
+    const owner = await connected({ migrationsRun: true });
+    await owner.query('REVOKE USAGE ON SCHEMA public FROM PUBLIC');
+    await withRole(owner, async (bench, role) => {
+      const id = await bench.sessions().login(someone());
+      await owner.query(`REVOKE ${right} FROM ${role}`);
+      await expect(bench.store.verify([{ id, limit: 1 }])).rejects.toThrow(message);
+      await owner.query(`GRANT ${right} TO ${role}`);
+      watch.clear();
+      expect(await bench.sessions().isLive(id)).toBe(true);
+      expect(watch.statements).toEqual([expect.stringMatching(CHECK)]);
+      expect(warn).not.toHaveBeenCalled();
+    });
   });
 
   it('any more, the checks that are under way are answered all the same, with one warning', async () => {
