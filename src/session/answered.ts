@@ -10,14 +10,17 @@ export const COUNT_WITHIN_MS = 30_000;
 /**
  * The store's answer, or a {@link StoreUnavailableError} when it fails or does not come in time.
  * A database that stops answering says nothing at all: without a limit of our own a request would hang with it.
+ * `leftMs`: what is left of that time, where the question has waited before it was sent.
  */
-export function answered<Answer>(answer: Promise<Answer>, withinMs = ANSWER_WITHIN_MS): Promise<Answer> {
+export function answered<Answer>(
+  answer: Promise<Answer>,
+  withinMs = ANSWER_WITHIN_MS,
+  leftMs = withinMs,
+): Promise<Answer> {
   const failed = (error: unknown): never => {
     throw unavailable('a statement failed', error);
   };
-  return within(withinMs, answer.catch(failed), () =>
-    unavailable(`no answer within ${Math.round(withinMs)} ms`),
-  );
+  return within(leftMs, answer.catch(failed), () => unavailable(`no answer within ${withinMs} ms`));
 }
 
 /** What a request is refused with when the store fails. */

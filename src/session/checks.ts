@@ -102,6 +102,7 @@ class Batch {
     try {
       const answers = await answered(
         this.context.runInAsyncScope(() => this.askOnce(ask)),
+        ANSWER_WITHIN_MS,
         timeLeft,
       );
       this.asking.forEach(({ resolve, reject }, place) => {

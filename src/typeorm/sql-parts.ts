@@ -21,7 +21,7 @@ export const ms = (milliseconds: number): string => `interval '${interval(millis
 export const inTime = (
   timeLeft: string,
 ): string => `CASE WHEN clock_timestamp() < transaction_timestamp() + ${timeLeft}::interval THEN true
-    ELSE format('nothing was done: others held a lock for %s', clock_timestamp() - transaction_timestamp())::boolean END`;
+    ELSE format('nothing was done: nobody waits for it any more, now that it has its locks, after %s', clock_timestamp() - transaction_timestamp())::boolean END`;
 
 /** One value for one address, however it is written (RFC 4291, section 2.5.5.2). */
 export const ipv4IfMapped = (ip: string): string =>
