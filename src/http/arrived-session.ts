@@ -1,5 +1,6 @@
 import { idOfCredential } from '../session/session-id.js';
 import type { Unadopted } from '../session/sessions.js';
+import { mayHaveSent } from './browser.js';
 import type { SessionRequest } from './request.js';
 import { knownStateOf } from './request-state.js';
 
@@ -12,9 +13,16 @@ export function arrivedSessionOf(request: SessionRequest): { id: string; user: u
   return id === undefined ? arrivedUnadopted(request) : { id, user };
 }
 
-/** What the cookie session with which the request arrived would be adopted as, if it is from the time before this module. */
+/**
+ * What the cookie session with which the request arrived would be adopted as, if it is from the time before this module. One
+ * that the browser did not send, or in which nobody is logged in, is adopted by nobody: its user came by an API key or a token,
+ * and would leave behind a row that is never swept at each logout.
+ */
 export function arrivedUnadopted(request: SessionRequest): Unadopted | undefined {
-  const { arrivedStamp, arrivedSessionId: secret, arrivedUser: user } = knownStateOf(request) ?? {};
-  if (arrivedStamp !== undefined || secret === undefined || !user) return undefined;
+  const state = knownStateOf(request);
+  if (state?.arrivedStamp !== undefined || !state?.arrivedUser || !state.arrivedLoggedIn) return undefined;
+  const { arrivedSessionId: secret, arrivedUser: user } = state;
+  const { headers }: Partial<SessionRequest> = request;
+  if (secret === undefined || !headers || !mayHaveSent(request, secret)) return undefined;
   return { id: idOfCredential(secret), user };
 }

@@ -24,6 +24,8 @@ interface Arrival {
   readonly arrivedSessionId: string | undefined;
   readonly arrivedStamp: string | undefined;
   readonly arrivedUser: unknown;
+  /** Whether its cookie session said of somebody that Passport had logged them in. */
+  readonly arrivedLoggedIn: boolean;
 }
 
 /** Where the request goes, as far as a guard has said. A query of GraphQL goes to several fields, one after the other. */
@@ -89,6 +91,7 @@ function arrivalOf(request: SessionRequest): State {
     arrivedSessionId: session ? sessionIdOf(request) : undefined,
     arrivedStamp: typeof session?.singleSession === 'string' ? session.singleSession : undefined,
     arrivedUser: user,
+    arrivedLoggedIn: session?.passport?.user !== undefined,
     guard: undefined,
     checked: undefined,
     current: undefined,

@@ -1,8 +1,25 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Body, type CanActivate, Controller, HttpCode, Post, Req, UseGuards } from '@nestjs/common';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import {
+  Body,
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  HttpCode,
+  Post,
+  Req,
+  UseGuards,
+} from '@nestjs/common';
 import type { Request } from 'express';
-import { SingleSessionLogin, SkipSingleSession, SingleSessionService } from '../../src/index.js';
+import { firstValueFrom, of } from 'rxjs';
+import {
+  SingleSessionLogin,
+  SingleSessionLogoutInterceptor,
+  SingleSessionService,
+  SkipSingleSession,
+} from '../../src/index.js';
+import type { SessionRequest } from '../../src/http/request.js';
+import { stateOf } from '../../src/http/request-state.js';
 import { Admissions } from '../../src/session/admissions.js';
 import {
   LocalGuard,
@@ -27,6 +44,8 @@ class Refusing implements CanActivate {
 
 @Controller('before')
 class BeforeController {
+  constructor(private readonly sessions: SingleSessionService) {}
+
   /** Makes the cookie session what a login made of it in the time before the module, which sees nothing of it. */
   @SkipSingleSession()
   @UseGuards(LocalGuard)
@@ -49,6 +68,17 @@ class BeforeController {
   @HttpCode(204)
   logout(@Req() request: UserRequest): Promise<void> {
     return logOut(request);
+  }
+
+  /** A login of whoever a middleware has authenticated. */
+  @SkipSingleSession()
+  @Post('own')
+  @HttpCode(200)
+  async own(@Req() request: Request & { user: TestUser }): Promise<void> {
+    await new Promise<void>((resolve, reject) =>
+      request.session.regenerate((error) => (error ? reject(error as Error) : resolve())),
+    );
+    await this.sessions.admit(request.user, request);
   }
 
   @Post('visit')
@@ -135,6 +165,24 @@ describe("with unregistered: 'adopt'", () => {
     },
   );
 
+  it('a logout by something in place of a request, without headers, ends nothing and is answered', async () => {
+    const session = {
+      passport: { user: user.username },
+      save: jest.fn(),
+      destroy: (done: () => void) => done(),
+    };
+    const request = { user, session, sessionID: randomUUID() } as unknown as SessionRequest;
+    stateOf(request);
+    const context = {
+      getType: () => 'graphql',
+      getArgByIndex: (index: number) => [{}, {}, { req: request }][index],
+    } as unknown as ExecutionContext;
+    const interceptor = application.app.get(SingleSessionLogoutInterceptor);
+    const answer = await interceptor.intercept(context, { handle: () => of('signed out') });
+    expect(await firstValueFrom(answer)).toBe('signed out');
+    expect(await rowsOf(application, user)).toEqual([]);
+  });
+
   it.each(['/logout', '/before/logout'])(
     'a logout by %s with a cookie session of before ends what that was adopted as meanwhile',
     async (path) => {
@@ -204,7 +252,7 @@ describe("with unregistered: 'adopt'", () => {
     expect(await rowsOf(application, user)).toEqual([]);
   });
 
-  it('a user who was logged in by neither, as with an API key, gets 401 and no row, also beside an anonymous cookie', async () => {
+  it('a user who was logged in by neither, as with an API key, gets 401 and no row, also beside an anonymous cookie; nor does a logout or a login of theirs leave a row of something ended', async () => {
     const keyed = await startApplication(databaseUrl, {
       ...shared,
       options: { unregistered: 'adopt' },
@@ -236,6 +284,17 @@ describe("with unregistered: 'adopt'", () => {
         expect(answer.body.code).toBe('SESSION_UNKNOWN');
       }
       expect(await countRows(keyed)).toEqual(before);
+      // Nor does a logout or a login of theirs end anything that would have to be known for good.
+      for (const [caller, key] of callers)
+        for (const [path, status] of [
+          ['/logout', 204],
+          ['/before/logout', 204],
+          ['/before/own', 200],
+        ] as const)
+          expect((await caller.copy().post(path, {}, { 'x-api-key': key })).status).toBe(status);
+      const recorded = await rowsOf(keyed, user);
+      expect(recorded.map(({ generation }) => generation)).not.toContain('0');
+      expect(recorded).toHaveLength(callers.length);
     } finally {
       await keyed.close();
     }
