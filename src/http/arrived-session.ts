@@ -20,7 +20,8 @@ export function arrivedSessionOf(request: SessionRequest): { id: string; user: u
  */
 export function arrivedUnadopted(request: SessionRequest): Unadopted | undefined {
   const state = knownStateOf(request);
-  if (state?.arrivedStamp !== undefined || !state?.arrivedUser || !state.arrivedLoggedIn) return undefined;
+  if (state?.arrivedStamp !== undefined || !state?.arrivedUser || state.arrivedKey === undefined)
+    return undefined;
   const { arrivedSessionId: secret, arrivedUser: user } = state;
   const { headers }: Partial<SessionRequest> = request;
   if (secret === undefined || !headers || !mayHaveSent(request, secret)) return undefined;

@@ -22,6 +22,7 @@ import {
   beginLogout,
   currentSessionOf,
   forgetLogin,
+  recognize,
   responseTo,
   setTooLate,
   stateOf,
@@ -58,6 +59,7 @@ export class EstablishedLogins {
   async admit(user: unknown, request: SessionRequest): Promise<void> {
     const response = responseTo(request);
     if (response && nodeResponseOf(response).headersSent) return this.refuseLate(request);
+    recognize(request, user);
     const state = stateOf(request);
     const { login, route } = state;
     if (login !== undefined && !this.policy.isUser(user, login.session.userId))

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { CanActivate } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import type { CurrentSession, SessionEnd } from '../session/session.js';
@@ -23,9 +24,9 @@ export interface AdmittedLogin {
 interface Arrival {
   readonly arrivedSessionId: string | undefined;
   readonly arrivedStamp: string | undefined;
-  readonly arrivedUser: unknown;
-  /** Whether its cookie session said of somebody that Passport had logged them in. */
-  readonly arrivedLoggedIn: boolean;
+  arrivedUser: unknown;
+  /** What its cookie session kept of whom Passport had logged in. */
+  readonly arrivedKey: unknown;
 }
 
 /** Where the request goes, as far as a guard has said. A query of GraphQL goes to several fields, one after the other. */
@@ -91,7 +92,7 @@ function arrivalOf(request: SessionRequest): State {
     arrivedSessionId: session ? sessionIdOf(request) : undefined,
     arrivedStamp: typeof session?.singleSession === 'string' ? session.singleSession : undefined,
     arrivedUser: user,
-    arrivedLoggedIn: session?.passport?.user !== undefined,
+    arrivedKey: session?.passport?.user,
     guard: undefined,
     checked: undefined,
     current: undefined,
@@ -112,6 +113,17 @@ export function arriveAtLogin(request: SessionRequest): void {
   request.user = undefined;
   stateOf(request);
   request.user = user;
+}
+
+/**
+ * To be called when Passport has established a login. Where that was before any guard ({@link arriveAtLogin}), nothing tells who
+ * came with a cookie session from the time before this module, unless it kept the same of them as is kept of this user.
+ */
+export function recognize(request: SessionRequest, user: unknown): void {
+  const state = changeable(request);
+  const { arrivedStamp, arrivedUser, arrivedKey } = state;
+  if (arrivedStamp !== undefined || arrivedUser || arrivedKey === undefined) return;
+  if (isDeepStrictEqual(request.session?.passport?.user, arrivedKey)) state.arrivedUser = user;
 }
 
 /** To be called by a guard, with what it knows of where the request goes. */

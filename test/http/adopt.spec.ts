@@ -32,7 +32,7 @@ import {
 import { Browser, TokenClient } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { runBefore } from '../support/platform.js';
-import { logOut, type UserRequest } from '../support/ways-in.js';
+import { logIn, logOut, type UserRequest } from '../support/ways-in.js';
 import { countRows, eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 
 /** As one that asks for a second factor. */
@@ -212,6 +212,28 @@ describe("with unregistered: 'adopt'", () => {
     await putCookieSession(application, slow, asItWas);
     expect((await slow.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
     expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+  });
+
+  it('a login that a middleware establishes, before any guard has seen who came, keeps its place in the same way [P1, P2]', async () => {
+    const middled = await startApplication(databaseUrl, {
+      ...shared,
+      options: { unregistered: 'adopt' },
+      configure: (app) =>
+        runBefore(app, (request: UserRequest, _: unknown, next: (error?: unknown) => void) => {
+          if (!request.headers['x-remembered']) return next();
+          logIn(request, user).then(() => next(), next);
+        }),
+    });
+    try {
+      const browser = await loggedInBefore(middled, user);
+      const [slow, asItWas] = [browser.copy(), await cookieSessionOf(middled, browser)];
+      expect((await browser.get('/me', { 'x-remembered': 'yes' })).body.user?.username).toBe(user.username);
+      await putCookieSession(middled, slow, asItWas);
+      expect((await slow.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
+      expect((await browser.get('/me')).body.user?.username).toBe(user.username);
+    } finally {
+      await middled.close();
+    }
   });
 
   it('a cookie session of before is not adopted later where a login has taken it away and was then refused', async () => {

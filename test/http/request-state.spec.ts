@@ -9,6 +9,7 @@ import {
   isChecked,
   knownStateOf,
   reach,
+  recognize,
   setChecked,
   setEnded,
   setLogin,
@@ -49,6 +50,30 @@ it('who arrives at a login has no user, though Passport has set one already; who
     expect(request.user).toBe(user);
   }
   expect(stateOf(late).arrivedUser).toBeUndefined();
+  expect(stateOf(early).arrivedUser).toBe(early.user);
+});
+
+it('who has arrived at a login is recognized by what the cookie session of before kept of them, and nobody else is', () => {
+  const user = { id: 'ann' };
+  const arrivals: [singleSession: string | undefined, kept: unknown, keeps: unknown][] = [
+    [undefined, { key: 'ann' }, { key: 'ann' }],
+    [undefined, 'bob', 'ann'],
+    [undefined, undefined, undefined],
+    ['stamp', 'ann', 'ann'],
+  ];
+  const recognized = arrivals.map(([singleSession, kept, keeps]) => {
+    const request = requestWith(singleSession);
+    request.session!.passport = { user: kept };
+    arriveAtLogin(request);
+    request.session!.passport = { user: keeps };
+    recognize(request, user);
+    return stateOf(request).arrivedUser;
+  });
+  expect(recognized).toEqual([user, undefined, undefined, undefined]);
+  const early = requestWith();
+  early.session!.passport = { user: 'ann' };
+  stateOf(early);
+  recognize(early, user);
   expect(stateOf(early).arrivedUser).toBe(early.user);
 });
 
