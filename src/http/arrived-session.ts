@@ -19,11 +19,10 @@ export function arrivedSessionOf(request: SessionRequest): { id: string; user: u
  * and would leave behind a row that is never swept at each logout.
  */
 export function arrivedUnadopted(request: SessionRequest): Unadopted | undefined {
-  const state = knownStateOf(request);
-  if (state?.arrivedStamp !== undefined || !state?.arrivedUser || state.arrivedKey === undefined)
-    return undefined;
-  const { arrivedSessionId: secret, arrivedUser: user } = state;
+  const { arrivedStamp, arrivedSessionId: secret, arrivedUser, arrivedKey } = knownStateOf(request) ?? {};
+  if (arrivedStamp !== undefined || arrivedKey === undefined) return undefined;
   const { headers }: Partial<SessionRequest> = request;
   if (secret === undefined || !headers || !mayHaveSent(request, secret)) return undefined;
-  return { id: idOfCredential(secret), user };
+  // Unknown where Passport logs in or out in a middleware: then it can end only what it has become already.
+  return { id: idOfCredential(secret), user: arrivedUser || undefined };
 }

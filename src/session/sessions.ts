@@ -26,6 +26,7 @@ export interface SessionsSettings {
 /** A credential that was issued before this module watched, by the session that it would be adopted as, or was a moment ago. */
 export interface Unadopted {
   id: string;
+  /** `undefined` when not known. */
   user: unknown;
 }
 

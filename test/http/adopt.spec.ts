@@ -214,26 +214,49 @@ describe("with unregistered: 'adopt'", () => {
     expect((await browser.get('/me')).body.user?.username).toBe(user.username);
   });
 
-  it('a login that a middleware establishes, before any guard has seen who came, keeps its place in the same way [P1, P2]', async () => {
-    const middled = await startApplication(databaseUrl, {
-      ...shared,
-      options: { unregistered: 'adopt' },
-      configure: (app) =>
-        runBefore(app, (request: UserRequest, _: unknown, next: (error?: unknown) => void) => {
-          if (!request.headers['x-remembered']) return next();
-          logIn(request, user).then(() => next(), next);
-        }),
+  describe('where a middleware logs in and out, before any guard has seen who came', () => {
+    let middled: TestApplication;
+    beforeAll(async () => {
+      middled = await startApplication(databaseUrl, {
+        ...shared,
+        options: { unregistered: 'adopt' },
+        configure: (app) =>
+          runBefore(app, (request: UserRequest, _: unknown, next: (error?: unknown) => void) => {
+            const { 'x-log-in': username, 'x-log-out': isLogout } = request.headers;
+            if (username) return void logIn(request, users.get(String(username))!).then(() => next(), next);
+            if (isLogout) return void logOut(request).then(() => next(), next);
+            next();
+          }),
+      });
     });
-    try {
+    afterAll(() => middled?.close());
+
+    it('a login keeps its place in the same way [P1, P2]', async () => {
       const browser = await loggedInBefore(middled, user);
       const [slow, asItWas] = [browser.copy(), await cookieSessionOf(middled, browser)];
-      expect((await browser.get('/me', { 'x-remembered': 'yes' })).body.user?.username).toBe(user.username);
+      const login = await browser.get('/me', { 'x-log-in': user.username });
+      expect(login.body.user?.username).toBe(user.username);
       await putCookieSession(middled, slow, asItWas);
       expect((await slow.get('/me')).body).toMatchObject({ code: 'SESSION_ENDED', reason: 'superseded' });
       expect((await browser.get('/me')).body.user?.username).toBe(user.username);
-    } finally {
-      await middled.close();
-    }
+    });
+
+    it.each(['a logout', 'a login as somebody else'])(
+      '%s ends what the cookie session of before was adopted as meanwhile [P2]',
+      async (how) => {
+        const browser = await loggedInBefore(middled, user);
+        const asItWas = await cookieSessionOf(middled, browser);
+        await browser.copy().get('/me');
+        await putCookieSession(middled, browser, asItWas);
+        const header: Record<string, string> =
+          how === 'a logout' ? { 'x-log-out': 'yes' } : { 'x-log-in': newUser({ users }).username };
+        expect((await browser.get('/me', header)).status).toBe(200);
+        await eventually(
+          () => liveSessionsOf(middled, user),
+          ({ length }) => length === 0,
+        );
+      },
+    );
   });
 
   it('a cookie session of before is not adopted later where a login has taken it away and was then refused', async () => {
