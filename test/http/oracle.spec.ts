@@ -1,16 +1,21 @@
 import { deepStrictEqual } from 'node:assert';
+import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { MemoryStore } from 'express-session';
+import { firstValueFrom } from 'rxjs';
 import {
   SingleSessionEvents,
   SingleSessionService,
   type EndReason,
+  type FreshnessSettings,
   type SingleSessionEvent,
 } from '../../src/index.js';
 import { AdministrationStore } from '../../src/session/administration-store.js';
 import { Bookkeeper } from '../../src/session/bookkeeper.js';
+import { Freshness } from '../../src/session/freshness.js';
 import { Sweeper } from '../../src/session/sweeper.js';
+import { topicOf } from '../../src/session/verdicts.js';
 import { ADMIN, ADMIN_OPTIONS, sql } from '../support/administration.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import { Browser, TokenClient, type Answer } from '../support/client.js';
@@ -31,11 +36,14 @@ import {
 
 // Whatever happens by chance to the sessions of six people on two applications, one thing after the other, an oracle in
 // memory says beforehand: the answer, and then the list, the summary, the limits, the events and the record. A walk that
-// fails tells its steps; its seed gives the same again.
+// fails tells its steps; its seed gives the same again. Where the applications remember what was live, for longer than the
+// walk lasts, each step waits until both have heard of the one before: a change that one does not tell is met as a wrong yes.
 
 const STEPS = 120;
 const A_DAY_MS = 86_400_000;
 const WINDOW_MS = 3_600_000;
+/** The longest that there is. */
+const AN_HOUR: FreshnessSettings = { maxStalenessMs: 3_600_000 };
 /** Larger than any limit. */
 const UNLIMITED = 1_000;
 
@@ -58,6 +66,7 @@ class World {
   constructor(
     private readonly databaseUrl: string,
     readonly rules: Rules,
+    readonly freshness: 'strong' | FreshnessSettings,
   ) {}
 
   async start(place: number): Promise<void> {
@@ -73,6 +82,7 @@ class World {
         logoutEverywhere,
         exempt,
         idleTimeout: A_DAY_MS,
+        freshness: this.freshness,
         storm: { threshold: stormThreshold, windowMs: WINDOW_MS },
       },
     });
@@ -89,10 +99,39 @@ class World {
     for (const { app } of this.applications) await app.get(Bookkeeper).close();
   }
 
+  /** Everybody has heard what everybody tells: a process tells one thing after the other. */
+  async told(): Promise<void> {
+    for (const from of this.memories)
+      for (const to of this.memories.filter((other) => other !== from)) await hears(to, from);
+  }
+
+  /** What no process did. */
+  forget(): void {
+    for (const memory of this.memories) memory.heard('everything');
+  }
+
+  private get memories(): Freshness[] {
+    return this.freshness === 'strong' ? [] : this.applications.map(({ app }) => app.get(Freshness));
+  }
+
   async close(): Promise<void> {
     for (const application of this.applications) await application.close();
   }
 }
+
+async function hears(to: Freshness, from: Freshness): Promise<void> {
+  const nobody = randomUUID();
+  for (;;) {
+    const changes = firstValueFrom(to.changes);
+    from.changed([nobody]);
+    const heard = await changes;
+    // Together with a change of everything it is not told by itself.
+    if (heard !== 'everything' && heard.has(topicOf(nobody))) return;
+  }
+}
+
+/** With how likely it is. */
+type Act = [number, () => Promise<void> | void];
 
 class Walk {
   private readonly dice: Dice;
@@ -126,7 +165,7 @@ class Walk {
   }
 
   async step(): Promise<void> {
-    const acts: [number, () => Promise<void> | void][] = [
+    const acts: Act[] = [
       [20, () => this.tokenLogin()],
       [12, () => this.cookieLogin()],
       [12, () => this.request()],
@@ -144,10 +183,12 @@ class Walk {
       [3, () => this.ownSessions()],
       [3, () => this.sweep()],
       [1, () => this.restart()],
+      ...(this.world.freshness === 'strong' ? [] : [[40, () => this.everybody()] as Act]),
     ];
     let place = this.dice.below(acts.reduce((sum, [weight]) => sum + weight, 0));
     await acts.find(([weight]) => (place -= weight) < 0)![1]();
     await this.expectAsForeseen();
+    await this.world.told();
   }
 
   /** Everybody asks once more, and everything is swept: then each end has been told, once. */
@@ -226,8 +267,11 @@ class Walk {
     if (session) this.browsers.set(session, browser);
   }
 
-  private async request(): Promise<void> {
-    const session = this.anySession();
+  private async everybody(): Promise<void> {
+    for (const session of this.oracle.sessions.slice(-12)) await this.request(session);
+  }
+
+  private async request(session = this.anySession()): Promise<void> {
     if (!session) return;
     const state = this.oracle.request(session);
     this.note('request of', this.nameOf(session), state);
@@ -371,6 +415,7 @@ class Walk {
         : `last_seen_at = now() - interval '${A_DAY_MS + 1_000} milliseconds'`;
     await this.world.sql(`UPDATE user_session SET ${set} WHERE id = $1 AND ended_at IS NULL`, [session.id]);
     this.oracle.timeOut(session, reason);
+    this.world.forget();
   }
 
   private async retentionEnds(): Promise<void> {
@@ -509,17 +554,19 @@ beforeAll(async () => {
 afterAll(() => dropDatabase(databaseUrl));
 
 describe.each([
-  { onLimit: 'evict', logoutEverywhere: true, seeds: [5, 10] },
-  { onLimit: 'reject', logoutEverywhere: true, seeds: [16, 64] },
-  { onLimit: 'evict', logoutEverywhere: false, seeds: [3] },
-  { onLimit: 'reject', logoutEverywhere: false, seeds: [14] },
+  { onLimit: 'evict', logoutEverywhere: true, freshness: 'strong', seeds: [5, 10] },
+  { onLimit: 'reject', logoutEverywhere: true, freshness: 'strong', seeds: [16, 64] },
+  { onLimit: 'evict', logoutEverywhere: false, freshness: 'strong', seeds: [3] },
+  { onLimit: 'reject', logoutEverywhere: false, freshness: 'strong', seeds: [14] },
+  { onLimit: 'evict', logoutEverywhere: true, freshness: AN_HOUR, seeds: [104] },
+  { onLimit: 'reject', logoutEverywhere: false, freshness: AN_HOUR, seeds: [104] },
 ] as const)(
-  'what is live, and why it ended, is as the documents say: $onLimit, $logoutEverywhere',
-  ({ seeds, ...rules }) => {
+  'what is live, and why it ended, is as the documents say: $onLimit, $logoutEverywhere, $freshness',
+  ({ seeds, freshness, ...rules }) => {
     let world: World;
 
     beforeAll(async () => {
-      world = new World(databaseUrl, { ...RULES, ...rules });
+      world = new World(databaseUrl, { ...RULES, ...rules }, freshness);
       for (const place of [0, 1]) await world.start(place);
     });
 
