@@ -28,7 +28,7 @@ import { startApplication, Users, type TestApplication, type TestUser } from '..
 import { Browser, TokenClient, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { platform } from '../support/platform.js';
-import { liveSessionsOf, newUser } from '../support/sessions.js';
+import { liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
 import { logIn, type UserRequest } from '../support/ways-in.js';
 
 @Injectable()
@@ -344,6 +344,19 @@ describe('an operation on a WebSocket', () => {
       expect(errors?.[0]?.message).toMatch(/ended because the account signed in elsewhere/);
     }
     expect(await first('{ open }')).toEqual({ data: { open: 'to all' } });
+  });
+
+  it('does not bring back roles that were lost since its socket was given to closeWhenEnded() [S11]', async () => {
+    const user = newUser(application, { roles: ['admin'] });
+    const client = new TokenClient(application.url);
+    await client.login(user.username);
+    void connect(client, { closes: true });
+    // The socket is open: it was checked, with the roles that it came with.
+    expect(await first('{ open }')).toEqual({ data: { open: 'to all' } });
+    const demoted = application.sign({ ...user, roles: ['user'] }, { sid: client.sid });
+    await new TokenClient(application.url, demoted).get();
+    expect(await first('{ sessionOfCookie }')).toEqual({ data: { sessionOfCookie: client.sid } });
+    expect(await rowsOf(application, user)).toMatchObject([{ roles: ['user'] }]);
   });
 
   it('that is a subscription ends with its session where the socket is given to closeWhenEnded()', async () => {
