@@ -52,6 +52,10 @@ describe('requestOf()', () => {
   it.each(['rpc', 'ws'])('is undefined for %s', (type) => {
     expect(requestOf(contextOf(type, [request]))).toBeUndefined();
   });
+
+  it('is undefined for a message on a socket of another library, which is refused, also where that has a request [P8]', () => {
+    expect(requestOf(contextOf('ws', [{ request }]))).toBeUndefined();
+  });
 });
 
 describe('responseOf()', () => {

@@ -727,13 +727,19 @@ describe('closeWhenEnded()', () => {
     ]);
   });
 
-  it.each([undefined, null, {}, 'socket', { close: () => undefined }])(
-    'refuses what is no socket: %p',
-    async (client) => {
-      const sessions = (await start('ws')).app.get(SingleSessionService);
-      await expect(sessions.closeWhenEnded(client, {})).rejects.toThrow('handleConnection(client, request)');
-    },
-  );
+  it.each<unknown>([
+    undefined,
+    null,
+    {},
+    'socket',
+    { close: () => undefined },
+    // A channel of WebRTC, for one: taken for a socket that is closed already, it would not be watched.
+    { close: () => undefined, readyState: 'open' },
+    { disconnect: () => undefined },
+  ])('refuses what is no socket: %p', async (client) => {
+    const sessions = (await start('ws')).app.get(SingleSessionService);
+    await expect(sessions.closeWhenEnded(client, {})).rejects.toThrow('handleConnection(client, request)');
+  });
 
   it.each(['ws', 'socket.io'] as const)(
     'refuses a token in place of a request, and does not show it (%s)',
@@ -876,10 +882,12 @@ describe('closeWhenEnded()', () => {
 
     it('does not watch a socket that its client has closed meanwhile, which would never say so again', async () => {
       const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
-      const client = Object.assign(new FakeSocket(), { readyState: 3 });
-      expect(await sessions.closeWhenEnded(client, { user: { ...user, sid } })).toMatchObject({ id: sid });
+      const ofWs = Object.assign(new FakeSocket(), { readyState: 3 });
+      const ofSocketIo = Object.assign(new FakeSocketIo({}), { connected: false });
+      for (const client of [ofWs, ofSocketIo])
+        expect(await sessions.closeWhenEnded(client, { user: { ...user, sid } })).toMatchObject({ id: sid });
       await sessions.end(sid);
-      expect([client.listeners, client.closings]).toEqual([[], []]);
+      expect([ofWs.listeners, ofWs.closings, ofSocketIo.events]).toEqual([[], [], []]);
     });
 
     it('closes the socket of who has signed out of it', async () => {
