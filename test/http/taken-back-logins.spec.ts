@@ -61,6 +61,22 @@ describe('the answer waits until the cookie session is destroyed, so that the ne
   });
 });
 
+it('a login whose cookie session cannot be saved fails when its session has ended: the next try has room', async () => {
+  let end!: () => void;
+  giveUp.mockClear();
+  giveUp.mockReturnValueOnce(new Promise((resolve) => (end = resolve)));
+  const request = requestWith((done) => done());
+  request.session!.save = (done) => done(new Error('the store is full'));
+  const failed = jest.fn();
+  const login = loginsWhere(admitted('ann')).admit(ann, request).catch(failed);
+  await new Promise(setImmediate);
+  expect(giveUp).toHaveBeenCalledTimes(1);
+  expect(failed).not.toHaveBeenCalled();
+  end();
+  await login;
+  expect(failed).toHaveBeenCalledWith(expect.objectContaining({ message: 'the store is full' }));
+});
+
 it('a login that has made room for one that failed on the same request is taken back without an error, which would cost the answer', async () => {
   const logins = loginsWhere(admitted('ann'), Promise.reject(new NoRoomError(1)));
   const request = requestWith((done) => done());
