@@ -110,6 +110,9 @@ export class EstablishedLogins {
     const error = new Error(
       'request.logIn() was refused: the answer has been sent, and no browser would hold the cookie of this login. Answer in its callback, or `await` it.',
     );
+    const { login } = stateOf(request);
+    // Its cookie session is gone, too; a token is not.
+    if (login?.credential === 'cookie') await login.takeBack();
     await this.logins.discardCookieSession(request, error);
     throw error;
   }

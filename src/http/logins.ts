@@ -121,6 +121,7 @@ export class Logins {
     });
     const login = {
       session,
+      credential,
       route: stateOf(request).route,
       takeBack: once(() => this.takeBack(session, loginId, request, credential)),
     };

@@ -4,7 +4,7 @@ import type { Observable } from 'rxjs';
 import type { CurrentSession, SessionEnd } from '../session/session.js';
 import { sessionIdOf, type SessionRequest } from './request.js';
 import type { SessionResponse } from './response.js';
-import type { Route } from './route.js';
+import type { Credential, Route } from './route.js';
 
 /** A guard that can also tell when the session ends of a request that it has let pass. */
 export interface RequestGuard extends CanActivate {
@@ -14,6 +14,7 @@ export interface RequestGuard extends CanActivate {
 /** An admitted login, and the way back. */
 export interface AdmittedLogin {
   session: CurrentSession;
+  credential: Credential;
   /** What was known of the route when it was admitted: nothing in a middleware. */
   route: Route | undefined;
   /** Ends the session and destroys its cookie session. Never fails: it is called when something else has. */

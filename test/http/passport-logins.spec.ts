@@ -181,7 +181,11 @@ class OddController {
   }
 
   @Post('late')
-  late(@Req() request: UserRequest, @Res() response: PlatformResponse): void {
+  async late(@Req() request: UserRequest, @Res() response: PlatformResponse): Promise<void> {
+    const before = request.headers['x-before'];
+    if (before === 'cookie') await logIn(request, userOf(request, SECOND));
+    if (before === 'token')
+      await this.service.admit(userOf(request, SECOND), request, { credential: 'token' });
     const node = nodeResponseOf(response);
     const sent = request.headers['x-when'] === 'close' ? once(node, 'close') : once(node, 'finish');
     response.status(200).send({});
@@ -416,6 +420,21 @@ describe('request.logIn()', () => {
       await post(browser, '/odd/late', other, { 'x-when': when });
       await expect(lateLogin).rejects.toThrow('the answer has been sent');
       expect(await liveSessionsOf(one, user)).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['cookie', 'nothing'],
+    ['token', 'the session'],
+  ])(
+    'after the answer, on a request that was a login with a %s, leaves %s of that: its cookie session is gone, and no token',
+    async (before, left) => {
+      const [user, first] = [newUser({ users }), newUser({ users })];
+      const browser = new Browser(one.url);
+      await post(browser, '/odd/late', user, { 'x-before': before, [SECOND]: first.username });
+      await expect(lateLogin).rejects.toThrow('the answer has been sent');
+      expect(await usernameOf(browser)).toBeUndefined();
+      expect(await liveSessionsOf(one, first)).toHaveLength(left === 'nothing' ? 0 : 1);
     },
   );
 

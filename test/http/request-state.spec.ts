@@ -18,7 +18,12 @@ import {
 
 const current = { id: randomUUID(), userId: 'ann' };
 
-const login = { session: current, route: undefined, takeBack: () => Promise.resolve() };
+const login = {
+  session: current,
+  credential: 'cookie' as const,
+  route: undefined,
+  takeBack: () => Promise.resolve(),
+};
 
 const requestWith = (singleSession?: string): SessionRequest => ({
   headers: {},
