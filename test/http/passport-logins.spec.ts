@@ -21,6 +21,7 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
+import { AuthGuard } from '@nestjs/passport';
 import { MemoryStore, type SessionData } from 'express-session';
 import passport, { Passport } from 'passport';
 import { mergeMap, type Observable } from 'rxjs';
@@ -39,7 +40,7 @@ import {
   type TestUser,
 } from '../support/application.js';
 import { currentSessionOf } from '../../src/http/request-state.js';
-import { breakOff, Browser, loggedIn, usernameOf, type Answer } from '../support/client.js';
+import { breakOff, Browser, loggedIn, TokenClient, usernameOf, type Answer } from '../support/client.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { nodeResponseOf, runBefore, type PlatformResponse } from '../support/platform.js';
 import { eventually, liveSessionsOf, newUser, rowsOf } from '../support/sessions.js';
@@ -201,6 +202,14 @@ class OddController {
     return { user: request.user ?? null };
   }
 
+  @UseGuards(AuthGuard('jwt'))
+  @Post('by-token')
+  @HttpCode(200)
+  async byToken(@Req() request: UserRequest) {
+    await logIn(request, userOf(request));
+    return { id: request.session.singleSession };
+  }
+
   @Post('hand-and-service')
   @HttpCode(200)
   async handAndService(@Req() request: UserRequest) {
@@ -323,6 +332,17 @@ describe('request.logIn()', () => {
     const { body } = await post(browser, '/odd/hand-and-service', user);
     expect((await browser.get('/me')).body.session.id).toBe(body.id);
     expect(await rowsOf(two, user)).toHaveLength(1);
+  });
+
+  it('on a request that came with a token is no new login: its cookie session carries on the session of the token', async () => {
+    const user = newUser({ users });
+    const client = new TokenClient(one.url);
+    await client.login(user.username);
+    const browser = new Browser(one.url);
+    const { body } = await post(browser, '/odd/by-token', user, { authorization: `Bearer ${client.token}` });
+    expect(body.id).toBe(client.sid);
+    expect((await client.get()).status).toBe(200);
+    expect(await usernameOf(browser)).toBe(user.username);
   });
 
   it('as two users in one request leaves the last one signed in, and nothing of the first', async () => {
