@@ -391,6 +391,11 @@ describe.each(['in memory', 'distant'])('a logout with cookie sessions in a stor
     expect((await rowsOf(application, user)).map(({ endReason }) => endReason)).toEqual(['logout', null]);
   });
 
+  it('of nobody is answered like any other, as is the second of two clicks', async () => {
+    const { browser } = await signedIn(store);
+    for (let click = 0; click < 2; click++) expect((await browser.post('/out/awaited')).status).toBe(201);
+  });
+
   it('ends who has signed in after it in the same request and is logged out there, too, and no other session of theirs', async () => {
     const { application, browser } = await signedIn(store);
     const other = newUser({ users });
