@@ -709,23 +709,26 @@ class FakeSocket {
 }
 
 describe('closeWhenEnded()', () => {
-  it('says once in the log how a handshake is authenticated, where nobody looked who it is [lesson 32]', async () => {
-    const sessions = (await start('ws')).app.get(SingleSessionService);
-    const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
-    const stamped = { session: { singleSession: randomUUID() } };
-    for (const request of [{ user: undefined }, stamped])
-      expect(await sessions.closeWhenEnded(new FakeSocket(), request)).toBeUndefined();
-    expect(warn).not.toHaveBeenCalled();
-    for (const request of [{}, {}])
-      expect(await sessions.closeWhenEnded(new FakeSocket(), request)).toBeUndefined();
-    const warnings = warn.mock.calls.map(([text]) => String(text));
-    warn.mockRestore();
-    expect(warnings).toEqual([
-      expect.stringMatching(
-        /found nobody.*server\.engine\.use\(passport\.session\(\)\).*closeWhenEnded\(client, \{ user \}\)/,
-      ),
-    ]);
-  });
+  it.each(['ws', 'socket.io'] as const)(
+    'says once in the log how a handshake is authenticated, where nobody looked who it is (%s) [lesson 32]',
+    async (library) => {
+      const sessions = (await start('ws')).app.get(SingleSessionService);
+      const refused = (request: object) =>
+        sessions.closeWhenEnded(library === 'ws' ? new FakeSocket() : new FakeSocketIo(request), request);
+      const warn = jest.spyOn(Logger.prototype, 'warn').mockReturnValue();
+      const stamped = { session: { singleSession: randomUUID() } };
+      for (const request of [{ user: undefined }, stamped]) expect(await refused(request)).toBeUndefined();
+      expect(warn).not.toHaveBeenCalled();
+      for (const request of [{}, {}]) expect(await refused(request)).toBeUndefined();
+      const warnings = warn.mock.calls.map(([text]) => String(text));
+      warn.mockRestore();
+      expect(warnings).toEqual([
+        expect.stringMatching(
+          /found nobody.*server\.engine\.use\(passport\.session\(\)\).*closeWhenEnded\(client, \{ user \}\)/,
+        ),
+      ]);
+    },
+  );
 
   it.each<unknown>([
     undefined,
