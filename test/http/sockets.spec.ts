@@ -17,6 +17,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest 
 import type { RequestHandler } from 'express';
 import session, { MemoryStore } from 'express-session';
 import passport from 'passport';
+import { Subject } from 'rxjs';
 import type { Namespace, Server, Socket } from 'socket.io';
 import { WebSocket } from 'ws';
 import { CurrentSession, SingleSessionService, SkipSingleSession } from '../../src/index.js';
@@ -32,6 +33,7 @@ import {
 } from '../support/live-sockets.js';
 import { GuardedMessages, isNest12 } from '../support/nest.js';
 import { platform } from '../support/platform.js';
+import { SessionStoreUnavailableException } from '../../src/http/exceptions.js';
 import { RequestCheck } from '../../src/http/request-check.js';
 import { Sessions } from '../../src/session/sessions.js';
 import { eventually } from '../support/sessions.js';
@@ -775,6 +777,7 @@ describe('closeWhenEnded()', () => {
       const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
       const [live, ended] = [new FakeSocket(), new FakeSocket()];
       const given = { user: { ...user, sid } };
+      const error = jest.spyOn(Logger.prototype, 'error').mockReturnValue();
       expect(await sessions.closeWhenEnded(live, given)).toMatchObject({ id: sid });
       await sessions.end(sid);
       expect(await sessions.closeWhenEnded(ended, { ...given })).toBeUndefined();
@@ -782,6 +785,9 @@ describe('closeWhenEnded()', () => {
       const ofSocketIo = new FakeSocketIo({});
       expect(await sessions.closeWhenEnded(ofSocketIo, { ...given })).toBeUndefined();
       expect(ofSocketIo.events).toEqual([['session-ended', { reason: 'admin', endedAt: expect.any(Date) }]]);
+      // It is no fault.
+      expect(error).not.toHaveBeenCalled();
+      error.mockRestore();
     });
 
     it.each(['reject', 'adopt'] as const)(
@@ -881,6 +887,17 @@ describe('closeWhenEnded()', () => {
       expect(opened).toBeUndefined();
       expect(client.closings).toEqual([[1013, 'SESSION_STORE_UNAVAILABLE']]);
       expect(errors).toEqual([outage]);
+    });
+
+    it('closes the socket when its session cannot be verified any more, long after it was opened [P5]', async () => {
+      const { user, sessionId: sid } = await someoneNew(place, ['user'], 'token');
+      const ended = new Subject<never>();
+      const whenEnded = jest.spyOn(place.app.get(RequestCheck), 'whenEnded').mockReturnValueOnce(ended);
+      const client = new FakeSocket();
+      expect(await sessions.closeWhenEnded(client, { user: { ...user, sid } })).toMatchObject({ id: sid });
+      whenEnded.mockRestore();
+      ended.error(new SessionStoreUnavailableException());
+      expect(client.closings).toEqual([[1013, 'SESSION_STORE_UNAVAILABLE']]);
     });
 
     it('does not watch a socket that its client has closed meanwhile, which would never say so again', async () => {
