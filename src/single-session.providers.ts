@@ -1,5 +1,5 @@
 import type { InjectionToken, Provider } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_GUARD, ApplicationConfig } from '@nestjs/core';
 import { getDataSourceToken } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { EventEmitterBridge } from './event-emitter.bridge.js';
@@ -102,7 +102,14 @@ const SESSION_PROVIDERS: Provider[] = [
   },
   {
     provide: SessionStore,
-    inject: [DATA_SOURCE, SingleSessionEvents, RESOLVED_OPTIONS, RESOLVED_EXTRAS, Freshness],
+    inject: [
+      DATA_SOURCE,
+      SingleSessionEvents,
+      RESOLVED_OPTIONS,
+      RESOLVED_EXTRAS,
+      ApplicationConfig,
+      Freshness,
+    ],
     useFactory: createStore,
   },
   made(Policy, RESOLVED_OPTIONS, Permissions),
@@ -178,6 +185,7 @@ function createStore(
   events: SingleSessionEvents,
   options: ResolvedOptions,
   { admin }: ResolvedExtras,
+  application: ApplicationConfig,
   freshness?: Freshness,
 ): SessionStore {
   const { idleTimeout, maxAge, retention, storm } = options;
@@ -189,7 +197,11 @@ function createStore(
     stormWindow: storm.windowMs,
   });
   const remembering = freshness === undefined ? store : new RememberingStore(store, freshness);
-  const exemptionsPath = admin?.isMounted ? `${admin.path}/exemptions` : undefined;
+  // The application says its prefix later.
+  const exemptionsPath = admin?.isMounted
+    ? (): string =>
+        [...application.getGlobalPrefix().split('/'), admin.path, 'exemptions'].filter(Boolean).join('/')
+    : undefined;
   return new AnnouncingStore(remembering, events, { ...storm, exemptionsPath });
 }
 

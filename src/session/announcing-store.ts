@@ -23,7 +23,7 @@ export interface StormSettings {
 
 export interface AnnouncingSettings extends StormSettings {
   /** Where an administrator may exempt accounts at run time, if anywhere. */
-  exemptionsPath?: string | undefined;
+  exemptionsPath?: (() => string) | undefined;
 }
 
 /**
@@ -134,7 +134,7 @@ export class AnnouncingStore extends SessionStore {
     const atOnce =
       exemptionsPath === undefined
         ? ''
-        : `PUT ${exemptionsPath} {"kind":"username","value":${name}}, at once and everywhere; or for good: `;
+        : `PUT ${exemptionsPath()} {"kind":"username","value":${name}}, at once and everywhere; or for good: `;
     this.logger.warn(
       `Storm: the account ${name} signed in ${logins} times within ${windowMs / 1_000} s, and its sessions replace each other. If several programs share it, ` +
         `exempt it: ${atOnce}forRoot({ exempt: { usernames: [${name}] } }).`,

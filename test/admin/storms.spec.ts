@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Logger } from '@nestjs/common';
+import { Logger, type INestApplication } from '@nestjs/common';
 import type { SingleSessionEvent, StormEvent } from '../../src/index.js';
 import { startApplication, Users, type TestApplication, type TestUser } from '../support/application.js';
 import {
@@ -27,6 +27,7 @@ let databaseUrl: string;
 let watch: StatementWatch;
 let here: TestApplication;
 let there: TestApplication;
+let prefixed: TestApplication;
 let events: SingleSessionEvent[][];
 let admin: Client;
 let user: TestUser;
@@ -38,6 +39,8 @@ beforeAll(async () => {
   const options = { ...ADMIN_OPTIONS, exempt, storm: { threshold: THRESHOLD, windowMs: WINDOW_MS } };
   here = await startApplication(watch.url, { users, options });
   there = await startApplication(watch.url, { users, options });
+  const configure = (app: INestApplication) => app.setGlobalPrefix('/api/', { exclude: ['token'] });
+  prefixed = await startApplication(databaseUrl, { users, options, configure });
   events = [eventsOf(here), eventsOf(there)];
   Logger.overrideLogger({
     log: () => {},
@@ -53,6 +56,7 @@ beforeEach(async () => {
 
 afterAll(async () => {
   Logger.overrideLogger(false);
+  await prefixed?.close();
   await there?.close();
   await here?.close();
   await watch?.stop();
@@ -125,6 +129,13 @@ describe('a storm', () => {
     expect(warning).toContain(`forRoot({ exempt: { usernames: [${JSON.stringify(user.username)}] } })`);
     const answer = await admin.send(method!, `/${path}`, JSON.parse(body!) as object);
     expect(answer.body).toMatchObject({ kind: 'username', value: user.username, origin: 'runtime' });
+  });
+
+  it('warns with the path that there is behind a global prefix', async () => {
+    for (let n = 0; n <= THRESHOLD; n++) await login(prefixed);
+    const [, path, body] = /PUT (\S+) (\{.*?\})/.exec(warningsOf()[0]!)!;
+    const answer = await admin.at(prefixed).put(`/${path}`, JSON.parse(body!) as object);
+    expect([path, answer.status]).toEqual([`api${ADMIN}/exemptions`, 200]);
   });
 
   it('cannot write a line of its own into the log by its username', async () => {
