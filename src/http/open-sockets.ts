@@ -14,7 +14,7 @@ import { rememberRequest, requestOfClient, socketOf, type Farewell, type Socket 
 
 const REMEDY_FOR_SOCKETS =
   'closeWhenEnded() found nobody on the request of a socket, and closed the socket. If this happens to users who are signed in: the handshake of a socket passes neither the middleware of main.ts nor a guard. ' +
-  'With cookie sessions and socket.io, write server.engine.use(cookieSessions) and server.engine.use(passport.session()) in afterInit(server); with a token, verify it and write closeWhenEnded(client, { user }).';
+  'With cookie sessions and socket.io, write server.engine.use(cookieSessions) and server.engine.use(passport.session()) in afterInit(server), on Fastify with a session() of express-session that reads the cookies of @fastify/session (docs/live.md, "WebSockets"); with a token, verify it and write closeWhenEnded(client, { user }).';
 
 /** One call of closeWhenEnded(). */
 interface Call {

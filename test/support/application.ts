@@ -19,7 +19,7 @@ import { JwtModule, JwtService } from '@nestjs/jwt';
 import { AuthGuard, PassportModule, PassportSerializer, PassportStrategy } from '@nestjs/passport';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import { TypeOrmModule, type TypeOrmModuleOptions } from '@nestjs/typeorm';
-import { MemoryStore, type SessionOptions, type Store } from 'express-session';
+import { MemoryStore, type Store } from 'express-session';
 import { ExtractJwt, Strategy as JwtStrategyBase } from 'passport-jwt';
 import { Strategy as LocalStrategyBase } from 'passport-local';
 import {
@@ -29,7 +29,12 @@ import {
   SkipSingleSession,
   CurrentSession,
 } from '../../src/index.js';
-import { createApplication, useCookieSessions, type FastifyRouterSettings } from './platform.js';
+import {
+  createApplication,
+  useCookieSessions,
+  type CookieSessionOptions,
+  type FastifyRouterSettings,
+} from './platform.js';
 import { singleSessionMigrations } from '../../migrations/index.js';
 import type { SingleSessionModuleExtras } from '../../src/single-session.extras.js';
 import type { SingleSessionOptions } from '../../src/single-session.options.js';
@@ -189,7 +194,7 @@ export interface TestApplicationSettings {
   controllers?: Type[];
   providers?: ModuleMetadata['providers'];
   /** `null`: no cookie sessions. */
-  session?: Partial<SessionOptions> | null;
+  session?: CookieSessionOptions | null;
   /** `false`: no Passport serializer, as in an application with JWTs only. */
   serializer?: boolean;
   build?: (builder: TestingModuleBuilder) => TestingModuleBuilder;

@@ -14,6 +14,9 @@ export const platform: Platform =
 
 const isFastify = platform === 'fastify';
 
+/** Of its cookie sessions. */
+export const FASTIFY_SECRET = 'a secret of thirty-two characters or more';
+
 /** What Express's response and Fastify's reply have in common. */
 export interface PlatformResponse {
   status(code: number): this;
@@ -77,10 +80,13 @@ interface ExpressLayer {
   route?: { path: string; methods: Record<string, boolean> };
 }
 
+/** `cookiePrefix`: of `@fastify/session` alone. With that of express-session, either reads the cookies of the other. */
+export type CookieSessionOptions = Partial<SessionOptions> & { cookiePrefix?: string };
+
 /** Cookie sessions in the store, and Passport, as an application on this platform has them. */
 export async function useCookieSessions(
   app: INestApplication,
-  options: Partial<SessionOptions> & { store: Store },
+  options: CookieSessionOptions & { store: Store },
 ): Promise<void> {
   if (isFastify) return useFastifySessions(app as NestFastifyApplication, options);
   app.use(session({ secret: 'test', resave: false, saveUninitialized: false, ...options }));
@@ -89,7 +95,7 @@ export async function useCookieSessions(
 
 async function useFastifySessions(
   app: NestFastifyApplication,
-  { store, cookie }: Partial<SessionOptions> & { store: Store },
+  { store, cookie, cookiePrefix }: CookieSessionOptions & { store: Store },
 ): Promise<void> {
   const [cookies, { fastifySession }] = await Promise.all([
     import('@fastify/cookie'),
@@ -97,7 +103,8 @@ async function useFastifySessions(
   ]);
   await app.register(cookies.default);
   await app.register(fastifySession, {
-    secret: 'a secret of thirty-two characters or more',
+    secret: FASTIFY_SECRET,
+    ...(cookiePrefix !== undefined && { cookiePrefix }),
     cookie: { secure: false, ...(cookie as object) },
     saveUninitialized: false,
     rolling: false,
