@@ -389,6 +389,15 @@ describe('a marked login route with a second factor', () => {
     );
   });
 
+  it('that is wrong leaves signed in whom a middleware has signed in on the same request, where that is the same user', async () => {
+    const user = newUser({ users });
+    const browser = new Browser(rejecting.url);
+    const headers = { ...wrong, 'x-early': user.username };
+    expect((await browser.post('/odd/two-factors', password(user), headers)).status).toBe(403);
+    expect(await usernameOf(browser)).toBe(user.username);
+    expect(await liveSessionsOf(rejecting, user)).toHaveLength(1);
+  });
+
   it("that is wrong in a browser that was signed in leaves nothing of that: under 'reject', the next try has room", async () => {
     const user = newUser({ users });
     const browser = await loggedIn(rejecting, user);
