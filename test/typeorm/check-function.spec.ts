@@ -4,6 +4,7 @@ import { Logger } from '@nestjs/common';
 import type { DataSource, DataSourceOptions, QueryRunner } from 'typeorm';
 import { singleSessionMigrations } from '../../migrations/index.js';
 import { checkStatement } from '../../src/typeorm/check-statement.js';
+import { PrimaryDatabase } from '../../src/typeorm/primary-database.js';
 import { checkFunctionName, quotedTableNames } from '../../src/typeorm/table-names.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { PluralSnakeNaming } from '../support/snake-naming.js';
@@ -228,6 +229,27 @@ describe('without the function', () => {
       watch.clear();
       expect(await bench.sessions().isLive(id)).toBe(true);
       expect(watch.statements).toEqual([expect.stringMatching(CHECK)]);
+      expect(warn).not.toHaveBeenCalled();
+    });
+  });
+
+  it('for want of a right on its table that is there again a moment later, it is not blamed either', async () => {
+    const owner = await connected({ migrationsRun: true });
+    await withRole(owner, async (bench, role) => {
+      // eslint-disable-next-line -- the method of before
+      const run = PrimaryDatabase.prototype.run;
+      await owner.query(`REVOKE SELECT ON user_session_cutoff FROM ${role}`);
+      jest.spyOn(PrimaryDatabase.prototype, 'run').mockImplementationOnce(async function (
+        this: PrimaryDatabase,
+        ...given
+      ) {
+        return run
+          .apply(this, given)
+          .finally(() => owner.query(`GRANT SELECT ON user_session_cutoff TO ${role}`));
+      });
+      await expect(bench.store.verify([{ id: randomUUID(), limit: 1 }])).rejects.toThrow(
+        'permission denied for table',
+      );
       expect(warn).not.toHaveBeenCalled();
     });
   });
