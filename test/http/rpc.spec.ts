@@ -1,5 +1,6 @@
 import {
   Controller,
+  HttpException,
   Injectable,
   UseGuards,
   type ExecutionContext,
@@ -17,7 +18,6 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { catchError, firstValueFrom, throwError } from 'rxjs';
 import {
   CurrentSession,
-  SessionEndedException,
   SingleSessionGuard,
   SingleSessionLogout,
   SingleSessionService,
@@ -29,7 +29,7 @@ import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { freePort } from '../support/processes.js';
 
 interface Order {
-  user?: { id: string; sid: string; roles: string[] };
+  user?: { id: string; sid?: string; roles: string[] };
 }
 
 /** A message has no request, so the guard is told whom it is from: here the caller passes the user of its own request on. */
@@ -44,7 +44,7 @@ class MessageGuard extends SingleSessionGuard {
       return await super.canActivate(context);
     } catch (error) {
       // An exception of HTTP says nothing to a client of a microservice.
-      throw error instanceof SessionEndedException ? new RpcException(error.getResponse()) : error;
+      throw error instanceof HttpException ? new RpcException(error.getResponse()) : error;
     }
   }
 }
@@ -131,6 +131,12 @@ it("a message that names another's session is refused", async () => {
   const [one, other] = [await someoneNew(application), await someoneNew(application)];
   const order = { user: { id: String(one.user.id), sid: other.sessionId, roles: [] } };
   await expect(send('guarded', order)).rejects.toThrow('"reason":"unknown"');
+});
+
+it('a message whose user has no session is refused, and its sender is told so', async () => {
+  const { user } = await someoneNew(application);
+  const order = { user: { id: String(user.id), roles: [] } };
+  await expect(send('guarded', order)).rejects.toThrow('"code":"SESSION_UNKNOWN"');
 });
 
 it('a message that says nothing of a session passes, by the global guard and by one that is told of nobody', async () => {
