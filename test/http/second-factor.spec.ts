@@ -19,6 +19,7 @@ import {
   type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
+import { AuthGuard } from '@nestjs/passport';
 import { MemoryStore } from 'express-session';
 import { finalize, type Observable } from 'rxjs';
 import { CurrentSession, SingleSessionLogin, SkipSingleSession } from '../../src/index.js';
@@ -233,6 +234,23 @@ class OddController {
   @Get('note')
   note(@Req() request: { session: { note?: string } }): object {
     return { note: request.session.note ?? null };
+  }
+
+  @SkipSingleSession()
+  @UseGuards(AuthGuard('local'))
+  @Post('password-page')
+  @HttpCode(200)
+  passwordPage(@Req() request: UserRequest): void {
+    Object.assign(request.session, { passwordGivenBy: request.user!.username });
+  }
+
+  @SkipSingleSession()
+  @Post('code-page')
+  @HttpCode(200)
+  async codePage(@Req() request: UserRequest & { session: { passwordGivenBy?: string } }): Promise<void> {
+    const user = users.get(request.session.passwordGivenBy ?? '');
+    if (user === undefined || request.headers['x-code'] === 'wrong') throw new ForbiddenException();
+    await logIn(request, user);
   }
 
   @UseGuards(LocalLoginGuard, SlowSecondFactorGuard)
@@ -517,4 +535,21 @@ describe('a marked login route with a second factor', () => {
     expect(await liveSessionsOf(two, user)).toEqual([]);
     expect(await liveSessionsOf(two, other)).toEqual([]);
   });
+});
+
+describe('a second factor on a page of its own, where both routes are skipped', () => {
+  it.each(['that nobody has used', 'whose session has ended'])(
+    'signs in on a browser %s, and evicts nobody before',
+    async (which) => {
+      const user = newUser({ users });
+      const browser = which === 'whose session has ended' ? await loggedIn(one, user) : new Browser(one.url);
+      const settled = await loggedIn(one, user);
+      expect((await browser.post('/odd/password-page', password(user))).status).toBe(200);
+      expect((await browser.post('/odd/code-page', {}, wrong)).status).toBe(403);
+      expect(await usernameOf(settled)).toBe(user.username);
+      expect((await browser.post('/odd/code-page', {})).status).toBe(200);
+      expect(await usernameOf(browser)).toBe(user.username);
+      expect(await usernameOf(settled)).toBeUndefined();
+    },
+  );
 });
