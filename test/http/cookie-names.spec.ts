@@ -71,7 +71,7 @@ it.each([
   ['@fastify/session', (id: string) => encodeURIComponent(`${id}.signature/of+it=`)],
   ['a middleware that encodes nothing', (id: string) => `s:${id}.signature/of+it=`],
 ])('an id is read from the cookie as %s writes it, once an answer has shown its name', (writer, write) => {
-  const [learned, later] = ['1', '2'].map((end) => `an.id/of+one=${end}`.padStart(32, 'a')) as [
+  const [learned, later] = ['1', '2'].map((end) => `an.id/of+s:one=${end}`.padStart(32, 'a')) as [
     string,
     string,
   ];
@@ -98,6 +98,15 @@ it('a name is learned, too, where the cookie is the only one and is not signed',
   const request = { headers: { cookie: `plain=${later}` }, sessionID: learned, session: {} };
   stateOf(request as unknown as SessionRequest);
   expect(browserOf(request as unknown as SessionRequest)).toEqual({ secret: later, perhaps: [] });
+});
+
+it.each([
+  ['none', undefined],
+  ['one of something else', 'lang=en; Path=/'],
+])('an answer with no cookie of the login teaches nothing, and ends no process: %s', (_, sent) => {
+  const answer = Object.assign(new EventEmitter(), { getHeader: () => sent });
+  learnCookieName(answer as unknown as NodeResponse, 'a'.repeat(32));
+  expect(() => answer.emit('close')).not.toThrow();
 });
 
 it.each([
@@ -158,4 +167,21 @@ it('of two cookies with ids, that of the cookie session names the browser', () =
   } as unknown as SessionRequest;
   stateOf(request);
   expect(browserOf(request)).toEqual({ secret: own, perhaps: [] });
+});
+
+it.each([
+  [15, false],
+  [16, true],
+])('what has %i characters may be an id: %p', (length, isId) => {
+  const [own, sent] = ['h'.repeat(32), 'i'.repeat(length)];
+  const answer = Object.assign(new EventEmitter(), { getHeader: () => `length.sid=${own}` });
+  learnCookieName(answer as unknown as NodeResponse, own);
+  answer.emit('close');
+  const browserWith = (cookie: string): ReturnType<typeof browserOf> => {
+    const request = { headers: { cookie }, sessionID: own, session: {} } as unknown as SessionRequest;
+    stateOf(request);
+    return browserOf(request);
+  };
+  expect(browserWith(`length.sid=${sent}`)?.secret).toBe(isId ? sent : own);
+  expect(browserWith(`unheard-of=${sent}`)?.perhaps).toEqual(isId ? [sent] : []);
 });
