@@ -6,6 +6,7 @@ import { reach, setChecked } from '../../src/http/request-state.js';
 import type { SessionResponse } from '../../src/http/response.js';
 import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
 import type { Sessions } from '../../src/session/sessions.js';
+import { gate } from '../support/fake-store.js';
 
 const ID = '00000000-0000-4000-8000-000000000001';
 const ann = { id: 'ann', username: 'ann', roles: [] };
@@ -26,6 +27,13 @@ function click(secret: string, save: CookieSession['save']) {
   Object.assign(request, { sessionID: secret, session: { save, destroy } });
   return {
     request,
+    signInAgain(secretOfAgain: string) {
+      Object.assign(request, { sessionID: secretOfAgain, session: { save, destroy } });
+    },
+    /** Sends the head of the answer, with the cookie of the cookie session that the request has by now. */
+    sendHead() {
+      Object.assign(response, { headersSent: true, getHeader: () => `sid=${request.sessionID}; Path=/` });
+    },
     leave() {
       response.destroyed = true;
       response.emit('close');
@@ -49,4 +57,36 @@ it('a click whose browser has left gives the session up once: not when its store
   await rebinding;
   await jest.advanceTimersByTimeAsync(0);
   expect(giveUp).not.toHaveBeenCalled();
+});
+
+it('a click that signs in twice on one request keeps the session when its browser leaves amid the answer, however late: it has the cookie', async () => {
+  jest.useFakeTimers();
+  const giveUp = jest.fn<Sessions['giveUp']>().mockResolvedValue();
+  const rebinder = new Rebinder({ giveUp } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const twice = click('first', (done) => done());
+  await rebinder.rebind(twice.request);
+  twice.signInAgain('second');
+  await rebinder.rebind(twice.request);
+  twice.sendHead();
+  await jest.advanceTimersByTimeAsync(60_000);
+  twice.leave();
+  await jest.advanceTimersByTimeAsync(0);
+  expect(giveUp).not.toHaveBeenCalled();
+});
+
+it('a click that comes while the session is being given up for another asks whether it is live when that is done', async () => {
+  const ending = gate<void>();
+  const giveUp = jest.fn<Sessions['giveUp']>().mockReturnValue(ending.promise);
+  const isStillLive = jest.fn<Sessions['isStillLive']>().mockResolvedValue(false);
+  const rebinder = new Rebinder({ giveUp, isStillLive } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const [first, second] = ['first', 'second'].map((secret) => click(secret, (done) => done()));
+  await rebinder.rebind(first!.request);
+  first!.leave();
+  expect(giveUp).toHaveBeenCalledTimes(1);
+  const rebinding = rebinder.tryToRebind(second!.request, { id: ID, userId: 'ann' }, ann);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(isStillLive).not.toHaveBeenCalled();
+  ending.open();
+  expect(await rebinding).toBe(false);
+  expect(isStillLive).toHaveBeenCalledTimes(1);
 });

@@ -307,6 +307,17 @@ describe('a login by request.logIn() in a browser that is already logged in', ()
     expect(await liveSessionsOf(one, user)).toEqual([]);
   });
 
+  it('twice on one request, which cannot do so again, ends the session: nobody holds a cookie of it', async () => {
+    const user = newUser({ users });
+    const browser = await loggedIn(one, user.username);
+    const signedIn = once(clicks, 'signed in');
+    const answer = browser.login(user.username, '/failing-handler');
+    await signedIn;
+    clicks.emit('go on');
+    expect((await answer).status).toBe(500);
+    expect(await liveSessionsOf(one, user)).toEqual([]);
+  });
+
   it('once more after the answer, and given up, ends the session: the cookie that it replaced is no good any more', async () => {
     const user = newUser({ users });
     const browser = await loggedIn(one, user.username);
