@@ -95,19 +95,29 @@ describe('a login is taken back', () => {
     expect(undo).not.toHaveBeenCalled();
   });
 
-  it('not where the connection is none, as behind adapters of serverless platforms: the answer says that it is written', () => {
-    const { response, say } = closing({ socket: null, req: { socket: {} } });
-    unlessAnswered(response, undo);
-    say('close');
-    expect(undo).not.toHaveBeenCalled();
-  });
+  it.each<[string, Partial<NodeResponse>]>([
+    ['the connection is none', { req: { socket: {} } }],
+    ['there is no connection', { req: {} }],
+    ['there is no request', {}],
+  ])(
+    'not where %s, as behind adapters of serverless platforms: the answer says that it is written',
+    (_, state) => {
+      const { response, say } = closing({ socket: null, ...state });
+      unlessAnswered(response, undo);
+      say('close');
+      expect(undo).not.toHaveBeenCalled();
+    },
+  );
 
   it.each<[string, Partial<NodeResponse>]>([
     ['HTTP/1.1', { destroyed: true }],
     ['HTTP/1.1, whose answer still waited for its turn', waitingOn({ destroyed: true })],
     ['HTTP/2', { stream: { destroyed: true, aborted: true } }],
-  ])("at once when a client of %s has gone, whose 'close' will not come again", (_, state) => {
-    unlessAnswered(closing(state).response, undo);
+  ])("at once when a client of %s has gone, and once also where its 'close' is still to come", (_, state) => {
+    const { response, say } = closing(state);
+    unlessAnswered(response, undo);
+    expect(undo).toHaveBeenCalledTimes(1);
+    say('close');
     expect(undo).toHaveBeenCalledTimes(1);
   });
 });
