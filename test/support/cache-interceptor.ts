@@ -23,11 +23,8 @@ export class CacheInterceptor implements NestInterceptor {
     try {
       if (this.answers.has(url)) return of(this.answers.get(url));
       const places = [context.getHandler(), context.getClass()];
-      const ttl = this.reflector.getAllAndOverride<(() => unknown) | undefined>(
-        'cache_module:cache_ttl',
-        places,
-      );
-      await ttl?.();
+      const ttl = this.reflector.getAllAndOverride<unknown>('cache_module:cache_ttl', places);
+      if (typeof ttl === 'function') await ttl(context);
       return next.handle().pipe(tap((answer) => void this.answers.set(url, answer)));
     } catch {
       return next.handle();
