@@ -6,13 +6,16 @@ import {
   Get,
   Inject,
   Injectable,
+  type MessageEvent,
   Module,
   Post,
   HttpCode,
   Req,
+  Sse,
   UseGuards,
 } from '@nestjs/common';
 import { AuthGuard } from '@nestjs/passport';
+import { of, type Observable } from 'rxjs';
 import { DataSource } from 'typeorm';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import {
@@ -35,6 +38,7 @@ import {
   type TestUser,
 } from '../support/application.js';
 import { Browser, TokenClient } from '../support/client.js';
+import { EventStream } from '../support/event-stream.js';
 import { dropDatabase, freshDatabase } from '../support/fresh-database.js';
 import { liveSessionsOf, newUser } from '../support/sessions.js';
 
@@ -54,6 +58,12 @@ class GuardedController {
   @Post('login')
   login(): object {
     return {};
+  }
+
+  @UseGuards(LocalLoginGuard)
+  @Sse('stream')
+  stream(): Observable<MessageEvent> {
+    return of({ data: 'an event' });
   }
 
   @UseGuards(SingleSessionGuard)
@@ -186,6 +196,14 @@ describe('with enforceGlobally: false', () => {
 
   beforeAll(async () => {
     application = await start({ options: { enforceGlobally: false }, controllers: [GuardedController] });
+  });
+
+  it('a stream without our guard is left alone, also where its request has just signed in', async () => {
+    const { username } = newUser({ users });
+    const form = new URLSearchParams({ username, password: username }).toString();
+    const stream = await EventStream.open(`${application.url}/guarded/stream?${form}`);
+    await stream.ended;
+    expect(stream.events).toEqual([{ type: 'message', data: 'an event' }]);
   });
 
   it('the evicted pass where no guard stands, and are refused where one does', async () => {
