@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
 import { SingleSessionModule } from '../../src/single-session.module.js';
 import { resolveOptions, type SingleSessionOptions } from '../../src/single-session.options.js';
@@ -21,6 +22,7 @@ describe('options that are right', () => {
       idleTimeout: undefined,
       maxAge: 14 * DAY,
       retention: 30 * DAY,
+      storm: { threshold: 10, windowMs: 60_000 },
       freshness: 'strong',
     };
     expect(resolveOptions({})).toMatchObject(defaults);
@@ -45,23 +47,36 @@ describe('options that are right', () => {
     { idleTimeout: 1 },
     { idleTimeout: 14 * DAY - 1 },
     { idleTimeout: 1, maxAge: 2, retention: 1 },
+    { retention: 100 * 365 * DAY },
+    { storm: { threshold: 1 } },
+    { storm: { threshold: 1_000_000 } },
+    { storm: { windowMs: 1 } },
+    { findUser: fn },
     { freshness: 'strong' },
     { freshness: { maxStalenessMs: 100 } },
     { freshness: { maxStalenessMs: 3_600_000 } },
     { freshness: { maxStalenessMs: 2_000 }, idleTimeout: 8_000 },
+    { freshness: { maxStalenessMs: 2_000 }, maxAge: 2_000 },
     JSON.parse('{ "maxSessions": 3, "exempt": { "roles": ["service"] } }') as object,
     Object.freeze(Object.assign(Object.create(null) as object, { maxSessions: 2 })),
+    // As of a test runner that gives each file an Object of its own.
+    runInNewContext('({ maxSessions: 2 })') as object,
   ])('are taken: %p', (options) => {
     expect(resolve(options)).toMatchObject(options);
   });
 
   it('are copied: changing them later changes nothing, and the copy cannot be changed [S18]', () => {
-    const given = { exempt: { usernames: ['a'], roles: ['b'] } };
+    const given = {
+      exempt: { usernames: ['a'], roles: ['b'] },
+      storm: { threshold: 2 },
+      freshness: { maxStalenessMs: 500 },
+    };
     const options = resolveOptions(given);
     given.exempt.usernames.push('x');
     given.exempt.roles = ['y'];
     expect(options.exempt).toEqual({ usernames: ['a'], roles: ['b'] });
-    for (const part of [options, options.exempt, options.exempt.usernames, options.exempt.roles])
+    const { exempt, storm, freshness } = options;
+    for (const part of [options, exempt, exempt.usernames, exempt.roles, storm, freshness])
       expect(Object.isFrozen(part)).toBe(true);
   });
 
@@ -103,6 +118,7 @@ const WRONG: [string, unknown, RegExp][] = [
   ['an option of a later version', { refresh: {} }, /"refresh"/],
   ['a storm that is a number', { storm: 10 }, /storm must be an object/],
   ['a storm of nothing', { storm: { threshold: 0 } }, /storm\.threshold must be a whole number of logins/],
+  ['a storm of half a login', { storm: { threshold: 1.5 } }, /storm\.threshold must be/],
   ['a storm that nobody lives to see', { storm: { threshold: 1_000_001 } }, /storm\.threshold must be/],
   ['a storm without end', { storm: { windowMs: Infinity } }, /storm\.windowMs must be/],
   ['an unknown member of storm', { storm: { window: 1 } }, /unknown option "storm\.window"/],
@@ -167,6 +183,11 @@ const WRONG: [string, unknown, RegExp][] = [
     { identify: value },
     /identify must be a function/,
   ]),
+  ...['name', null, {}, true].map((value): [string, unknown, RegExp] => [
+    `findUser: ${JSON.stringify(value)}`,
+    { findUser: value },
+    /findUser must be a function/,
+  ]),
   ...['false', 0, 1, null, 'yes', {}].map((value): [string, unknown, RegExp] => [
     `logoutEverywhere: ${JSON.stringify(value)}`,
     { logoutEverywhere: value },
@@ -178,7 +199,7 @@ const WRONG: [string, unknown, RegExp][] = [
     /unregistered.*'reject' or 'adopt'/,
   ]),
   ...['idleTimeout', 'maxAge', 'retention'].flatMap((key) =>
-    [0, -1, 1.5, NaN, Infinity, '1000', '14d', null, true, new Date(), 101 * 365 * DAY, 10n].map(
+    [0, -1, 1.5, NaN, Infinity, '1000', '14d', null, true, new Date(), 100 * 365 * DAY + 1, 10n].map(
       (value): [string, unknown, RegExp] => [
         `${key}: ${typeof value} ${String(value)}`,
         { [key]: value },
@@ -226,6 +247,20 @@ describe('options that are wrong', () => {
       expect(() => resolve(options)).toThrow(/SingleSessionModule|maxSessions must be/);
     },
   );
+
+  it.each([
+    ['1000', '"1000"'],
+    [1n, '1n'],
+    [{ days: 1 }, 'an object'],
+    [[1, { days: 1 }], '[ 1, [Object] ]'],
+    [
+      Array.from({ length: 7 }, () => 'a'.repeat(30)),
+      `[ ${`'${'a'.repeat(30)}', `.repeat(5)}... 2 more items ]`,
+    ],
+  ])('say in one line what it was, and of a long list its beginning: %p', (value, words) => {
+    const message = `such as 30 * 60_000; it was ${words}.`;
+    expect(() => resolve({ maxAge: value })).toThrow(message);
+  });
 
   it('stop forRoot itself, not only a later moment', () => {
     expect(() => SingleSessionModule.forRoot({ maxSessions: 0 })).toThrow(/maxSessions/);
