@@ -90,3 +90,21 @@ it('a click that comes while the session is being given up for another asks whet
   expect(await rebinding).toBe(false);
   expect(isStillLive).toHaveBeenCalledTimes(1);
 });
+
+it.each([
+  ['that the request came with', false],
+  ['that the request was to carry on', true],
+])('the session %s, and that nobody holds any more, has ended when it is left', async (_, hasJoined) => {
+  const ending = gate<void>();
+  const giveUp = jest.fn<Sessions['giveUp']>().mockReturnValue(ending.promise);
+  const rebinder = new Rebinder({ giveUp } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const { request } = click('first', (done) => done());
+  if (hasJoined) await rebinder.rebind(request);
+  let isLeft = false;
+  const leaving = rebinder.leaveArrived(request).then(() => (isLeft = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(giveUp).toHaveBeenCalledWith(ID);
+  expect(isLeft).toBe(false);
+  ending.open();
+  await leaving;
+});
