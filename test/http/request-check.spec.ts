@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { of } from 'rxjs';
 import { RequestCheck } from '../../src/http/request-check.js';
 import type { CookieSession, SessionRequest } from '../../src/http/request.js';
+import { setChecked } from '../../src/http/request-state.js';
 import type { Admissions } from '../../src/session/admissions.js';
 import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
-import type { CheckResult } from '../../src/session/session.js';
+import type { CheckResult, SessionEnd } from '../../src/session/session.js';
 import type { Sessions } from '../../src/session/sessions.js';
-import type { Watches } from '../../src/session/watches.js';
 
 const ID = '00000000-0000-4000-8000-000000000001';
 const rest = { userId: 'ann', unmarked: false, unseen: false, roles: '', administrator: false };
@@ -31,7 +32,7 @@ function checkWhere(
     sessions as unknown as Sessions,
     { adopt: () => Promise.resolve({ ...answer, id: ID }) } as unknown as Admissions,
     new Policy(DEFAULT_POLICY),
-    {} as Watches,
+    { whenEnded: (session) => of(session as unknown as SessionEnd) },
     { unregistered },
   );
 }
@@ -58,10 +59,17 @@ describe('a refusal waits until the cookie session is destroyed, so that the nex
       { ...ann, roles: ['staff'] },
     ],
     ['of one that was never recorded', checkWhere(ENDED), {}, ann],
+    [
+      'of one that has ended when it is to be adopted',
+      checkWhere(ENDED, ENDED, 'adopt'),
+      { passport: { user: 'ann' } },
+      ann,
+    ],
   ])('%s', async (_, check, content, user) => {
     const destroyed = jest.fn<CookieSession['destroy']>();
     const session = { ...content, save: () => undefined, destroy: destroyed };
-    const request: SessionRequest = { headers: {}, sessionID: 'a secret', user, session };
+    const headers = { cookie: 'sid=secret' };
+    const request: SessionRequest = { headers, sessionID: 'secret', user, session };
     let isRefused = false;
     const refusal = Promise.resolve(check.check(request, undefined)).catch((error: unknown) => {
       isRefused = true;
@@ -126,4 +134,30 @@ it('a token beside a cookie session without a user is no token that a guard has 
   clock.mockReturnValue(60_000);
   expect(check.check({ headers }, undefined)).toBe(true);
   expect(warnings()).toEqual([expect.stringContaining("has passed as nobody's")]);
+});
+
+describe('what is open on a request ends with', () => {
+  const sessionOf = (request: SessionRequest): unknown[] => {
+    const watched: unknown[] = [];
+    checkWhere(LIVE)
+      .whenEnded(request)
+      .subscribe((session) => watched.push(session));
+    return watched;
+  };
+  const cookieSession = { singleSession: ID, save: () => undefined, destroy: () => undefined };
+
+  it('the session that it was let pass for, as where its login is to be told by a token', () => {
+    const request: SessionRequest = { headers: {}, user: ann };
+    setChecked(request, { id: ID, userId: 'ann' });
+    expect(sessionOf(request)).toEqual([{ user: ann, id: ID, userId: 'ann' }]);
+  });
+
+  it('the session that it claims, where no guard of ours was on its way', () => {
+    const request: SessionRequest = { headers: {}, user: ann, session: cookieSession };
+    expect(sessionOf(request)).toEqual([expect.objectContaining({ user: ann, id: ID })]);
+  });
+
+  it('none, where nobody is signed in', () => {
+    expect(sessionOf({ headers: {} })).toEqual([]);
+  });
 });
