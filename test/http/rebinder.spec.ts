@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { afterEach, expect, it, jest } from '@jest/globals';
 import { Rebinder } from '../../src/http/rebinder.js';
 import type { CookieSession, SessionRequest } from '../../src/http/request.js';
-import { reach, setChecked } from '../../src/http/request-state.js';
+import { isChecked, reach, setChecked, setLogin, stateOf } from '../../src/http/request-state.js';
 import type { SessionResponse } from '../../src/http/response.js';
 import { DEFAULT_POLICY, Policy } from '../../src/session/policy.js';
 import type { Sessions } from '../../src/session/sessions.js';
@@ -107,4 +107,38 @@ it.each([
   expect(isLeft).toBe(false);
   ending.open();
   await leaving;
+});
+
+it('a request whose session is carried on is checked as it is then: whoever asks next asks no store', async () => {
+  const isStillLive = jest.fn<Sessions['isStillLive']>().mockResolvedValue(true);
+  const rebinder = new Rebinder({ isStillLive } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const { request } = click('first', (done) => done());
+  request.user = { ...ann };
+  expect(await rebinder.tryToRebind(request, { id: ID, userId: 'ann' }, request.user)).toBe(true);
+  expect(isChecked(request, stateOf(request))).toBe(true);
+});
+
+it('a request whose session could not be carried on passes for nobody, though its handler goes on', async () => {
+  const giveUp = jest.fn<Sessions['giveUp']>().mockResolvedValue();
+  const rebinder = new Rebinder({ giveUp } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const { request } = click('first', (done) => done(new Error('The store is full.')));
+  request.session!.destroy = (done) => {
+    delete request.session;
+    done();
+  };
+  await expect(rebinder.rebind(request)).rejects.toThrow('The store is full.');
+  expect(isChecked(request, stateOf(request))).toBe(false);
+  expect(giveUp.mock.calls).toEqual([[ID]]);
+});
+
+it('a login once more on the request of a login does not ask whether that is live: whoever has ended it since has come later', async () => {
+  const isStillLive = jest.fn<Sessions['isStillLive']>().mockResolvedValue(false);
+  const rebinder = new Rebinder({ isStillLive } as unknown as Sessions, new Policy(DEFAULT_POLICY));
+  const { request } = click('first', (done) => done());
+  const session = { id: ID, userId: 'ann' };
+  const takeBack = (): Promise<void> => Promise.resolve();
+  setLogin(request, { session, credential: 'cookie', route: undefined, takeBack });
+  expect(await rebinder.tryToRebind(request, session, ann)).toBe(true);
+  expect(request.session).toMatchObject({ singleSession: ID });
+  expect(isStillLive).not.toHaveBeenCalled();
 });
