@@ -8,9 +8,10 @@ import {
   type Type,
 } from '@nestjs/common';
 import cookieSession from 'cookie-session';
-import type { Request, Response } from 'express';
+import express, { type Express, type Request, type Response } from 'express';
 import session from 'express-session';
 import passport from 'passport';
+import { expressComplaint } from '../../src/http/express.check.js';
 import { SingleSessionModule } from '../../src/index.js';
 import {
   startApplication,
@@ -152,6 +153,40 @@ describe('on Express, an application with the session middleware starts, and its
     expect((await second.login('alice')).status).toBe(200);
     expect((await first.get('/me')).body.reason).toBe('superseded');
     expect((await second.get('/me')).body.user.username).toBe('alice');
+  });
+});
+
+describe('among what Express runs before the first route, the start', () => {
+  const sessions = session({ secret: 'test', resave: false, saveUninitialized: false });
+  const pass = (_: unknown, __: unknown, next: Next): void => next();
+  /** Stands for a middleware of a package that is not installed here. */
+  const named = (name: string) =>
+    Object.defineProperty((...given: Parameters<typeof pass>) => pass(...given), 'name', { value: name });
+
+  it.each([
+    ['express.json()', express.json()],
+    ['express.urlencoded()', express.urlencoded()],
+    ['express.text()', express.text()],
+    ['express.raw()', express.raw()],
+    ['express.static()', express.static('.')],
+    ['cors()', named('corsMiddleware')],
+    ['helmet()', named('helmetMiddleware')],
+    ['cookieParser()', named('cookieParser')],
+    ['compression()', named('compression')],
+    ['passport.initialize()', passport.initialize()],
+    ['passport.session()', passport.session()],
+  ])('takes %s for none of a session', (_, middleware) => {
+    expect(expressComplaint(express().use(middleware))).toMatch(/no session middleware/);
+  });
+
+  it.each<[string, (app: Express) => unknown]>([
+    ['where there is no route', (app) => app.use(sessions)],
+    ['where it is for all methods of a path', (app) => app.all('/{*path}', sessions)],
+    ['where it is for whatever a route is asked', (app) => app.route('/{*path}').all(sessions)],
+  ])('finds that of the session %s', (_, add) => {
+    const app = express();
+    add(app);
+    expect(expressComplaint(app)).toBeUndefined();
   });
 });
 
