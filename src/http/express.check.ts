@@ -12,8 +12,6 @@ const COOKIE_SESSION = '_cookieSession';
 
 /** Names of middlewares that are surely no session middleware and hold none. Of any other it is not known. */
 const NEVER_SESSION = new Set([
-  'query',
-  'expressInit',
   'jsonParser',
   'urlencodedParser',
   'textParser',
