@@ -22,7 +22,7 @@ export function gatewayComplaint(classes: readonly unknown[], isNest12 = IS_NEST
   );
 }
 
-const isClass = (item: unknown): item is Type => typeof item === 'function' && item.prototype !== undefined;
+const isClass = (item: unknown): item is Type => typeof item === 'function';
 
 const isGuarded = (gateway: Type): boolean =>
   isCovered(gateway) || [...handlersOf(gateway.prototype)].filter(isMessageHandler).every(isCovered);
