@@ -17,10 +17,10 @@ const endsLater = (name: string, turns: number) => async (): Promise<void> => {
 const parts: unknown[] = [
   {},
   {},
-  {},
-  {},
-  { stop: endsLater('the listener', 1) },
-  { stop: endsLater('the sweep', 2) },
+  { run: endsLater('the judgement of the platform', 3) },
+  { prepare: endsLater('the look at the tables', 2) },
+  { start: endsLater('the start of the listener', 1), stop: endsLater('the listener', 1) },
+  { start: ends('the start of the sweep'), stop: endsLater('the sweep', 2) },
   { close: ends('the watches') },
   { close: ends('the sessions') },
   { close: endsLater('the writing', 2) },
@@ -30,6 +30,16 @@ const lifecycle = new Lifecycle(...(parts as Parts));
 
 beforeEach(() => {
   over.length = 0;
+});
+
+it('an application that starts listens and sweeps only where it may, and in tables that are there', async () => {
+  await lifecycle.begin();
+  expect(over).toEqual([
+    'the judgement of the platform',
+    'the look at the tables',
+    'the start of the listener',
+    'the start of the sweep',
+  ]);
 });
 
 describe('an application that closes', () => {
