@@ -72,6 +72,10 @@ class OfWhoNeedsIt {
   readonly maxSessions = 2;
 }
 
+class EstateOptions {
+  readonly property = 'a house';
+}
+
 @Resolver()
 class LateResolver {
   @Query(() => String)
@@ -348,22 +352,40 @@ describe('an application that is fit to hold the limit starts', () => {
     await context.close();
   });
 
-  it('with options of another module that has register(), which have a `property` and nothing to do with Passport', async () => {
-    class EstateOptions {
-      readonly property = 'a house';
-    }
-    @Module({ providers: [EstateOptions] })
-    class EstateModule {
-      static register(): Type {
-        return EstateModule;
-      }
+  it.each([
+    ['has register()', ['register', 'registerAsync'], EstateOptions],
+    ['has forRoot()', ['forRoot', 'forRootAsync', 'createAsyncOptionsProvider'], EstateOptions],
+    // As JwtModule and HttpModule are written.
+    [
+      'has the methods of Passport, and no class for a token',
+      ['register', 'registerAsync', 'createAsyncOptionsProvider'],
+      'ESTATE_OPTIONS',
+    ],
+  ])(
+    'with options of another module that %s, which have a `property` and nothing to do with Passport',
+    async (_, methods, provide) => {
+      @Module({ providers: [{ provide, useClass: EstateOptions }] })
+      class EstateModule {}
+      for (const name of methods) Object.defineProperty(EstateModule, name, { value: () => EstateModule });
+      const { url } = await start({ imports: [EstateModule] });
+      expect((await new Browser(url).login('bob')).status).toBe(200);
+    },
+  );
 
-      static registerAsync(): Type {
-        return EstateModule;
-      }
-    }
-    const { url } = await start({ imports: [EstateModule.register()] });
+  it('with options of Passport that are made anew for each request, and so are not there yet', async () => {
+    const ofRequest = PassportModule.registerAsync({ inject: [REQUEST], useFactory: () => ({}) });
+    const { url } = await start({ imports: [ofRequest] });
     expect((await new Browser(url).login('bob')).status).toBe(200);
+  });
+
+  it.each([
+    { serializeUser: () => ({}) },
+    { deserializeUser: () => ({}) },
+    { serializeUser: true, deserializeUser: true },
+  ])('without cookie sessions, with a provider that is no serializer of Passport: %p', async (useValue) => {
+    const providers = [{ provide: 'NO_SERIALIZER', useValue }];
+    const { url } = await start({ session: null, serializer: false, providers });
+    expect((await new TokenClient(url).login('bob')).status).toBe(200);
   });
 
   it('with a provider that is a Proxy and does not tell its prototype', async () => {
