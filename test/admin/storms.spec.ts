@@ -19,7 +19,7 @@ import { watchStatements, type StatementWatch } from '../support/statements.js';
 import { times } from '../support/store.js';
 
 const THRESHOLD = 5;
-const WINDOW_MS = 60_000;
+const WINDOW_MS = 3_600_000;
 const users = new Users();
 const warnings: string[] = [];
 
