@@ -229,3 +229,25 @@ it("does not keep another's session from becoming idle, whoever names it", async
   await place.close();
   expect(await lastSeen()).toEqual(before);
 });
+
+it('shows no session that has become idle', async () => {
+  const place = await startApplication(databaseUrl, {
+    users,
+    options: { idleTimeout: 60_000, maxSessions: 2, selfService: true },
+  });
+  try {
+    const user = newUser(place);
+    const idle = await Client.signIn(place, user);
+    const client = await Client.signIn(place, user);
+    const shown = async (): Promise<string[]> => (await itemsOf(client)).map(({ id }) => id).sort();
+    expect(await shown()).toEqual([idle.sessionId, client.sessionId].sort());
+    await sql(
+      place,
+      "UPDATE user_session SET last_seen_at = last_seen_at - interval '2 minutes' WHERE id = $1",
+      [idle.sessionId],
+    );
+    expect(await shown()).toEqual([client.sessionId]);
+  } finally {
+    await place.close();
+  }
+});
