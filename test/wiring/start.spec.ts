@@ -1,13 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import {
-  Inject,
-  Injectable,
-  Module,
-  Scope,
-  type ModuleMetadata,
-  type OnModuleInit,
-  type Type,
-} from '@nestjs/common';
+import { Inject, Injectable, Module, Scope, type ModuleMetadata, type OnModuleInit } from '@nestjs/common';
 import { LazyModuleLoader, REQUEST } from '@nestjs/core';
 import { Query, Resolver } from '@nestjs/graphql';
 import { AuthModuleOptions, PassportModule } from '@nestjs/passport';
