@@ -6,6 +6,7 @@ import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { onceClosed } from '../../src/http/once-closed.js';
 import type { Connection, NodeResponse } from '../../src/http/response.js';
 import { beforeAnswer, unlessAnswered, unlessCookieSent } from '../../src/http/unless-answered.js';
+import { gate } from '../support/fake-store.js';
 
 /** Node's response as it is when its connection closes. */
 function closing(state: Partial<NodeResponse>): {
@@ -152,6 +153,101 @@ it('an answer that was held back leaves with its status, and with the names of i
   done();
   await new Promise(setImmediate);
   expect(String(connection.read())).toMatch(/^HTTP\/1\.1 201 Created\r\nContent-Type: text\/plain\r\n/);
+});
+
+describe('an answer that is held back', () => {
+  const destroy = jest.fn();
+  const end = jest.fn();
+  const afterwards = jest.fn();
+  let held: ReturnType<typeof gate<(() => void) | void>>;
+  let headers: Record<string, string>;
+  let answer: ReturnType<typeof closing>;
+  let response: NodeResponse;
+
+  beforeEach(() => {
+    for (const one of [destroy, end, afterwards]) one.mockReset();
+    held = gate();
+    headers = { location: '/' };
+    answer = closing({
+      statusCode: 302,
+      headersSent: false,
+      writableEnded: true,
+      destroy,
+      end,
+      getHeaders: () => ({ ...headers }),
+      setHeader: (name, value) => (headers[name] = String(value)),
+      removeHeader: (name) => delete headers[name],
+    });
+    ({ response } = answer);
+    beforeAnswer(response, () => held.promise);
+  });
+
+  const turn = (): Promise<void> => new Promise(setImmediate);
+
+  it('leaves once, as the first that was given, whatever is given meanwhile', async () => {
+    expect(response.end('first')).toBe(response);
+    expect(response.end('first')).toBe(response);
+    response.statusCode = 500;
+    Object.assign(headers, { location: '/error', etag: 'of the second' });
+    expect(response.end('second')).toBe(response);
+    held.open();
+    await turn();
+    expect(end.mock.calls).toEqual([['first']]);
+    expect(response.statusCode).toBe(302);
+    expect(headers).toEqual({ location: '/' });
+  });
+
+  it('leaves with the headers that others have set meanwhile who give no answer, and with its own status', async () => {
+    response.end('first');
+    response.statusCode = 201;
+    headers['x-later'] = 'set';
+    held.open();
+    await turn();
+    expect(response.statusCode).toBe(302);
+    expect(headers).toEqual({ location: '/', 'x-later': 'set' });
+  });
+
+  it('keeps the status that its head has left with', async () => {
+    response.end('first');
+    Object.assign(response, { headersSent: true, statusCode: 200 });
+    headers['x-sent'] = 'yes';
+    response.end('second');
+    held.open();
+    await turn();
+    expect(response.statusCode).toBe(200);
+    expect(headers).toHaveProperty('x-sent');
+  });
+
+  it.each([
+    ['at once, where it is over with its end', true],
+    ['when it is over, where a middleware goes on with it', false],
+  ])('is followed by what comes after it %s', async (_, isOver) => {
+    Object.assign(response, { writableEnded: isOver });
+    end.mockImplementation(() => expect(afterwards).not.toHaveBeenCalled());
+    response.end('first');
+    held.open(afterwards);
+    await turn();
+    expect(end).toHaveBeenCalledTimes(1);
+    expect(afterwards).toHaveBeenCalledTimes(isOver ? 1 : 0);
+    answer.say('close');
+    expect(afterwards).toHaveBeenCalledTimes(1);
+  });
+
+  it('is cut off when it cannot leave: nobody waits for ever', async () => {
+    end.mockImplementation(() => {
+      throw new Error('It cannot be sent.');
+    });
+    response.end('first');
+    held.open();
+    await turn();
+    expect(destroy).toHaveBeenCalledTimes(1);
+  });
+
+  it('may be a stream that fails meanwhile, which would end the process', () => {
+    const stream = new PassThrough();
+    response.end(stream, undefined);
+    expect(() => stream.emit('error', new Error('The file is gone.'))).not.toThrow();
+  });
 });
 
 describe('a login that stands as soon as the browser has its cookie is taken back', () => {
